@@ -1,2 +1,78 @@
-//! Placeholder.
-fn main() {}
+//! The developer's commands: `cargo xtask setup | dev | ci | soak | tidy`.
+//!
+//! It is not part of the product and nothing depends on it: std and a JSON parser, so that it builds in seconds on a
+//! fresh machine. README.md shows the two commands that matter.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program for developers"
+)]
+
+mod ci;
+mod dev;
+mod links;
+mod setup;
+mod steps;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use workspace::Workspace;
+
+const HELP: &str = "\
+The developer's commands of hsmd.
+
+Usage: cargo xtask <COMMAND> [ARGS]
+
+Commands:
+  setup        install what is missing on Debian 12: the C compiler and the peer programs of the tests
+  dev [ARGS]   build hsmd, hsmctl and the PKCS#11 module, then run `hsmd dev ARGS` in the foreground
+  ci           everything that a change must pass: format, tidy, clippy, build, all tests, docs
+  soak [NAME]  the same tests at long counts (HSMD_SOAK=10 unless set), all or those whose name contains NAME
+  tidy         the rules of the tree that no compiler knows (docs/architecture.md, \"Rules that are tests\")
+  help         this text
+
+Examples:
+  cargo xtask dev                                        # a token named `demo`, instructions on the screen
+  cargo xtask dev --free-slot --data-dir /tmp/hsm        # also an uninitialised slot; a folder of your own
+  cargo xtask ci                                         # what .ci/run calls
+  HSMD_SOAK=50 cargo xtask soak kill_storm               # one family of tests, fifty times as long
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let command = arguments.first().map_or("help", String::as_str);
+    let rest = arguments.get(1..).unwrap_or_default();
+    match run(command, rest) {
+        Ok(code) => code,
+        Err(sentence) => {
+            eprintln!("xtask {command}: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Each command, in the order of the help text.
+fn run(command: &str, rest: &[String]) -> Result<ExitCode, String> {
+    match command {
+        "setup" => setup::run(setup::Need::Everything).map(|()| ExitCode::SUCCESS),
+        "dev" => dev::run(&Workspace::find()?, rest).map(|never| match never {}),
+        "ci" => ci::run(&Workspace::find()?),
+        "soak" => ci::soak(&Workspace::find()?, rest.first().map(String::as_str)),
+        "tidy" => {
+            let report = tidy::check(&Workspace::find()?)?;
+            report.print();
+            Ok(if report.errors.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        unknown => Err(format!("no such command: `{unknown}`; `cargo xtask help` lists them")),
+    }
+}

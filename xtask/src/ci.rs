@@ -1,0 +1,129 @@
+//! `cargo xtask ci` and `cargo xtask soak`: which steps, in which order. How steps run is in steps.rs.
+//!
+//! Every step uses the one profile `ci` and the features of the whole workspace, so that aws-lc, which takes a minute,
+//! is compiled once (docs/decisions/0004-one-profile-for-ci.md).
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::setup::{self, Need};
+use crate::steps::{self, Steps, Tally};
+use crate::workspace::Workspace;
+use crate::{links, tidy};
+
+const PROFILE: [&str; 2] = ["--profile", "ci"];
+
+/// Everything that a change must pass.
+pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode, String> {
+    let mut steps = Steps::default();
+    steps.step("setup", |_| setup::run(Need::Everything));
+    steps.step("format", |_| {
+        steps::run(workspace.cargo().args(["fmt", "--all", "--check"]))
+    });
+    steps.step("tidy", |_| {
+        let report = tidy::check(workspace)?;
+        report.print();
+        if report.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{} findings", report.errors.len()))
+        }
+    });
+    steps.step("clippy", |_| {
+        let mut clippy = workspace.cargo();
+        clippy.args(["clippy", "--workspace", "--all-targets"]).args(PROFILE);
+        steps::run(clippy.args(["--", "-D", "warnings", "-D", "clippy::too_many_lines"]))
+    });
+    steps.step("build", |_| build(workspace));
+    steps.step("tests", |tally| tests(workspace, tally, None, &soak_factor("1")));
+    steps.step("docs", |_| docs(workspace));
+    println!(
+        "\naws-lc was compiled {} time(s) in this target folder",
+        aws_lc_builds(&workspace.binaries("ci"))
+    );
+    Ok(if steps.finish() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The same tests, longer.
+pub(crate) fn soak(workspace: &Workspace, name: Option<&str>) -> Result<ExitCode, String> {
+    let mut steps = Steps::default();
+    steps.step("setup", |_| setup::run(Need::Everything));
+    steps.step("build", |_| build(workspace));
+    let factor = soak_factor("10");
+    println!("\nHSMD_SOAK={factor}");
+    steps.step("tests", |tally| tests(workspace, tally, name, &factor));
+    Ok(if steps.finish() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn soak_factor(default: &str) -> String {
+    std::env::var("HSMD_SOAK").unwrap_or_else(|_| default.to_owned())
+}
+
+/// Binaries, module, tests and benches in one go: cargo builds neither another package's binaries nor its cdylib for a
+/// test, and other targets would be other features, which means compiling dependencies twice.
+fn build(workspace: &Workspace) -> Result<(), String> {
+    steps::run(
+        workspace
+            .cargo()
+            .args(["build", "--workspace", "--all-targets"])
+            .args(PROFILE),
+    )
+}
+
+fn tests(workspace: &Workspace, tally: &mut Tally, name: Option<&str>, soak: &str) -> Result<(), String> {
+    let mut command = workspace.cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(PROFILE);
+    command
+        .env("HSMD_BIN_DIR", workspace.binaries("ci"))
+        .env("HSMD_SOAK", soak);
+    // Variables with which a developer's shell points programs at a token of their own.
+    for foreign in ["HSMD_CONFIG", "HSMD_PIN", "HSMD_SO_PIN", "ChrystokiConfigurationPath"] {
+        command.env_remove(foreign);
+    }
+    if let Some(name) = name {
+        command.arg(name);
+    }
+    let before = *tally;
+    steps::run_tests(&mut command, tally)?;
+    if tally.passed == before.passed {
+        return Err("no test ran".to_owned());
+    }
+    Ok(())
+}
+
+fn docs(workspace: &Workspace) -> Result<(), String> {
+    let mut command = workspace.cargo();
+    command
+        .args(["doc", "--workspace", "--no-deps", "--quiet"])
+        .args(PROFILE);
+    steps::run(command.env("RUSTDOCFLAGS", "-D warnings"))?;
+    let broken = links::check(&workspace.texts()?);
+    for sentence in &broken {
+        println!("{sentence}");
+    }
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} broken links", broken.len()))
+    }
+}
+
+/// Outputs of aws-lc-sys' build script: more than one in a fresh folder means that two steps disagree on features.
+fn aws_lc_builds(binaries: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(binaries.join("build")) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("aws-lc-sys-"))
+        .filter(|entry| entry.path().join("out").is_dir())
+        .count()
+}

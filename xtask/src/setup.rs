@@ -1,0 +1,151 @@
+//! Installs what is missing on a Debian 12 that has Rust and nothing else. It changes nothing that is already there.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::steps;
+
+/// How much of the machine a command needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A C compiler and linker: aws-lc is C.
+    Build,
+    /// Also the programs against which the tests run, and the tools of `cargo xtask ci`.
+    Everything,
+}
+
+/// A program or file that must be there, and the Debian package that brings it.
+struct Item {
+    present: &'static [&'static str],
+    package: &'static str,
+    what_for: &'static str,
+    need: Need,
+}
+
+const ITEMS: &[Item] = &[
+    Item {
+        present: &["cc"],
+        package: "gcc",
+        what_for: "compiles aws-lc, links everything",
+        need: Need::Build,
+    },
+    Item {
+        present: &["/usr/include/stdlib.h"],
+        package: "libc6-dev",
+        what_for: "headers of the C library",
+        need: Need::Build,
+    },
+    Item {
+        present: &["pkcs11-tool"],
+        package: "opensc",
+        what_for: "tests: pkcs11-tool as a client of the module",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["softhsm2-util"],
+        package: "softhsm2",
+        what_for: "tests: the oracle for PKCS#11 behaviour",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["ssh", "ssh-keygen"],
+        package: "openssh-client",
+        what_for: "tests: a login with a key of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["sshd"],
+        package: "openssh-server",
+        what_for: "tests: the server of that login, on its own port, never as a service",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["openssl"],
+        package: "openssl",
+        what_for: "tests: verifies what the token signed",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["strace"],
+        package: "strace",
+        what_for: "tests: the acknowledgement comes after its fdatasync",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["nm"],
+        package: "binutils",
+        what_for: "tests: the module exports C_ symbols only",
+        need: Need::Everything,
+    },
+];
+
+/// Installs what `need` asks for and the machine lacks; says what it does.
+pub(crate) fn run(need: Need) -> Result<(), String> {
+    let missing: Vec<&Item> = ITEMS
+        .iter()
+        .filter(|item| need == Need::Everything || item.need == Need::Build)
+        .filter(|item| !item.present.iter().all(|program| is_present(program)))
+        .collect();
+    if missing.is_empty() {
+        println!("setup: nothing is missing among the system's packages");
+    } else {
+        for item in &missing {
+            println!("setup: installing {} ({})", item.package, item.what_for);
+        }
+        install(&missing.iter().map(|item| item.package).collect::<Vec<_>>())?;
+    }
+    if need == Need::Everything {
+        rust_component("fmt", "rustfmt")?;
+        rust_component("clippy", "clippy")?;
+    }
+    Ok(())
+}
+
+fn is_present(what: &str) -> bool {
+    if what.starts_with('/') {
+        return Path::new(what).exists();
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    // An ordinary user's PATH lacks the folders of sshd.
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .any(|folder| Path::new(folder).join(what).is_file())
+}
+
+fn install(packages: &[&str]) -> Result<(), String> {
+    if !is_present("apt-get") {
+        return Err(format!(
+            "this is not Debian (no apt-get); install these by hand: {}",
+            packages.join(" ")
+        ));
+    }
+    // A fresh machine has no package lists; a failed update may still leave usable ones.
+    if let Err(sentence) = steps::run(apt_get().arg("update")) {
+        println!("setup: {sentence}; trying with the package lists that are there");
+    }
+    steps::run(
+        apt_get()
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(packages),
+    )
+}
+
+fn apt_get() -> Command {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let mut command = Command::new(if root { "env" } else { "sudo" });
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet=2"]);
+    command
+}
+
+fn rust_component(subcommand: &str, component: &str) -> Result<(), String> {
+    let works = Command::new("cargo")
+        .args([subcommand, "--version"])
+        .output()
+        .is_ok_and(|out| out.status.success());
+    if works {
+        return Ok(());
+    }
+    println!("setup: adding the Rust component {component}");
+    steps::run(Command::new("rustup").args(["component", "add", component]))
+        .map_err(|sentence| format!("{sentence}; a Rust from Debian has it in the package {component}"))
+}

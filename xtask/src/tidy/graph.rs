@@ -1,0 +1,258 @@
+//! Rules about crates: which may depend on which, what may not be shipped, licences, reasons for each dependency.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::licence;
+use crate::workspace::{Workspace, output_of};
+
+/// What each member may depend on among the members, tests aside (docs/architecture.md, "Code map").
+const ARROWS: &[(&str, &[&str])] = &[
+    ("hsmd-proto", &[]),
+    ("hsmd-control", &[]),
+    ("hsmd-crypto", &["hsmd-proto"]),
+    ("hsmd-store", &[]),
+    ("hsmd-keystore", &["hsmd-proto", "hsmd-crypto", "hsmd-store"]),
+    (
+        "hsmd",
+        &[
+            "hsmd-proto",
+            "hsmd-control",
+            "hsmd-crypto",
+            "hsmd-store",
+            "hsmd-keystore",
+        ],
+    ),
+    ("hsmd-pkcs11", &["hsmd-proto", "hsmd-crypto"]),
+    ("hsmd-tests", &["hsmd-proto", "hsmd-control"]),
+    (
+        "hsmd-benches",
+        &["hsmd-proto", "hsmd-crypto", "hsmd-store", "hsmd-keystore", "hsmd-tests"],
+    ),
+    ("xtask", &[]),
+];
+
+/// Members whose dependencies reach a user's machine.
+const SHIPPED: [&str; 2] = ["hsmd", "hsmd-pkcs11"];
+
+/// Crates that may not be shipped, and why.
+const BANNED: [(&str, &str); 3] = [
+    ("ring", "aws-lc is the one engine"),
+    ("openssl-sys", "aws-lc is the one engine"),
+    (
+        "rsa",
+        "its private operations leak by time (RUSTSEC-2023-0071); an oracle in tests only",
+    ),
+];
+
+/// What the module must not bring into an application.
+const NOT_IN_MODULE: [&str; 4] = ["tokio", "tonic", "hsmd-keystore", "hsmd-store"];
+
+/// Holds `cargo metadata` and `cargo tree` against the rules; `documented` is docs/dependencies.md.
+pub(super) fn check(workspace: &Workspace, documented: &str, errors: &mut Vec<String>) -> Result<(), String> {
+    let graph = Graph::new(&workspace.metadata);
+    arrows(&graph, errors);
+    reasons(&graph, documented, errors);
+    licences(&graph, errors);
+    shipped(&graph, errors);
+    let tree = output_of(
+        workspace
+            .cargo()
+            .args(["tree", "-p", "hsmd-pkcs11", "-e", "normal", "--prefix", "none"]),
+    )?;
+    errors.extend(module_tree(&tree));
+    Ok(())
+}
+
+/// Packages by id, the members, and resolved edges that are not for tests.
+struct Graph<'a> {
+    packages: BTreeMap<&'a str, &'a Value>,
+    members: Vec<&'a Value>,
+    edges: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Graph<'a> {
+    fn new(metadata: &'a Value) -> Self {
+        let packages: BTreeMap<&str, &Value> = list(&metadata["packages"])
+            .map(|package| (text(&package["id"]), package))
+            .collect();
+        let members = list(&metadata["workspace_members"])
+            .filter_map(|id| packages.get(text(id)).copied())
+            .collect();
+        let mut edges = BTreeMap::new();
+        for node in list(&metadata["resolve"]["nodes"]) {
+            let ships = |dep: &&Value| list(&dep["dep_kinds"]).any(|kind| text(&kind["kind"]) != "dev");
+            let to = list(&node["deps"]).filter(ships).map(|dep| text(&dep["pkg"])).collect();
+            edges.insert(text(&node["id"]), to);
+        }
+        Self {
+            packages,
+            members,
+            edges,
+        }
+    }
+
+    fn is_member(&self, name: &str) -> bool {
+        self.members.iter().any(|member| text(&member["name"]) == name)
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn arrows(graph: &Graph<'_>, errors: &mut Vec<String>) {
+    for member in &graph.members {
+        let name = text(&member["name"]);
+        let Some((_, allowed)) = ARROWS.iter().find(|(row, _)| *row == name) else {
+            errors.push(format!(
+                "{name}: a new member needs a row in xtask/src/tidy/graph.rs: what may it depend on?"
+            ));
+            continue;
+        };
+        for dependency in list(&member["dependencies"]) {
+            let (to, kind) = (text(&dependency["name"]), text(&dependency["kind"]));
+            if kind != "dev" && graph.is_member(to) && !allowed.contains(&to) {
+                errors.push(format!("{name} depends on {to}: against the direction of the code map"));
+            }
+        }
+    }
+}
+
+fn reasons(graph: &Graph<'_>, documented: &str, errors: &mut Vec<String>) {
+    let mut direct = BTreeSet::new();
+    for member in &graph.members {
+        direct.extend(list(&member["dependencies"]).map(|dependency| text(&dependency["name"])));
+    }
+    for name in direct.into_iter().filter(|name| !graph.is_member(name)) {
+        if !documented
+            .lines()
+            .any(|line| line.starts_with(&format!("| `{name}` |")))
+        {
+            errors.push(format!("docs/dependencies.md: no line says what `{name}` is for"));
+        }
+    }
+    for line in documented.lines() {
+        let Some(name) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next()) else {
+            continue;
+        };
+        let used = graph.members.iter().flat_map(|member| list(&member["dependencies"]));
+        if !used.into_iter().any(|dependency| text(&dependency["name"]) == name) {
+            errors.push(format!("docs/dependencies.md: no member depends on `{name}` any more"));
+        }
+    }
+}
+
+fn licences(graph: &Graph<'_>, errors: &mut Vec<String>) {
+    for package in graph.packages.values() {
+        let licence = text(&package["license"]);
+        if !licence::allowed(licence) {
+            let (name, version) = (text(&package["name"]), text(&package["version"]));
+            errors.push(format!("{name} {version}: the licence `{licence}` is not on the list"));
+        }
+    }
+}
+
+fn shipped(graph: &Graph<'_>, errors: &mut Vec<String>) {
+    for root in graph
+        .members
+        .iter()
+        .filter(|member| SHIPPED.contains(&text(&member["name"])))
+    {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![text(&root["id"])];
+        while let Some(id) = open.pop() {
+            if seen.insert(id) {
+                open.extend(graph.edges.get(id).into_iter().flatten());
+            }
+        }
+        for package in seen.iter().filter_map(|id| graph.packages.get(id)) {
+            if let Some((name, why)) = BANNED.iter().find(|(name, _)| *name == text(&package["name"])) {
+                errors.push(format!("{} ships `{name}`: {why}", text(&root["name"])));
+            }
+        }
+    }
+}
+
+/// What `cargo tree` of the module names and must not.
+fn module_tree(tree: &str) -> Vec<String> {
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    NOT_IN_MODULE
+        .iter()
+        .filter(|name| names.contains(*name))
+        .map(|name| format!("hsmd-pkcs11 depends on `{name}`: it runs inside other programs"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Graph, arrows, licences, module_tree, reasons, shipped};
+
+    fn sample() -> serde_json::Value {
+        json!({
+            "workspace_members": ["m", "s"],
+            "packages": [
+                {"id": "m", "name": "hsmd-pkcs11", "version": "1", "license": "MIT",
+                 "dependencies": [{"name": "hsmd-store", "kind": null}, {"name": "ring", "kind": null},
+                                  {"name": "rsa", "kind": "dev"}]},
+                {"id": "s", "name": "hsmd-store", "version": "1", "license": "MIT", "dependencies": []},
+                {"id": "r", "name": "ring", "version": "1", "license": "GPL-3.0", "dependencies": []},
+                {"id": "x", "name": "rsa", "version": "1", "license": "MIT", "dependencies": []},
+            ],
+            "resolve": {"nodes": [
+                {"id": "m", "deps": [{"pkg": "s", "dep_kinds": [{"kind": null}]},
+                                     {"pkg": "r", "dep_kinds": [{"kind": null}]},
+                                     {"pkg": "x", "dep_kinds": [{"kind": "dev"}]}]},
+            ]},
+        })
+    }
+
+    #[test]
+    fn an_arrow_against_the_direction_is_named() {
+        let (metadata, mut errors) = (sample(), Vec::new());
+        arrows(&Graph::new(&metadata), &mut errors);
+        assert_eq!(
+            errors,
+            ["hsmd-pkcs11 depends on hsmd-store: against the direction of the code map"]
+        );
+    }
+
+    #[test]
+    fn a_shipped_banned_crate_is_named_and_one_for_tests_is_not() {
+        let (metadata, mut errors) = (sample(), Vec::new());
+        shipped(&Graph::new(&metadata), &mut errors);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains("`ring`"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_licence_off_the_list_is_named() {
+        let (metadata, mut errors) = (sample(), Vec::new());
+        licences(&Graph::new(&metadata), &mut errors);
+        assert_eq!(errors, ["ring 1: the licence `GPL-3.0` is not on the list"]);
+    }
+
+    #[test]
+    fn every_dependency_needs_its_reason_and_every_reason_its_dependency() {
+        let (metadata, mut errors) = (sample(), Vec::new());
+        reasons(&Graph::new(&metadata), "| `ring` | x |\n| `gone` | y |\n", &mut errors);
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(
+            errors[0].contains("`rsa`") && errors[1].contains("`gone`"),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
+    fn a_runtime_in_the_module_is_named() {
+        assert_eq!(module_tree("hsmd-pkcs11 v0.1.0\ntokio v1.0.0\n").len(), 1);
+        assert!(module_tree("hsmd-pkcs11 v0.1.0\ntokio-util v1.0.0\n").is_empty());
+    }
+}
