@@ -1,0 +1,247 @@
+//! *The* mechanism table: what each mechanism is, as data. C_GetMechanismList and C_GetMechanismInfo, Init validation,
+//! the providers' binding, the documentation page and a test that walks every row all read it.
+//!
+//! Rows hold no function pointers: `hsmd-crypto` binds [`Family`] to code.
+
+mod table;
+
+pub use table::TABLE;
+
+use crate::ck::{KeyType, MechanismType, Mgf};
+use crate::policy::Policy;
+use std::ops::BitOr;
+
+/// What a mechanism can be used for: a set of operations, with the specification's `CKF_` values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operations(pub u64);
+
+/// The operations as constants; each is also the `CKF_` flag of CK_MECHANISM_INFO.
+#[expect(missing_docs, reason = "the names are the specification's")]
+impl Operations {
+    pub const ENCRYPT: Self = Self(cryptoki_sys::CKF_ENCRYPT);
+    pub const DECRYPT: Self = Self(cryptoki_sys::CKF_DECRYPT);
+    pub const DIGEST: Self = Self(cryptoki_sys::CKF_DIGEST);
+    pub const SIGN: Self = Self(cryptoki_sys::CKF_SIGN);
+    pub const VERIFY: Self = Self(cryptoki_sys::CKF_VERIFY);
+    pub const GENERATE: Self = Self(cryptoki_sys::CKF_GENERATE);
+    pub const GENERATE_KEY_PAIR: Self = Self(cryptoki_sys::CKF_GENERATE_KEY_PAIR);
+    pub const WRAP: Self = Self(cryptoki_sys::CKF_WRAP);
+    pub const UNWRAP: Self = Self(cryptoki_sys::CKF_UNWRAP);
+    pub const DERIVE: Self = Self(cryptoki_sys::CKF_DERIVE);
+    /// EC over a prime field, named curves by OID, uncompressed points.
+    pub const EC: Self = Self(cryptoki_sys::CKF_EC_F_P | cryptoki_sys::CKF_EC_OID | cryptoki_sys::CKF_EC_UNCOMPRESS);
+    /// Curves named by PrintableString as well as by OID.
+    pub const EC_NAMED: Self = Self(Self::EC.0 | cryptoki_sys::CKF_EC_CURVENAME);
+
+    /// Whether all of `other` is in the set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOr for Operations {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.with(other)
+    }
+}
+
+/// Which parameter a mechanism takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    /// None.
+    None,
+    /// An IV of that many bytes.
+    Iv(usize),
+    /// An IV of that many bytes, or none.
+    OptionalIv(usize),
+    /// CK_AES_CTR_PARAMS.
+    Ctr,
+    /// CK_GCM_PARAMS.
+    Gcm,
+    /// CK_RSA_PKCS_PSS_PARAMS.
+    Pss,
+    /// CK_RSA_PKCS_OAEP_PARAMS.
+    Oaep,
+    /// CK_ECDH1_DERIVE_PARAMS.
+    Ecdh,
+    /// CK_EDDSA_PARAMS, or none.
+    Eddsa,
+}
+
+/// What a provider has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Family {
+    Digest,
+    Hmac,
+    RsaKeyPairGen,
+    RsaPkcs1,
+    RsaPss,
+    RsaOaep,
+    EcKeyPairGen,
+    Ecdsa,
+    Ecdh,
+    EdwardsKeyPairGen,
+    Eddsa,
+    AesKeyGen,
+    GenericSecretKeyGen,
+    AesCbc,
+    AesCbcPad,
+    AesCtr,
+    AesGcm,
+    AesKw,
+    AesKwp,
+}
+
+/// How data that comes in parts is treated by the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MultiPart {
+    /// Single-part only: C_*Update answers `CKR_MECHANISM_INVALID`-free `CKR_FUNCTION_NOT_SUPPORTED`.
+    No,
+    /// Hashed in the module; the digest goes to the key.
+    Hash,
+    /// Block by block: the module keeps the chaining value, each request stands for itself.
+    Blocks,
+    /// Kept in the module up to `max_data`, sent when complete.
+    Collect,
+}
+
+/// The unit of a key size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// No key.
+    None,
+    /// Bits: RSA, EC.
+    Bits,
+    /// Bytes: AES, generic secrets.
+    Bytes,
+}
+
+/// One mechanism.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The type.
+    pub mechanism: MechanismType,
+    /// What the provider does.
+    pub family: Family,
+    /// Key types that fit; empty for digests.
+    pub key_types: &'static [KeyType],
+    /// Smallest and largest key, in `unit`.
+    pub min: u64,
+    /// See `min`.
+    pub max: u64,
+    /// The unit of `min` and `max` (`ulMinKeySize` of CK_MECHANISM_INFO).
+    pub unit: Unit,
+    /// Operations and flags of CK_MECHANISM_INFO.
+    pub operations: Operations,
+    /// The parameter.
+    pub params: ParamKind,
+    /// Hash-and-sign, HMAC and digest mechanisms: the hash as a digest mechanism.
+    pub hash: Option<MechanismType>,
+    /// Data in parts.
+    pub multi_part: MultiPart,
+    /// The section of PKCS#11 3.2.
+    pub section: &'static str,
+}
+
+impl Row {
+    /// Whether a policy has this mechanism. `fips` leaves out SHA-1 signatures (SP 800-131A).
+    #[must_use]
+    pub fn allowed(&self, policy: Policy) -> bool {
+        let sha1_signature = self.hash == Some(MechanismType::SHA_1)
+            && matches!(self.family, Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa);
+        !(policy == Policy::Fips && sha1_signature)
+    }
+
+    /// The smallest key that a policy allows, in `unit`.
+    #[must_use]
+    pub fn min_under(&self, policy: Policy) -> u64 {
+        if self.key_types == [KeyType::RSA] {
+            self.min.max(policy.min_rsa_bits())
+        } else {
+            self.min
+        }
+    }
+
+    /// Whether the module makes the digest and sends it instead of the message.
+    #[must_use]
+    pub const fn hashes_in_module(&self) -> bool {
+        matches!(self.multi_part, MultiPart::Hash) && self.hash.is_some()
+    }
+}
+
+/// The row of a mechanism.
+#[must_use]
+pub fn row(mechanism: MechanismType) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.mechanism == mechanism)
+}
+
+/// The length in bytes of a digest mechanism's result.
+#[must_use]
+pub const fn digest_length(hash: MechanismType) -> Option<usize> {
+    Some(match hash {
+        MechanismType::SHA_1 => 20,
+        MechanismType::SHA224 => 28,
+        MechanismType::SHA256 => 32,
+        MechanismType::SHA384 => 48,
+        MechanismType::SHA512 => 64,
+        _ => return None,
+    })
+}
+
+/// The digest mechanism of a mask generation function.
+#[must_use]
+pub const fn mgf_hash(mgf: Mgf) -> Option<MechanismType> {
+    Some(match mgf {
+        Mgf::MGF1_SHA1 => MechanismType::SHA_1,
+        Mgf::MGF1_SHA224 => MechanismType::SHA224,
+        Mgf::MGF1_SHA256 => MechanismType::SHA256,
+        Mgf::MGF1_SHA384 => MechanismType::SHA384,
+        Mgf::MGF1_SHA512 => MechanismType::SHA512,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_stands_once_and_hangs_together() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert!(
+                TABLE[..index].iter().all(|other| other.mechanism != row.mechanism),
+                "{} stands twice",
+                row.mechanism
+            );
+            assert!(row.mechanism.name().is_some());
+            assert!(row.min <= row.max, "{}", row.mechanism);
+            assert_eq!(
+                row.key_types.is_empty(),
+                row.family == Family::Digest,
+                "{}",
+                row.mechanism
+            );
+            assert!(
+                row.hash.is_none_or(|hash| digest_length(hash).is_some()),
+                "{}",
+                row.mechanism
+            );
+            assert!(row.section.starts_with("6."), "{}", row.mechanism);
+        }
+    }
+
+    #[test]
+    fn the_policy_sets_the_smallest_rsa_key() {
+        let row = row(MechanismType::RSA_PKCS).unwrap();
+        assert_eq!(row.min_under(Policy::Legacy), 1024);
+        assert_eq!(row.min_under(Policy::Standard), 2048);
+    }
+}

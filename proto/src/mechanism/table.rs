@@ -1,0 +1,352 @@
+//! The rows of the mechanism table, in the order of PKCS#11 3.2, chapter 6. "Adding a mechanism" is a checklist in
+//! `docs/checklists.md`.
+
+use super::{Family, MultiPart, Operations as Op, ParamKind, Row, Unit};
+use crate::ck::{KeyType as K, MechanismType as M};
+
+const SIGN: Op = Op::SIGN.with(Op::VERIFY);
+const CRYPT: Op = Op::ENCRYPT.with(Op::DECRYPT);
+const WRAP: Op = Op::WRAP.with(Op::UNWRAP);
+const RSA: &[K] = &[K::RSA];
+const EC: &[K] = &[K::EC];
+const EDWARDS: &[K] = &[K::EC_EDWARDS];
+const AES: &[K] = &[K::AES];
+const SECRET: &[K] = &[K::GENERIC_SECRET];
+
+/// A row of an RSA mechanism: 1,024 to 4,096 bits, the policy raises the minimum.
+const fn rsa(
+    mechanism: M,
+    family: Family,
+    operations: Op,
+    params: ParamKind,
+    hash: Option<M>,
+    section: &'static str,
+) -> Row {
+    let multi_part = if hash.is_some() { MultiPart::Hash } else { MultiPart::No };
+    Row {
+        mechanism,
+        family,
+        key_types: RSA,
+        min: 1024,
+        max: 4096,
+        unit: Unit::Bits,
+        operations,
+        params,
+        hash,
+        multi_part,
+        section,
+    }
+}
+
+/// A row of ECDSA: P-256 and P-384.
+const fn ecdsa(mechanism: M, hash: Option<M>) -> Row {
+    let multi_part = if hash.is_some() { MultiPart::Hash } else { MultiPart::No };
+    Row {
+        mechanism,
+        family: Family::Ecdsa,
+        key_types: EC,
+        min: 256,
+        max: 384,
+        unit: Unit::Bits,
+        operations: SIGN.with(Op::EC_NAMED),
+        params: ParamKind::None,
+        hash,
+        multi_part,
+        section: "6.3.12",
+    }
+}
+
+/// A row of AES: 16, 24 or 32 bytes.
+const fn aes(
+    mechanism: M,
+    family: Family,
+    operations: Op,
+    params: ParamKind,
+    multi_part: MultiPart,
+    section: &'static str,
+) -> Row {
+    Row {
+        mechanism,
+        family,
+        key_types: AES,
+        min: 16,
+        max: 32,
+        unit: Unit::Bytes,
+        operations,
+        params,
+        hash: None,
+        multi_part,
+        section,
+    }
+}
+
+/// A row of an HMAC: keys of 1 byte to 1 KiB, as generic secrets or of the hash's own type.
+const fn hmac(mechanism: M, hash: M, key_types: &'static [K], section: &'static str) -> Row {
+    Row {
+        mechanism,
+        family: Family::Hmac,
+        key_types,
+        min: 1,
+        max: 1024,
+        unit: Unit::Bytes,
+        operations: SIGN,
+        params: ParamKind::None,
+        hash: Some(hash),
+        multi_part: MultiPart::Collect,
+        section,
+    }
+}
+
+/// A row of a digest.
+const fn digest(mechanism: M, section: &'static str) -> Row {
+    Row {
+        mechanism,
+        family: Family::Digest,
+        key_types: &[],
+        min: 0,
+        max: 0,
+        unit: Unit::None,
+        operations: Op::DIGEST,
+        params: ParamKind::None,
+        hash: Some(mechanism),
+        multi_part: MultiPart::Hash,
+        section,
+    }
+}
+
+/// Every mechanism of this build.
+pub static TABLE: &[Row] = &[
+    rsa(
+        M::RSA_PKCS_KEY_PAIR_GEN,
+        Family::RsaKeyPairGen,
+        Op::GENERATE_KEY_PAIR,
+        ParamKind::None,
+        None,
+        "6.1.4",
+    ),
+    rsa(M::RSA_PKCS, Family::RsaPkcs1, SIGN, ParamKind::None, None, "6.1.6"),
+    rsa(
+        M::SHA1_RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN,
+        ParamKind::None,
+        Some(M::SHA_1),
+        "6.1.14",
+    ),
+    rsa(
+        M::SHA224_RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN,
+        ParamKind::None,
+        Some(M::SHA224),
+        "6.1.14",
+    ),
+    rsa(
+        M::SHA256_RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN,
+        ParamKind::None,
+        Some(M::SHA256),
+        "6.1.14",
+    ),
+    rsa(
+        M::SHA384_RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN,
+        ParamKind::None,
+        Some(M::SHA384),
+        "6.1.14",
+    ),
+    rsa(
+        M::SHA512_RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN,
+        ParamKind::None,
+        Some(M::SHA512),
+        "6.1.14",
+    ),
+    rsa(M::RSA_PKCS_PSS, Family::RsaPss, SIGN, ParamKind::Pss, None, "6.1.10"),
+    rsa(
+        M::SHA1_RSA_PKCS_PSS,
+        Family::RsaPss,
+        SIGN,
+        ParamKind::Pss,
+        Some(M::SHA_1),
+        "6.1.15",
+    ),
+    rsa(
+        M::SHA224_RSA_PKCS_PSS,
+        Family::RsaPss,
+        SIGN,
+        ParamKind::Pss,
+        Some(M::SHA224),
+        "6.1.15",
+    ),
+    rsa(
+        M::SHA256_RSA_PKCS_PSS,
+        Family::RsaPss,
+        SIGN,
+        ParamKind::Pss,
+        Some(M::SHA256),
+        "6.1.15",
+    ),
+    rsa(
+        M::SHA384_RSA_PKCS_PSS,
+        Family::RsaPss,
+        SIGN,
+        ParamKind::Pss,
+        Some(M::SHA384),
+        "6.1.15",
+    ),
+    rsa(
+        M::SHA512_RSA_PKCS_PSS,
+        Family::RsaPss,
+        SIGN,
+        ParamKind::Pss,
+        Some(M::SHA512),
+        "6.1.15",
+    ),
+    rsa(
+        M::RSA_PKCS_OAEP,
+        Family::RsaOaep,
+        CRYPT.with(WRAP),
+        ParamKind::Oaep,
+        None,
+        "6.1.8",
+    ),
+    Row {
+        mechanism: M::EC_KEY_PAIR_GEN,
+        family: Family::EcKeyPairGen,
+        operations: Op::GENERATE_KEY_PAIR.with(Op::EC_NAMED),
+        section: "6.3.10",
+        ..ecdsa(M::ECDSA, None)
+    },
+    ecdsa(M::ECDSA, None),
+    ecdsa(M::ECDSA_SHA1, Some(M::SHA_1)),
+    ecdsa(M::ECDSA_SHA224, Some(M::SHA224)),
+    ecdsa(M::ECDSA_SHA256, Some(M::SHA256)),
+    ecdsa(M::ECDSA_SHA384, Some(M::SHA384)),
+    ecdsa(M::ECDSA_SHA512, Some(M::SHA512)),
+    Row {
+        mechanism: M::ECDH1_DERIVE,
+        family: Family::Ecdh,
+        operations: Op::DERIVE.with(Op::EC_NAMED),
+        params: ParamKind::Ecdh,
+        section: "6.3.19",
+        ..ecdsa(M::ECDSA, None)
+    },
+    Row {
+        mechanism: M::EC_EDWARDS_KEY_PAIR_GEN,
+        family: Family::EdwardsKeyPairGen,
+        key_types: EDWARDS,
+        min: 255,
+        max: 255,
+        operations: Op::GENERATE_KEY_PAIR.with(Op::EC_NAMED),
+        section: "6.3.11",
+        ..ecdsa(M::ECDSA, None)
+    },
+    Row {
+        mechanism: M::EDDSA,
+        family: Family::Eddsa,
+        key_types: EDWARDS,
+        min: 255,
+        max: 255,
+        params: ParamKind::Eddsa,
+        multi_part: MultiPart::Collect,
+        section: "6.3.16",
+        ..ecdsa(M::ECDSA, None)
+    },
+    aes(
+        M::AES_KEY_GEN,
+        Family::AesKeyGen,
+        Op::GENERATE,
+        ParamKind::None,
+        MultiPart::No,
+        "6.13.3",
+    ),
+    aes(
+        M::AES_CBC,
+        Family::AesCbc,
+        CRYPT,
+        ParamKind::Iv(16),
+        MultiPart::Blocks,
+        "6.13.4",
+    ),
+    aes(
+        M::AES_CBC_PAD,
+        Family::AesCbcPad,
+        CRYPT.with(WRAP),
+        ParamKind::Iv(16),
+        MultiPart::Blocks,
+        "6.13.4",
+    ),
+    aes(
+        M::AES_CTR,
+        Family::AesCtr,
+        CRYPT,
+        ParamKind::Ctr,
+        MultiPart::Blocks,
+        "6.13.6",
+    ),
+    aes(
+        M::AES_GCM,
+        Family::AesGcm,
+        CRYPT,
+        ParamKind::Gcm,
+        MultiPart::Collect,
+        "6.13.5",
+    ),
+    aes(
+        M::AES_KEY_WRAP,
+        Family::AesKw,
+        CRYPT.with(WRAP),
+        ParamKind::OptionalIv(8),
+        MultiPart::No,
+        "6.13.9",
+    ),
+    aes(
+        M::AES_KEY_WRAP_KWP,
+        Family::AesKwp,
+        CRYPT.with(WRAP),
+        ParamKind::OptionalIv(4),
+        MultiPart::No,
+        "6.13.9",
+    ),
+    Row {
+        mechanism: M::GENERIC_SECRET_KEY_GEN,
+        family: Family::GenericSecretKeyGen,
+        operations: Op::GENERATE,
+        hash: None,
+        multi_part: MultiPart::No,
+        ..hmac(M::SHA256_HMAC, M::SHA256, SECRET, "6.7.3")
+    },
+    hmac(
+        M::SHA224_HMAC,
+        M::SHA224,
+        &[K::GENERIC_SECRET, K::SHA224_HMAC],
+        "6.20.4",
+    ),
+    hmac(
+        M::SHA256_HMAC,
+        M::SHA256,
+        &[K::GENERIC_SECRET, K::SHA256_HMAC],
+        "6.21.4",
+    ),
+    hmac(
+        M::SHA384_HMAC,
+        M::SHA384,
+        &[K::GENERIC_SECRET, K::SHA384_HMAC],
+        "6.22.4",
+    ),
+    hmac(
+        M::SHA512_HMAC,
+        M::SHA512,
+        &[K::GENERIC_SECRET, K::SHA512_HMAC],
+        "6.23.4",
+    ),
+    digest(M::SHA_1, "6.19.2"),
+    digest(M::SHA224, "6.20.2"),
+    digest(M::SHA256, "6.21.2"),
+    digest(M::SHA384, "6.22.2"),
+    digest(M::SHA512, "6.23.2"),
+];

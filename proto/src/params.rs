@@ -1,0 +1,175 @@
+//! Mechanisms with their parameters, parsed once: at the module's C edge and at the daemon's wire edge.
+//!
+//! The rules that hold for a parameter whatever the key (PKCS#11 3.2, chapter 6) are [`Mechanism::check`].
+
+use crate::ck::{Kdf, MechanismType, Mgf, Rv};
+use crate::mechanism::{self, ParamKind, Row};
+use crate::policy::Policy;
+
+/// A mechanism and its parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mechanism {
+    /// The type.
+    pub kind: MechanismType,
+    /// The parameter.
+    pub params: Params,
+}
+
+/// A mechanism's parameter. Nothing here is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Params {
+    /// No parameter.
+    None,
+    /// An initialisation vector.
+    Iv(Vec<u8>),
+    /// CK_AES_CTR_PARAMS.
+    Ctr(CtrParams),
+    /// CK_GCM_PARAMS.
+    Gcm(GcmParams),
+    /// CK_RSA_PKCS_PSS_PARAMS.
+    Pss(PssParams),
+    /// CK_RSA_PKCS_OAEP_PARAMS.
+    Oaep(OaepParams),
+    /// CK_ECDH1_DERIVE_PARAMS.
+    Ecdh(EcdhParams),
+    /// CK_EDDSA_PARAMS.
+    Eddsa(EddsaParams),
+    /// CK_MAC_GENERAL_PARAMS: a length in bytes.
+    Number(u64),
+}
+
+/// CK_AES_CTR_PARAMS (6.13.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CtrParams {
+    /// How many low bits of the block count up, 1 to 128.
+    pub counter_bits: u32,
+    /// The first counter block.
+    pub block: [u8; 16],
+}
+
+/// CK_GCM_PARAMS (6.13.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GcmParams {
+    /// The initialisation vector, 1 to 256 bytes.
+    pub iv: Vec<u8>,
+    /// Additional authenticated data.
+    pub aad: Vec<u8>,
+    /// The tag's length in bits.
+    pub tag_bits: u32,
+}
+
+/// CK_RSA_PKCS_PSS_PARAMS (6.1.10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PssParams {
+    /// The hash.
+    pub hash: MechanismType,
+    /// The mask generation function.
+    pub mgf: Mgf,
+    /// The salt's length in bytes.
+    pub salt_length: u64,
+}
+
+/// CK_RSA_PKCS_OAEP_PARAMS (6.1.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OaepParams {
+    /// The hash.
+    pub hash: MechanismType,
+    /// The mask generation function.
+    pub mgf: Mgf,
+    /// The label (`pSourceData`).
+    pub label: Vec<u8>,
+}
+
+/// CK_ECDH1_DERIVE_PARAMS (6.3.18).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EcdhParams {
+    /// The key derivation function.
+    pub kdf: Kdf,
+    /// Shared data of the function.
+    pub shared_data: Vec<u8>,
+    /// The other side's public point: raw, or in a DER OCTET STRING.
+    pub public_point: Vec<u8>,
+}
+
+/// CK_EDDSA_PARAMS (6.3.16).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EddsaParams {
+    /// Ed25519ph.
+    pub prehash: bool,
+    /// Context, at most 255 bytes.
+    pub context: Vec<u8>,
+}
+
+impl Mechanism {
+    /// A mechanism without parameter.
+    #[must_use]
+    pub const fn plain(kind: MechanismType) -> Self {
+        Self {
+            kind,
+            params: Params::None,
+        }
+    }
+
+    /// The table row, and the checks of the parameter that need no key.
+    ///
+    /// # Errors
+    /// `CKR_MECHANISM_INVALID` for a mechanism that the table or the policy does not have,
+    /// `CKR_MECHANISM_PARAM_INVALID` for a parameter that does not fit.
+    pub fn check(&self, policy: Policy) -> Result<&'static Row, Rv> {
+        let row = mechanism::row(self.kind)
+            .filter(|row| row.allowed(policy))
+            .ok_or(Rv::MECHANISM_INVALID)?;
+        if self.parameter_fits(row) {
+            Ok(row)
+        } else {
+            Err(Rv::MECHANISM_PARAM_INVALID)
+        }
+    }
+
+    fn parameter_fits(&self, row: &Row) -> bool {
+        match (row.params, &self.params) {
+            (ParamKind::None, Params::None) | (ParamKind::Eddsa | ParamKind::OptionalIv(_), Params::None) => true,
+            (ParamKind::Iv(length) | ParamKind::OptionalIv(length), Params::Iv(iv)) => iv.len() == length,
+            (ParamKind::Ctr, Params::Ctr(ctr)) => (1..=128).contains(&ctr.counter_bits),
+            (ParamKind::Gcm, Params::Gcm(gcm)) => gcm.fits(),
+            (ParamKind::Pss, Params::Pss(pss)) => pss.fits(row.hash),
+            (ParamKind::Oaep, Params::Oaep(oaep)) => oaep.fits(),
+            (ParamKind::Ecdh, Params::Ecdh(ecdh)) => ecdh.fits(),
+            (ParamKind::Eddsa, Params::Eddsa(eddsa)) => !eddsa.prehash && eddsa.context.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+impl GcmParams {
+    /// Tags of at least 96 bits and a non-empty IV, under every policy (DESIGN 8).
+    fn fits(&self) -> bool {
+        matches!(self.tag_bits, 96 | 104 | 112 | 120 | 128) && (1..=256).contains(&self.iv.len())
+    }
+}
+
+impl PssParams {
+    fn fits(&self, combined: Option<MechanismType>) -> bool {
+        let Some(length) = mechanism::digest_length(self.hash) else {
+            return false;
+        };
+        combined.is_none_or(|hash| hash == self.hash)
+            && mechanism::mgf_hash(self.mgf).is_some()
+            && self.salt_length <= 512 - 2 - length as u64
+    }
+}
+
+impl OaepParams {
+    fn fits(&self) -> bool {
+        mechanism::digest_length(self.hash).is_some() && mechanism::mgf_hash(self.mgf).is_some()
+    }
+}
+
+impl EcdhParams {
+    fn fits(&self) -> bool {
+        self.kdf == Kdf::NULL
+            && self.shared_data.is_empty()
+            && !self.public_point.is_empty()
+            && self.public_point.len() <= 256
+    }
+}
