@@ -1,1 +1,40 @@
-//! Placeholder while the crate is being written.
+//! Storage of sealed records: one shared layer (compare, versions, revisions, heads, watch, limits) over two engines, memory
+//! and sled with a journal. It sees ciphertext only, knows nothing of PKCS#11 and depends on no other crate of this project.
+//!
+//! What is promised, and where it is kept:
+//! * INV-2, acknowledged is durable: `journal` (sealed, chained, `fdatasync`ed before the answer).
+//! * INV-7, damage is noticed and named: `head` (keyed sums per group), `journal`, `backup`, `open`.
+//! * INV-3, one batch is atomic: one journal frame holds whole batches.
+//!
+//! What is deliberately absent: decryption of records, queries other than by path prefix, transactions over several batches.
+
+mod batch;
+mod codec;
+mod disk;
+mod engine;
+mod faults;
+mod head;
+mod keeper;
+mod keys;
+mod lock;
+mod open;
+mod path;
+mod report;
+mod root;
+mod state;
+mod store;
+mod watch;
+
+pub use batch::{Batch, CommitError, Compare, Limit, Limits, Outcome, Record, Revision, Write};
+pub use faults::{Fault, Faults, Loss, Step};
+pub use keys::StoreKeys;
+pub use lock::{FolderLock, LockError};
+pub use open::{OpenError, SledOptions};
+pub use path::{Path, PathError};
+pub use report::{
+    BackupError, BackupInfo, CheckReport, CloseError, Fatal, LoadReport, Loaded, Notice, SledFault, StoreStatus,
+    Trouble,
+};
+pub use root::{RootError, RootFiles};
+pub use store::Store;
+pub use watch::{Change, Changes, Compacted, Watch};

@@ -1,0 +1,205 @@
+//! What the store tells its operator: troubles, the report of a start, status, backups, checks. Data only.
+
+use std::path::PathBuf;
+
+use crate::batch::Revision;
+
+/// What is wrong with a group of records.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The records do not add up to the head: one is missing, old, swapped or extra, and no copy of the truth was left.
+    #[error("records do not fit the head: {expected} expected, {found} found")]
+    HeadMismatch {
+        /// Number of records by the head.
+        expected: u64,
+        /// Number of records found.
+        found: u64,
+    },
+    /// Batches of this group are in a damaged part of the journal and nowhere else.
+    #[error("the journal is damaged after revision {after}; changes to this group are lost")]
+    JournalLost {
+        /// The last revision before the damage.
+        after: u64,
+    },
+    /// The end of the journal is damaged; whether this group lost changes cannot be told.
+    #[error("the end of the journal is damaged after revision {after}; changes may be lost")]
+    JournalEnd {
+        /// The last revision before the damage.
+        after: u64,
+    },
+}
+
+/// Something that the start found and dealt with. None of these lost acknowledged data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// sled's folder could not be opened or read, or did not fit the heads; it was rebuilt.
+    SledRebuilt(SledFault),
+    /// A journal segment is damaged, truncated, missing or under a wrong name.
+    JournalDamaged {
+        /// Its number.
+        segment: u64,
+        /// Where in the file, in bytes.
+        offset: u64,
+    },
+    /// The journal's last, never acknowledged frame was torn and is dropped.
+    TornTail {
+        /// Bytes dropped.
+        bytes: u64,
+    },
+    /// A backup file does not open.
+    BackupDamaged(PathBuf),
+    /// One of the two copies of the store's own root file was repaired.
+    RootRepaired,
+}
+
+/// What was wrong with sled's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SledFault {
+    /// It panicked.
+    Panicked,
+    /// It did not finish in time.
+    Stuck,
+    /// It returned an error.
+    Failed,
+    /// It opened, but its records do not fit their heads.
+    Untrue,
+    /// It opened, but is older than the journal and backups can bring up to date.
+    Stale,
+    /// There is none.
+    Missing,
+}
+
+/// Where the records came from at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// A new store.
+    Fresh,
+    /// sled, then the journal.
+    Sled,
+    /// A backup, then the journal.
+    Backup,
+    /// The journal alone (the store has no backup yet).
+    Journal,
+}
+
+/// The report of a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Where the records came from.
+    pub loaded: Loaded,
+    /// The revision reached.
+    pub revision: Revision,
+    /// Number of records.
+    pub records: usize,
+    /// Batches taken from the journal.
+    pub replayed: u64,
+    /// What was found and dealt with.
+    pub notices: Vec<Notice>,
+    /// Groups that are quarantined.
+    pub quarantined: Vec<(String, Trouble)>,
+}
+
+/// A backup that was written, read back and compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupInfo {
+    /// The file.
+    pub file: PathBuf,
+    /// The state that it holds.
+    pub revision: Revision,
+    /// Number of records.
+    pub records: usize,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+}
+
+/// Why there is no backup.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackupError {
+    /// The memory engine has none.
+    #[error("this store has no files")]
+    NoFiles,
+    /// Reading or writing failed.
+    #[error("backup input or output failed: {0:?}")]
+    Io(std::io::ErrorKind),
+    /// What was read back is not what was written.
+    #[error("the backup does not read back as it was written")]
+    Differs,
+    /// The store has stopped.
+    #[error("the store has stopped")]
+    Stopped,
+    /// A quarantined group must be repaired first, so that the backup does not make the loss final.
+    #[error("a group is quarantined")]
+    Quarantined,
+}
+
+/// Result of [`crate::Store::check`]: everything is read again and compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Records in memory.
+    pub records: usize,
+    /// Groups whose records in memory do not fit their head.
+    pub memory: Vec<(String, Trouble)>,
+    /// sled's folder fits memory; `None`: no such engine, or sled is out of use at the moment.
+    pub sled: Option<bool>,
+    /// The newest backup opens and adds up; `None`: there is none.
+    pub backup: Option<bool>,
+}
+
+impl CheckReport {
+    /// Nothing wrong was found.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.memory.is_empty() && self.sled != Some(false) && self.backup != Some(false)
+    }
+}
+
+/// Why closing did not end cleanly; nothing acknowledged is lost by it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseError {
+    /// The store had stopped before.
+    #[error("the store had stopped")]
+    Stopped,
+    /// Writing the closing mark failed.
+    #[error("writing the closing mark failed: {0:?}")]
+    Io(std::io::ErrorKind),
+}
+
+/// Figures for status and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// The newest revision.
+    pub revision: Revision,
+    /// Number of records.
+    pub records: usize,
+    /// Bytes of all values.
+    pub bytes: u64,
+    /// Number of groups.
+    pub groups: usize,
+    /// Number of quarantined groups.
+    pub quarantined: usize,
+    /// Syncs of the journal since the start; fewer than batches when threads share them.
+    pub syncs: u64,
+    /// Journal segments that hold batches.
+    pub segments: usize,
+    /// Ordinary batches are refused because the disk is full.
+    pub full: bool,
+    /// The store has stopped for good.
+    pub stopped: bool,
+    /// sled takes what is committed; false while it is being rebuilt or the disk is full.
+    pub sled: bool,
+    /// Revision that sled has.
+    pub sled_revision: Revision,
+    /// Revision of the newest backup, 0 if none.
+    pub backup_revision: Revision,
+}
+
+/// What made the store stop for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fatal {
+    /// A sync failed: what the disk holds is unknown, and asking again would get a false yes.
+    SyncFailed(std::io::ErrorKind),
+    /// A write failed for another reason than a full disk.
+    WriteFailed(std::io::ErrorKind),
+    /// The committer panicked.
+    Panicked,
+}

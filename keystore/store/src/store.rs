@@ -1,0 +1,487 @@
+//! The store as callers see it: reads from memory, commits in groups, watches. How a group becomes durable is the engine's part.
+//!
+//! Group commit: whoever finds no commit in progress leads: it takes all waiting batches, checks them one after the other,
+//! makes them durable with one sync, applies and answers them, and hands the lead to the first who came meanwhile. Reads take
+//! the state's lock, which is held for writing only while a durable stage is applied, so no read waits for a disk.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::batch::{Batch, CommitError, Limits, Outcome, Record, Revision};
+use crate::engine::{Engine, EngineError, Memory};
+use crate::faults::{Fault, Faults, Step};
+use crate::head::Hasher;
+use crate::keeper::Keeper;
+use crate::keys::StoreKeys;
+use crate::open::{self, OpenError, SledOptions};
+use crate::path::Path;
+use crate::report::{BackupError, BackupInfo, CheckReport, CloseError, Fatal, LoadReport, StoreStatus, Trouble};
+use crate::state::{Admission, Operations, Staged, State};
+use crate::watch::{Compacted, History, Watch};
+
+/// More than a frame without batches needs.
+const ACCEPT_BYTES: usize = 2048;
+
+/// The store. Clones share it. Dropping the last clone does not close it cleanly: call [`Store::close`].
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    limits: Limits,
+    faults: Faults,
+    on_fatal: Arc<dyn Fn(Fatal) + Send + Sync>,
+    queue: Mutex<Queue>,
+    engine: Mutex<Box<dyn Engine>>,
+    operations: Mutex<Operations>,
+    history: Arc<History>,
+    keeper: Option<Keeper>,
+}
+
+/// What engine threads need of the store.
+pub(crate) struct Shared {
+    pub(crate) state: RwLock<State>,
+    pub(crate) hasher: Hasher,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Ticket>,
+    leading: bool,
+    stopped: bool,
+}
+
+struct Ticket {
+    batch: Batch,
+    seat: Arc<Seat>,
+}
+
+/// Where the caller of one commit waits.
+#[derive(Default)]
+struct Seat {
+    turn: Mutex<Turn>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+enum Turn {
+    #[default]
+    Wait,
+    Lead,
+    Done(Result<Outcome, CommitError>),
+}
+
+impl Seat {
+    fn set(&self, turn: Turn) {
+        *self.turn.lock() = turn;
+        self.moved.notify_one();
+    }
+}
+
+/// What [`Store::open_sled`] puts together.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) limits: Limits,
+    pub(crate) faults: Faults,
+    pub(crate) on_fatal: Arc<dyn Fn(Fatal) + Send + Sync>,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) operations: Operations,
+    pub(crate) keeper: Option<Keeper>,
+}
+
+impl Store {
+    /// A store that keeps nothing on disk.
+    #[must_use]
+    pub fn memory(keys: StoreKeys, limits: Limits) -> Self {
+        Self::memory_with_faults(keys, limits, Faults::default())
+    }
+
+    /// A store that keeps nothing on disk, with planned faults ([`Step::Commit`] only).
+    #[must_use]
+    pub fn memory_with_faults(keys: StoreKeys, limits: Limits, faults: Faults) -> Self {
+        let shared = Shared {
+            state: RwLock::new(State::default()),
+            hasher: Hasher(keys.head()),
+        };
+        Self::assemble(Parts {
+            shared: Arc::new(shared),
+            operations: Operations::new(limits.operations),
+            limits,
+            faults,
+            on_fatal: Arc::new(|_| {}),
+            engine: Box::new(Memory),
+            keeper: None,
+        })
+    }
+
+    /// Opens the store in `dir`, or makes a new one there if the folder is empty or absent.
+    ///
+    /// Takes the folder's lock, reads sled, journal and backups, compares everything with the heads, and repairs what it can
+    /// without losing anything acknowledged; the report says what. Groups that cannot be made whole are quarantined.
+    ///
+    /// # Errors
+    /// [`OpenError`]: another daemon has the folder, the keys are of another store, or the disk refuses.
+    pub fn open_sled(
+        dir: &std::path::Path,
+        keys: StoreKeys,
+        options: SledOptions,
+    ) -> Result<(Self, LoadReport), OpenError> {
+        let (parts, report) = open::open(dir, &keys, options)?;
+        Ok((Self::assemble(parts), report))
+    }
+
+    fn assemble(parts: Parts) -> Self {
+        let revision = parts.shared.state.read().revision;
+        let history = History::new(revision, parts.limits.history);
+        Self(Arc::new(Inner {
+            shared: parts.shared,
+            limits: parts.limits,
+            faults: parts.faults,
+            on_fatal: parts.on_fatal,
+            queue: Mutex::default(),
+            engine: Mutex::new(parts.engine),
+            operations: Mutex::new(parts.operations),
+            history,
+            keeper: parts.keeper,
+        }))
+    }
+
+    /// The record under this path. Never waits for a disk.
+    #[must_use]
+    pub fn get(&self, path: &Path) -> Option<Record> {
+        self.0.shared.state.read().records.get(path).cloned()
+    }
+
+    /// All records whose path starts with `prefix`, in the order of paths, at one revision.
+    #[must_use]
+    pub fn scan(&self, prefix: &str) -> Vec<(Path, Record)> {
+        let state = self.0.shared.state.read();
+        let from = state
+            .records
+            .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
+        let under = from.take_while(|(path, _)| path.as_str().starts_with(prefix));
+        under.map(|(path, record)| (path.clone(), record.clone())).collect()
+    }
+
+    /// The newest revision that reads see.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.0.shared.state.read().revision
+    }
+
+    /// Commits `batch` if all its conditions hold. Returns when it is durable and visible (INV-2), or refused.
+    ///
+    /// A batch without writes answers `Committed` with a revision at which its compares held.
+    ///
+    /// # Errors
+    /// [`CommitError`]: the batch was not written (for [`CommitError::Stopped`] after a failed sync: may be found written later).
+    pub fn commit(&self, batch: Batch) -> Result<Outcome, CommitError> {
+        batch.check(&self.0.limits)?;
+        let ambiguous = match self.0.faults.at(Step::Commit) {
+            Some(Fault::Ambiguous { done: false }) => return Ok(Outcome::Unknown),
+            Some(Fault::Ambiguous { done: true }) => true,
+            _ => false,
+        };
+        let seat = Arc::new(Seat::default());
+        let lead = {
+            let mut queue = self.0.queue.lock();
+            if queue.stopped {
+                return Err(CommitError::Stopped);
+            }
+            queue.waiting.push_back(Ticket {
+                batch,
+                seat: Arc::clone(&seat),
+            });
+            !std::mem::replace(&mut queue.leading, true)
+        };
+        if lead {
+            self.0.lead();
+        }
+        let result = loop {
+            let mut turn = seat.turn.lock();
+            match std::mem::take(&mut *turn) {
+                Turn::Wait => seat.moved.wait(&mut turn),
+                Turn::Lead => {
+                    drop(turn);
+                    self.0.lead();
+                }
+                Turn::Done(result) => break result,
+            }
+        };
+        if ambiguous {
+            result.map(|_| Outcome::Unknown)
+        } else {
+            result
+        }
+    }
+
+    /// What became of an operation: `Some` with its outcome if it is among the last [`Limits::operations`], `None` if it was not
+    /// committed as far back as that. After a restart, operations since the last backup are known.
+    #[must_use]
+    pub fn resolve(&self, operation: &[u8; 16]) -> Option<Outcome> {
+        self.0.operations.lock().find(operation)
+    }
+
+    /// Watches what batches after `after` change under `prefix`.
+    ///
+    /// # Errors
+    /// [`Compacted`]: those changes are no longer kept.
+    pub fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Compacted> {
+        self.0.history.watch(prefix, after)
+    }
+
+    /// The groups whose records do not fit their head and could not be made whole. Reads of them answer; commits are refused.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<(String, Trouble)> {
+        let state = self.0.shared.state.read();
+        let groups = state.groups.iter();
+        groups
+            .filter_map(|(name, group)| Some((name.to_string(), group.trouble.clone()?)))
+            .collect()
+    }
+
+    /// Ends the quarantine of a group: its records count as right as they are. The operator's decision, after a look at them.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn accept(&self, group: &str) -> Result<(), CommitError> {
+        let mut engine = self.0.engine.lock();
+        if self.0.queue.lock().stopped {
+            return Err(CommitError::Stopped);
+        }
+        let staged = {
+            let state = self.0.shared.state.read();
+            let mut staged = Staged::on(&state);
+            staged.accept(&state, &self.0.shared.hasher, group);
+            staged
+        };
+        engine.prepare(ACCEPT_BYTES, true).map_err(|_| CommitError::Full)?;
+        self.0.make_durable(&mut **engine, &staged)?;
+        self.0.shared.state.write().apply(&staged);
+        if let Some(group) = self.0.shared.state.write().groups.get_mut(group) {
+            group.trouble = None;
+        }
+        engine.applied(&staged);
+        Ok(())
+    }
+
+    /// Writes a backup now, reads it back and compares it; then older journal segments go.
+    ///
+    /// # Errors
+    /// [`BackupError`]; what was there before stays.
+    pub fn backup(&self) -> Result<BackupInfo, BackupError> {
+        self.0.keeper.as_ref().ok_or(BackupError::NoFiles)?.backup()
+    }
+
+    /// Reads everything again and compares: memory against the heads, sled and the newest backup against memory.
+    #[must_use]
+    pub fn check(&self) -> CheckReport {
+        let (records, memory) = {
+            let state = self.0.shared.state.read();
+            (state.records.len(), state.verify(&self.0.shared.hasher).0)
+        };
+        let mut report = CheckReport {
+            records,
+            ..CheckReport::default()
+        };
+        report.memory = memory
+            .into_iter()
+            .map(|(group, trouble)| (group.to_string(), trouble))
+            .collect();
+        if let Some(keeper) = &self.0.keeper {
+            (report.sled, report.backup) = keeper.check();
+        }
+        report
+    }
+
+    /// Figures for status and metrics.
+    #[must_use]
+    pub fn status(&self) -> StoreStatus {
+        let mut status = StoreStatus {
+            stopped: self.0.queue.lock().stopped,
+            ..StoreStatus::default()
+        };
+        self.0.engine.lock().status(&mut status);
+        let state = self.0.shared.state.read();
+        status.revision = state.revision;
+        status.records = state.records.len();
+        status.bytes = state.bytes;
+        status.groups = state.groups.len();
+        status.quarantined = state.groups.values().filter(|group| group.trouble.is_some()).count();
+        drop(state);
+        if let Some(keeper) = &self.0.keeper {
+            keeper.status(&mut status);
+        }
+        status
+    }
+
+    /// Ends cleanly: waits for commits in progress, writes the closing mark, lets sled finish, frees the folder's lock. Later
+    /// commits answer [`CommitError::Stopped`]; reads go on from memory.
+    ///
+    /// # Errors
+    /// [`CloseError`]; nothing acknowledged is lost by it.
+    pub fn close(&self) -> Result<(), CloseError> {
+        let mut engine = self.0.engine.lock();
+        let refused = {
+            let mut queue = self.0.queue.lock();
+            if std::mem::replace(&mut queue.stopped, true) {
+                return Err(CloseError::Stopped);
+            }
+            std::mem::take(&mut queue.waiting)
+        };
+        for ticket in refused {
+            ticket.seat.set(Turn::Done(Err(CommitError::Stopped)));
+        }
+        self.0.history.close();
+        engine.close()
+    }
+}
+
+impl Inner {
+    /// Serves all waiting batches once, then hands the lead on.
+    fn lead(&self) {
+        let mut engine = self.engine.lock();
+        let taken = std::mem::take(&mut self.queue.lock().waiting);
+        let seats: Vec<_> = taken.iter().map(|ticket| Arc::clone(&ticket.seat)).collect();
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve(&mut **engine, taken)));
+        drop(engine);
+        if served.is_err() {
+            self.stop(Fatal::Panicked);
+            for seat in seats {
+                let mut turn = seat.turn.lock();
+                if !matches!(*turn, Turn::Done(_)) {
+                    *turn = Turn::Done(Err(CommitError::Stopped));
+                }
+                seat.moved.notify_one();
+            }
+        }
+        let mut queue = self.queue.lock();
+        match queue.waiting.front() {
+            Some(next) => next.seat.set(Turn::Lead),
+            None => queue.leading = false,
+        }
+    }
+
+    /// Serves batches in stages that the engine can take whole.
+    fn serve(&self, engine: &mut dyn Engine, mut tickets: VecDeque<Ticket>) {
+        while !tickets.is_empty() {
+            let mut bytes = 0;
+            let fits = |ticket: &&Ticket| {
+                bytes += ticket.batch.frame_bytes();
+                bytes <= engine.stage_bytes()
+            };
+            let count = tickets.iter().take_while(fits).count().max(1);
+            let bytes = tickets
+                .iter()
+                .take(count)
+                .map(|ticket| ticket.batch.frame_bytes())
+                .sum();
+            let group: Vec<_> = tickets.drain(..count).collect();
+            match engine.prepare(bytes, false) {
+                Ok(()) => self.stage(engine, group),
+                Err(EngineError::Full) => self.serve_one_by_one(engine, group),
+                Err(EngineError::Fatal(fatal)) => {
+                    self.stop(fatal);
+                    refuse(group, &CommitError::Stopped);
+                }
+            }
+        }
+    }
+
+    /// With the disk full, what is small or may use the reserve still goes.
+    fn serve_one_by_one(&self, engine: &mut dyn Engine, group: Vec<Ticket>) {
+        for ticket in group {
+            match engine.prepare(ticket.batch.frame_bytes(), ticket.batch.reserve) {
+                Ok(()) => self.stage(engine, vec![ticket]),
+                Err(EngineError::Full) => refuse(vec![ticket], &CommitError::Full),
+                Err(EngineError::Fatal(fatal)) => {
+                    self.stop(fatal);
+                    refuse(vec![ticket], &CommitError::Stopped);
+                }
+            }
+        }
+    }
+
+    /// Checks, makes durable, applies, answers: in this order (INV-2).
+    fn stage(&self, engine: &mut dyn Engine, group: Vec<Ticket>) {
+        let mut answers = Vec::with_capacity(group.len());
+        let mut staged;
+        {
+            let state = self.shared.state.read();
+            staged = Staged::on(&state);
+            for ticket in group {
+                let operation = ticket.batch.operation;
+                answers.push((
+                    operation,
+                    ticket.seat,
+                    staged.admit(&state, &self.shared.hasher, ticket.batch),
+                ));
+            }
+        }
+        let durable = if staged.is_empty() {
+            self.still_running()
+        } else {
+            self.make_durable(engine, &staged)
+        };
+        if durable.is_ok() && !staged.is_empty() {
+            self.shared.state.write().apply(&staged);
+            self.history.publish(&staged);
+            engine.applied(&staged);
+        }
+        let mut operations = self.operations.lock();
+        for (operation, seat, admission) in answers {
+            let result = match (admission, &durable) {
+                (Admission::Done(result), _) => result,
+                (Admission::Staged(revision), Ok(())) => Ok(Outcome::Committed(revision)),
+                (Admission::Staged(_), Err(error)) => Err(error.clone()),
+            };
+            if let Ok(outcome) = &result {
+                operations.remember(operation, outcome.clone());
+            }
+            seat.set(Turn::Done(result));
+        }
+    }
+
+    fn still_running(&self) -> Result<(), CommitError> {
+        if self.queue.lock().stopped {
+            Err(CommitError::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn make_durable(&self, engine: &mut dyn Engine, staged: &Staged) -> Result<(), CommitError> {
+        self.still_running()?;
+        match engine.commit(staged) {
+            Ok(()) => Ok(()),
+            Err(EngineError::Full) => Err(CommitError::Full),
+            Err(EngineError::Fatal(fatal)) => {
+                self.stop(fatal);
+                Err(CommitError::Stopped)
+            }
+        }
+    }
+
+    /// Refuses all commits from now on, tells the hook and whoever waits.
+    fn stop(&self, fatal: Fatal) {
+        let refused = {
+            let mut queue = self.queue.lock();
+            queue.stopped = true;
+            std::mem::take(&mut queue.waiting)
+        };
+        for ticket in refused {
+            ticket.seat.set(Turn::Done(Err(CommitError::Stopped)));
+        }
+        tracing::error!(?fatal, "the store stops");
+        (self.on_fatal)(fatal);
+    }
+}
+
+fn refuse(group: Vec<Ticket>, error: &CommitError) {
+    for ticket in group {
+        ticket.seat.set(Turn::Done(Err(error.clone())));
+    }
+}

@@ -1,0 +1,4 @@
+//! The store's tests against its public interface: one binary, modules by subject.
+
+mod memory;
+mod model;
