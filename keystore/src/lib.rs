@@ -1,1 +1,37 @@
-//! Placeholder while the crate is being written.
+//! The HSM boundary: key sets, objects, attribute rules, policy, PINs, logins, sealing. Whoever wants something of a key asks
+//! the key set to do it; the value of a private or secret key leaves this crate only wrapped, or by `C_GetAttributeValue` on a key
+//! that is extractable and not sensitive (INV-1).
+//!
+//! Fully synchronous; it does I/O only through `hsmd-store` and its own root and master key files. It knows nothing of sockets,
+//! slots, HSMs or groups: those are `hsmd`. Architecture: `docs/architecture.md`.
+#![forbid(unsafe_code)]
+
+mod caller;
+mod core;
+mod document;
+mod error;
+mod key_set;
+mod keystore;
+mod login;
+mod master_key;
+mod objects;
+mod options;
+mod pin;
+mod records;
+mod root;
+mod seal;
+mod ticket;
+mod tries;
+mod verifier;
+
+pub use caller::{Caller, Context, Identity};
+pub use document::{Document, DocumentOutcome, DocumentWrite};
+pub use error::Error;
+pub use hsmd_crypto::pin::PinCost;
+pub use hsmd_store::{BackupInfo, Fatal, Faults, LoadReport, Notice};
+pub use key_set::{KeySet, TokenState};
+pub use keystore::{Keystore, Status};
+pub use login::{Login, Role};
+pub use master_key::MasterKey;
+pub use options::Options;
+pub use ticket::Ticket;

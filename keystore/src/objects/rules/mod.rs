@@ -1,0 +1,226 @@
+//! The attribute rules: what each attribute may be named for, what it defaults to, how it may change. The rows are in
+//! [`table`]; the functions that apply them to a template are in [`apply`]. Nothing else in the crate decides on attributes
+//! by their name (STYLE 3). PKCS#11 3.2, chapter 4.
+
+mod apply;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use apply::{Amended, Draft, Plan, amend, complete};
+pub(crate) use table::RULES;
+
+use hsmd_proto::ck::{AttributeType, KeyType, ObjectClass, Rv};
+use hsmd_proto::policy::Policy;
+
+/// A way in which an object comes to be, or is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// C_CreateObject.
+    Create,
+    /// C_GenerateKey, C_GenerateKeyPair.
+    Generate,
+    /// C_UnwrapKey.
+    Unwrap,
+    /// C_DeriveKey.
+    Derive,
+    /// C_CopyObject.
+    Copy,
+    /// C_SetAttributeValue.
+    Set,
+}
+
+/// A set of ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ways(u8);
+
+impl Ways {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const CREATE: Self = Self(1);
+    pub(crate) const GENERATE: Self = Self(2);
+    pub(crate) const UNWRAP: Self = Self(4);
+    pub(crate) const DERIVE: Self = Self(8);
+    pub(crate) const COPY: Self = Self(16);
+    pub(crate) const SET: Self = Self(32);
+    /// Every way of making an object but a copy.
+    pub(crate) const MAKE: Self = Self(1 | 2 | 4 | 8);
+
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn has(self, way: Way) -> bool {
+        self.0 & (1 << way as u8) != 0
+    }
+}
+
+/// Class and key type as far as the rules tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Data,
+    Certificate,
+    RsaPublic,
+    EcPublic,
+    EdPublic,
+    RsaPrivate,
+    EcPrivate,
+    EdPrivate,
+    Aes,
+    Generic,
+    Hmac,
+}
+
+impl Shape {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Data,
+        Self::Certificate,
+        Self::RsaPublic,
+        Self::EcPublic,
+        Self::EdPublic,
+        Self::RsaPrivate,
+        Self::EcPrivate,
+        Self::EdPrivate,
+        Self::Aes,
+        Self::Generic,
+        Self::Hmac,
+    ];
+
+    /// The shape of a key; `CKR_ATTRIBUTE_VALUE_INVALID` for classes and types that this build does not have.
+    pub(crate) fn of_key(class: ObjectClass, key_type: KeyType) -> Result<Self, Rv> {
+        Ok(match (class, key_type) {
+            (ObjectClass::PUBLIC_KEY, KeyType::RSA) => Self::RsaPublic,
+            (ObjectClass::PUBLIC_KEY, KeyType::EC) => Self::EcPublic,
+            (ObjectClass::PUBLIC_KEY, KeyType::EC_EDWARDS) => Self::EdPublic,
+            (ObjectClass::PRIVATE_KEY, KeyType::RSA) => Self::RsaPrivate,
+            (ObjectClass::PRIVATE_KEY, KeyType::EC) => Self::EcPrivate,
+            (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS) => Self::EdPrivate,
+            (ObjectClass::SECRET_KEY, KeyType::AES) => Self::Aes,
+            (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET) => Self::Generic,
+            (
+                ObjectClass::SECRET_KEY,
+                KeyType::SHA_1_HMAC
+                | KeyType::SHA224_HMAC
+                | KeyType::SHA256_HMAC
+                | KeyType::SHA384_HMAC
+                | KeyType::SHA512_HMAC,
+            ) => Self::Hmac,
+            _ => return Err(Rv::ATTRIBUTE_VALUE_INVALID),
+        })
+    }
+
+    pub(crate) const fn class(self) -> ObjectClass {
+        match self {
+            Self::Data => ObjectClass::DATA,
+            Self::Certificate => ObjectClass::CERTIFICATE,
+            Self::RsaPublic | Self::EcPublic | Self::EdPublic => ObjectClass::PUBLIC_KEY,
+            Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate => ObjectClass::PRIVATE_KEY,
+            Self::Aes | Self::Generic | Self::Hmac => ObjectClass::SECRET_KEY,
+        }
+    }
+
+    pub(crate) fn is_secret(self) -> bool {
+        self.class() == ObjectClass::SECRET_KEY
+    }
+
+    pub(crate) fn is_key(self) -> bool {
+        Shapes::KEYS.has(self)
+    }
+}
+
+/// A set of shapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shapes(u16);
+
+impl Shapes {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const DATA: Self = Self(1 << Shape::Data as u16);
+    pub(crate) const CERTIFICATE: Self = Self(1 << Shape::Certificate as u16);
+    pub(crate) const RSA_PUBLIC: Self = Self(1 << Shape::RsaPublic as u16);
+    pub(crate) const RSA_PRIVATE: Self = Self(1 << Shape::RsaPrivate as u16);
+    pub(crate) const EC_PRIVATE: Self = Self(1 << Shape::EcPrivate as u16);
+    pub(crate) const CURVE_PUBLIC: Self = Self(1 << Shape::EcPublic as u16 | 1 << Shape::EdPublic as u16);
+    pub(crate) const CURVE_PRIVATE: Self = Self(1 << Shape::EcPrivate as u16 | 1 << Shape::EdPrivate as u16);
+    pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC.or(Self::CURVE_PUBLIC);
+    pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE.or(Self::CURVE_PRIVATE);
+    pub(crate) const AES: Self = Self(1 << Shape::Aes as u16);
+    pub(crate) const GENERIC: Self = Self(1 << Shape::Generic as u16);
+    pub(crate) const HMAC: Self = Self(1 << Shape::Hmac as u16);
+    pub(crate) const SECRET: Self = Self::AES.or(Self::GENERIC).or(Self::HMAC);
+    pub(crate) const KEYS: Self = Self::PUBLIC.or(Self::PRIVATE).or(Self::SECRET);
+    pub(crate) const ALL: Self = Self::DATA.or(Self::CERTIFICATE).or(Self::KEYS);
+
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn has(self, shape: Shape) -> bool {
+        self.0 & (1 << shape as u16) != 0
+    }
+}
+
+/// What an attribute is when the template does not name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Default {
+    /// The object does not have it.
+    Absent,
+    /// No bytes.
+    Empty,
+    /// CK_FALSE.
+    False,
+    /// CK_TRUE.
+    True,
+    /// A CK_ULONG.
+    Number(u64),
+    /// CK_TRUE for these shapes where the policy gives usage flags unasked, else CK_FALSE (DESIGN 8).
+    Usage(Shapes),
+    /// As `Usage`, but under `legacy` only: the wrapping flags of secret keys.
+    LegacyUsage(Shapes),
+    /// CK_TRUE for private and secret keys.
+    Private,
+    /// CK_TRUE, but for the output of a key agreement, see [`readable_by_default`].
+    Sensitive,
+    /// CK_FALSE, but for the output of a key agreement, see [`readable_by_default`].
+    Extractable,
+    /// The operation fills it in.
+    Computed,
+}
+
+/// How copy and set may change a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// To any value.
+    Any,
+    /// Only from CK_FALSE to CK_TRUE.
+    Raise,
+    /// Only from CK_TRUE to CK_FALSE.
+    Lower,
+    /// It may be named with the value that it has.
+    Same,
+}
+
+/// One attribute of some shapes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) attribute: AttributeType,
+    pub(crate) shapes: Shapes,
+    /// The ways in which a template may name it.
+    pub(crate) named: Ways,
+    /// The ways in which a template must name it.
+    pub(crate) required: Ways,
+    pub(crate) default: Default,
+    pub(crate) change: Change,
+    /// Only the SO may make it CK_TRUE.
+    pub(crate) so_only: bool,
+}
+
+/// The rule of an attribute for a shape; `None`: objects of that shape do not have it.
+pub(crate) fn rule(shape: Shape, attribute: AttributeType) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.attribute == attribute && rule.shapes.has(shape))
+}
+
+/// Whether a derived key of this shape is readable unless its template says otherwise: Java's `KeyAgreement` names neither
+/// CKA_SENSITIVE nor CKA_EXTRACTABLE and then reads the secret (DESIGN 8, "as Java needs").
+fn readable_by_default(way: Way, shape: Shape, policy: Policy) -> bool {
+    way == Way::Derive && shape == Shape::Generic && policy.usage_by_default()
+}
