@@ -1,0 +1,80 @@
+//! The processes that tests start beside themselves: workers of the kill storm, callers with wrong arguments, programs
+//! that fork. A crash ends this process and not the test. What it does stands in its first argument; it ends with 0 when
+//! all went as the standard says, and writes to its standard output what did not.
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a test's child process: its output is its report"
+)]
+
+mod forks;
+mod hostile;
+mod order;
+mod random_calls;
+mod signatures;
+mod storm_worker;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use cryptoki_sys::CKU_USER;
+use hsmd_tests::daemon::LABEL;
+use hsmd_tests::module::{Module, Session};
+
+/// What one run found wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    list: Vec<String>,
+}
+
+impl Findings {
+    /// Notes a sentence unless `good`.
+    pub(crate) fn expect(&mut self, good: bool, sentence: impl FnOnce() -> String) {
+        if !good {
+            self.list.push(sentence());
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut findings = Findings::default();
+    match words.as_slice() {
+        ["storm", module, journal, stop, number, pin] => {
+            storm_worker::run(Path::new(module), Path::new(journal), Path::new(stop), number, pin);
+        }
+        ["hostile", module, pin] => hostile::run(&Module::load(Path::new(module)), pin, &mut findings),
+        ["order", module, pin] => order::run(&Module::load(Path::new(module)), pin, &mut findings),
+        ["random", module, pin, seed, calls] => {
+            let (seed, calls) = (seed.parse().expect("a number"), calls.parse().expect("a number"));
+            random_calls::run(&Module::load(Path::new(module)), pin, seed, calls, &mut findings);
+        }
+        ["forks", module, pin] => forks::run(&Module::load(Path::new(module)), pin, &mut findings),
+        ["cycles", module, pin, rounds] => {
+            forks::cycles(
+                &Module::load(Path::new(module)),
+                pin,
+                rounds.parse().expect("a number"),
+                &mut findings,
+            );
+        }
+        _ => findings.list.push(format!("unknown arguments: {words:?}")),
+    }
+    for sentence in &findings.list {
+        println!("{sentence}");
+    }
+    if findings.list.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Initialises the module and logs the user in on the token of the test.
+pub(crate) fn logged_in(module: &Module, pin: &str) -> Session {
+    module.initialize().expect("C_Initialize");
+    let session = module.open_session(module.slot_of(LABEL)).expect("C_OpenSession");
+    module.login(session, CKU_USER, pin).expect("C_Login");
+    session
+}

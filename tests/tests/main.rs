@@ -1,0 +1,18 @@
+//! Cross-process tests: real clients against the daemon and the module, one folder per front. They need the binaries
+//! (HSMD_BIN_DIR) and the peer programs; `cargo xtask ci` brings both. Tests of one crate's own logic are in that crate.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "in a test a failed step is a failed test"
+)]
+
+mod disk;
+mod fork;
+mod frames;
+mod hostile;
+mod kill_storm;
+mod library;
+mod openssh;
+mod pkcs11_tool;
+mod restart;
+mod strace;

@@ -1,0 +1,152 @@
+//! What the kernel sees: each acknowledgement on the data socket after its fdatasync. INV-2: acknowledged is durable.
+
+use std::fs;
+
+use cryptoki_sys::*;
+use hsmd_tests::daemon::{Daemon, LABEL, Options, PIN};
+use hsmd_tests::peers::program;
+use hsmd_tests::template::{bytes, flag, number};
+
+/// Creations that are looked at.
+const CREATIONS: usize = 20;
+/// A heartbeat is a header alone: no acknowledgement.
+const HEADER: i64 = 16;
+
+/// What happened, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Request,
+    Synced,
+    Reply,
+}
+
+#[test]
+fn each_acknowledgement_comes_after_its_fdatasync() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace");
+    let strace = program("strace").display().to_string();
+    let calls = "trace=fdatasync,fsync,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg";
+    let output = trace.display().to_string();
+    let under = [&strace, "-f", "-yy", "-s", "0", "-e", calls, "-o", &output]
+        .map(str::to_owned)
+        .to_vec();
+    let mut daemon = Daemon::start_with(Options {
+        arguments: Vec::new(),
+        under,
+    });
+    let socket = daemon.socket().display().to_string();
+    let module = daemon.module();
+    module.initialize().expect("C_Initialize");
+    let session = module.open_session(module.slot_of(LABEL)).expect("C_OpenSession");
+    module.login(session, CKU_USER, PIN).expect("C_Login");
+    for number_of_object in 0..CREATIONS {
+        let template = [
+            number(CKA_CLASS, CKO_DATA),
+            flag(CKA_TOKEN, true),
+            bytes(CKA_LABEL, format!("object {number_of_object}")),
+            bytes(CKA_VALUE, "value"),
+        ];
+        module.create(session, &template).expect("C_CreateObject");
+    }
+    // Nothing is asked after the creations, so that the last events on the socket are theirs.
+    daemon.kill9();
+    let text = fs::read_to_string(&trace).expect("the trace");
+    let events = events(&text, &socket);
+    let replies = events.iter().filter(|event| **event == Event::Reply).count();
+    assert!(
+        replies >= CREATIONS,
+        "{replies} replies on {socket}; is the socket named otherwise?\n{}",
+        tail(&text)
+    );
+    let start = nth_last_request(&events, CREATIONS);
+    let mut synced = false;
+    for (position, event) in events[start..].iter().enumerate() {
+        match event {
+            Event::Request => synced = false,
+            Event::Synced => synced = true,
+            Event::Reply => assert!(
+                synced,
+                "event {position}: a reply before its fdatasync\n{}",
+                tail(&text)
+            ),
+        }
+    }
+}
+
+fn nth_last_request(events: &[Event], count: usize) -> usize {
+    let requests: Vec<usize> = events
+        .iter()
+        .enumerate()
+        .filter(|(_, event)| **event == Event::Request)
+        .map(|(at, _)| at)
+        .collect();
+    requests[requests.len() - count]
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// Reads strace's lines: `PID call(fd<...>, ...) = result`, possibly in two parts when threads interleave. A reply
+/// counts when its call begins, a sync when it has ended with 0, a request when it was read.
+fn events(text: &str, socket: &str) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut open: Vec<(String, bool)> = Vec::new();
+    for line in text.lines() {
+        let Some((process, rest)) = line.split_once(char::is_whitespace) else {
+            continue;
+        };
+        let rest = rest.trim_start();
+        let resumed = rest.strip_prefix("<... ");
+        let name = resumed.unwrap_or(rest).split(['(', ' ']).next().unwrap_or_default();
+        let unfinished = rest.ends_with("<unfinished ...>");
+        let on_socket = match resumed {
+            None => rest.contains(socket),
+            Some(_) => {
+                let at = open.iter().position(|(waiting, _)| waiting == process);
+                at.is_some_and(|at| open.swap_remove(at).1)
+            }
+        };
+        if unfinished {
+            open.push((process.to_owned(), on_socket));
+        }
+        let result: i64 = rest
+            .rsplit_once(" = ")
+            .and_then(|(_, result)| result.split_whitespace().next())
+            .and_then(|result| result.parse().ok())
+            .unwrap_or(-1);
+        match name {
+            "fdatasync" | "fsync" if result == 0 => events.push(Event::Synced),
+            "read" | "readv" | "recvfrom" | "recvmsg" if on_socket && result > 0 => request(&mut events),
+            "write" | "writev" | "sendto" | "sendmsg" if on_socket && resumed.is_none() && result != HEADER => {
+                events.push(Event::Reply);
+            }
+            _ => {}
+        }
+    }
+    events
+}
+
+/// A request that is read in several pieces is one.
+fn request(events: &mut Vec<Event>) {
+    if events.last() != Some(&Event::Request) {
+        events.push(Event::Request);
+    }
+}
+
+#[test]
+fn a_trace_is_read_in_order() {
+    let text = "\
+10 recvfrom(7<UNIX-STREAM:[1->2,\"/x/data.sock\"]>, \"\"..., 100, 0, NULL, NULL) = 60
+11 fdatasync(5</x/journal> <unfinished ...>
+10 sendto(7<UNIX-STREAM:[1->2,\"/x/data.sock\"]>, \"\"..., 16, 0, NULL, 0) = 16
+11 <... fdatasync resumed>) = 0
+10 sendto(7<UNIX-STREAM:[1->2,\"/x/data.sock\"]>, \"\"..., 40, 0, NULL, 0) = 40
+10 write(1</dev/null>, \"\"..., 3) = 3
+";
+    assert_eq!(
+        events(text, "/x/data.sock"),
+        [Event::Request, Event::Synced, Event::Reply]
+    );
+}
