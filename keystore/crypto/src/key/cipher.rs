@@ -1,0 +1,164 @@
+//! AES modes (PKCS#11 3.2, 6.13): CBC, CBC with padding, CTR, GCM; key wrap stands in [`super::keywrap`].
+
+use super::symmetric::Symmetric;
+use super::{append, keywrap};
+use crate::awslc::ffi::{Aes, Block, Way};
+use crate::error::OpError;
+use hsmd_proto::mechanism::Family;
+use hsmd_proto::params::{CtrParams, GcmParams, Params};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
+use zeroize::Zeroize;
+
+/// Whether [`crypt`] knows the family.
+pub(crate) const fn is_cipher(family: Family) -> bool {
+    matches!(
+        family,
+        Family::AesCbc | Family::AesCbcPad | Family::AesCtr | Family::AesGcm | Family::AesKw | Family::AesKwp
+    )
+}
+
+/// Encrypts or decrypts with a secret key.
+pub(crate) fn crypt(
+    key: &Symmetric,
+    family: Family,
+    way: Way,
+    params: &Params,
+    data: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), OpError> {
+    match (family, params) {
+        (Family::AesCbc, Params::Iv(iv)) => cbc(key.aes()?, way, iv, data, out),
+        (Family::AesCbcPad, Params::Iv(iv)) => match way {
+            Way::Encrypt => cbc_pad(key.aes()?, iv, data, out),
+            Way::Decrypt => cbc_unpad(key.aes()?, iv, data, out),
+        },
+        (Family::AesCtr, Params::Ctr(ctr)) => self::ctr(key.aes()?, way, ctr, data, out),
+        (Family::AesGcm, Params::Gcm(gcm)) => match way {
+            Way::Encrypt => gcm_seal(key, gcm, data, out),
+            Way::Decrypt => gcm_open(key, gcm, data, out),
+        },
+        (Family::AesKw, Params::None | Params::Iv(_)) => keywrap::kw(key.aes()?, way, params, data, out),
+        (Family::AesKwp, Params::None | Params::Iv(_)) => keywrap::kwp(key.aes()?, way, params, data, out),
+        (Family::RsaOaep, _) => Err(OpError::KeyType),
+        (family, _) if is_cipher(family) => Err(OpError::Parameter),
+        _ => Err(OpError::Mechanism),
+    }
+}
+
+/// The code for a partial block.
+const fn partial(way: Way) -> OpError {
+    match way {
+        Way::Encrypt => OpError::DataLength,
+        Way::Decrypt => OpError::EncryptedLength,
+    }
+}
+
+fn iv_of(iv: &[u8]) -> Result<Block, OpError> {
+    iv.try_into().map_err(|_| OpError::Parameter)
+}
+
+fn cbc(aes: &Aes, way: Way, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    let mut iv = iv_of(iv)?;
+    if !data.len().is_multiple_of(16) {
+        return Err(partial(way));
+    }
+    append(out, data.len(), |target| {
+        target.copy_from_slice(data);
+        aes.cbc(way, &mut iv, target).ok_or(OpError::Failed)
+    })
+}
+
+fn cbc_pad(aes: &Aes, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    let mut iv = iv_of(iv)?;
+    let padding = 16 - data.len() % 16;
+    append(out, data.len() + padding, |target| {
+        let (text, pad) = target.split_at_mut(data.len());
+        text.copy_from_slice(data);
+        pad.fill(padding as u8);
+        aes.cbc(Way::Encrypt, &mut iv, target).ok_or(OpError::Failed)
+    })
+}
+
+fn cbc_unpad(aes: &Aes, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    let mut iv = iv_of(iv)?;
+    if data.is_empty() || !data.len().is_multiple_of(16) {
+        return Err(OpError::EncryptedLength);
+    }
+    let start = out.len();
+    let mut kept = 0;
+    append(out, data.len(), |target| {
+        target.copy_from_slice(data);
+        aes.cbc(Way::Decrypt, &mut iv, target).ok_or(OpError::Failed)?;
+        kept = unpadded_length(target).ok_or(OpError::Encrypted)?;
+        target[kept..].zeroize();
+        Ok(())
+    })?;
+    out.truncate(start + kept);
+    Ok(())
+}
+
+/// The length without PKCS #7 padding; all 16 bytes are looked at whatever they are.
+fn unpadded_length(data: &[u8]) -> Option<usize> {
+    let last: &Block = data.last_chunk()?;
+    let padding = last[15];
+    let mut good = !padding.ct_eq(&0) & !padding.ct_gt(&16);
+    for (distance, byte) in (1..=16).zip(last.iter().rev()) {
+        let inside: Choice = !(distance as u8).ct_gt(&padding);
+        let expected = u8::conditional_select(byte, &padding, inside);
+        good &= byte.ct_eq(&expected);
+    }
+    bool::from(good).then(|| data.len() - padding as usize)
+}
+
+fn ctr(aes: &Aes, way: Way, params: &CtrParams, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    if !(1..=128).contains(&params.counter_bits) {
+        return Err(OpError::Parameter);
+    }
+    // The counter's low bits must not wrap (SP 800-38A, B.1), so the full-width counter of the engine does as well.
+    let counter = u128::from_be_bytes(params.block);
+    let most = u128::MAX >> (128 - params.counter_bits);
+    let blocks = data.len().div_ceil(16) as u128;
+    if blocks > 0 && blocks - 1 > most - (counter & most) {
+        return Err(partial(way));
+    }
+    let mut block = params.block;
+    append(out, data.len(), |target| {
+        target.copy_from_slice(data);
+        aes.ctr(&mut block, target);
+        Ok(())
+    })
+}
+
+/// The tag's length in bytes, and the IV's checked (DESIGN 8: at least 96 bits, never empty).
+fn gcm_tag(params: &GcmParams) -> Result<usize, OpError> {
+    let fits = matches!(params.tag_bits, 96 | 104 | 112 | 120 | 128) && (1..=256).contains(&params.iv.len());
+    if fits {
+        Ok(params.tag_bits as usize / 8)
+    } else {
+        Err(OpError::Parameter)
+    }
+}
+
+fn gcm_seal(key: &Symmetric, params: &GcmParams, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    let tag = gcm_tag(params)?;
+    let aead = key.gcm()?;
+    append(out, data.len() + 16, |target| {
+        aead.seal(&params.iv, &params.aad, data, target).ok_or(OpError::Failed)
+    })?;
+    // A shorter tag is the front of the long one (SP 800-38D, 7.1).
+    out.truncate(out.len() - (16 - tag));
+    Ok(())
+}
+
+fn gcm_open(key: &Symmetric, params: &GcmParams, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    let tag = gcm_tag(params)?;
+    let length = data.len().checked_sub(tag).ok_or(OpError::EncryptedLength)?;
+    append(out, length, |target| {
+        let opened = if tag == 16 {
+            key.gcm()?.open(&params.iv, &params.aad, data, target)
+        } else {
+            key.gcm_with_tag(tag)?.open(&params.iv, &params.aad, data, target)
+        };
+        opened.ok_or(OpError::Encrypted)
+    })
+}

@@ -1,0 +1,133 @@
+//! A key's value as data: what the keystore seals, and what [`crate::Key`] is opened from.
+
+use crate::secret::Secret;
+use hsmd_proto::meta::Curve;
+
+/// The value of a key. Numbers are unsigned and big-endian; leading zeros are allowed on the way in and never made here.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Material {
+    /// A secret key: AES, HMAC, generic.
+    Secret(Secret),
+    /// An RSA private key.
+    RsaPrivate(RsaPrivate),
+    /// An RSA public key.
+    RsaPublic {
+        /// The modulus.
+        n: Vec<u8>,
+        /// The public exponent.
+        e: Vec<u8>,
+    },
+    /// A private key on a Weierstrass curve.
+    EcPrivate {
+        /// `P256` or `P384`.
+        curve: Curve,
+        /// The scalar, as long as a field element.
+        scalar: Secret,
+    },
+    /// A public key on a Weierstrass curve.
+    EcPublic {
+        /// `P256` or `P384`.
+        curve: Curve,
+        /// The point, uncompressed (SEC 1, 2.3.3).
+        point: Vec<u8>,
+    },
+    /// An Ed25519 private key.
+    EdPrivate {
+        /// The 32-byte seed (RFC 8032, 5.1.5).
+        seed: Secret,
+    },
+    /// An Ed25519 public key.
+    EdPublic {
+        /// The encoded point.
+        point: [u8; 32],
+    },
+}
+
+/// An RSA private key (RFC 8017, 3.2).
+#[derive(Debug, PartialEq, Eq)]
+pub struct RsaPrivate {
+    /// The modulus.
+    pub n: Vec<u8>,
+    /// The public exponent.
+    pub e: Vec<u8>,
+    /// The private exponent.
+    pub d: Secret,
+    /// Primes and what follows from them; without them each operation is about four times slower.
+    pub crt: Option<RsaCrt>,
+}
+
+/// The primes of an RSA key and the values of the Chinese remainder theorem.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RsaCrt {
+    /// `CKA_PRIME_1`.
+    pub p: Secret,
+    /// `CKA_PRIME_2`.
+    pub q: Secret,
+    /// `CKA_EXPONENT_1`: d mod (p - 1).
+    pub dp: Secret,
+    /// `CKA_EXPONENT_2`: d mod (q - 1).
+    pub dq: Secret,
+    /// `CKA_COEFFICIENT`: the inverse of q mod p.
+    pub qi: Secret,
+}
+
+/// What is signed or verified.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// The message; for mechanisms that do not hash, the data as it is.
+    Message(&'a [u8]),
+    /// The digest of the message, made by the module: hash-and-sign mechanisms only. Mechanisms that do not hash take
+    /// it as their data.
+    Digest(&'a [u8]),
+}
+
+impl Material {
+    /// A second copy. Not `Clone`, so that copies of secrets are found by name.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        match self {
+            Self::Secret(value) => Self::Secret(value.duplicate()),
+            Self::RsaPrivate(key) => Self::RsaPrivate(key.duplicate()),
+            Self::RsaPublic { n, e } => Self::RsaPublic {
+                n: n.clone(),
+                e: e.clone(),
+            },
+            Self::EcPrivate { curve, scalar } => Self::EcPrivate {
+                curve: *curve,
+                scalar: scalar.duplicate(),
+            },
+            Self::EcPublic { curve, point } => Self::EcPublic {
+                curve: *curve,
+                point: point.clone(),
+            },
+            Self::EdPrivate { seed } => Self::EdPrivate { seed: seed.duplicate() },
+            Self::EdPublic { point } => Self::EdPublic { point: *point },
+        }
+    }
+
+    /// Whether it is a public key: nothing in it is secret.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        matches!(
+            self,
+            Self::RsaPublic { .. } | Self::EcPublic { .. } | Self::EdPublic { .. }
+        )
+    }
+}
+
+impl RsaPrivate {
+    fn duplicate(&self) -> Self {
+        Self {
+            n: self.n.clone(),
+            e: self.e.clone(),
+            d: self.d.duplicate(),
+            crt: self.crt.as_ref().map(|crt| RsaCrt {
+                p: crt.p.duplicate(),
+                q: crt.q.duplicate(),
+                dp: crt.dp.duplicate(),
+                dq: crt.dq.duplicate(),
+                qi: crt.qi.duplicate(),
+            }),
+        }
+    }
+}
