@@ -79,6 +79,11 @@ impl Disk {
         Ok(())
     }
 
+    /// The planned crash has happened: nothing may touch the disk any more.
+    pub(crate) fn crashed(&self) -> bool {
+        self.faults.crashed()
+    }
+
     /// Makes the folder and its parents, and syncs the entry of the last one.
     pub(crate) fn make_folder(&self, folder: &Path) -> io::Result<()> {
         if folder.is_dir() {
@@ -129,6 +134,15 @@ impl DiskFile {
                 Err(fault.error())
             }
         }
+    }
+
+    /// Reads exactly `bytes.len()` bytes.
+    pub(crate) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 
     /// `fdatasync`.

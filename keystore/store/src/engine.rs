@@ -30,8 +30,8 @@ pub(crate) trait Engine: Send {
     /// Adds the engine's figures.
     fn status(&self, status: &mut StoreStatus);
 
-    /// Ends cleanly.
-    fn close(&mut self) -> Result<(), CloseError>;
+    /// Ends cleanly; `last` is an empty stage on the state.
+    fn close(&mut self, last: &Staged) -> Result<(), CloseError>;
 }
 
 /// Keeps nothing: the records live in the shared layer's memory.
@@ -54,7 +54,7 @@ impl Engine for Memory {
 
     fn status(&self, _status: &mut StoreStatus) {}
 
-    fn close(&mut self) -> Result<(), CloseError> {
+    fn close(&mut self, _last: &Staged) -> Result<(), CloseError> {
         Ok(())
     }
 }

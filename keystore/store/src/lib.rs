@@ -8,21 +8,27 @@
 //!
 //! What is deliberately absent: decryption of records, queries other than by path prefix, transactions over several batches.
 
+mod backup;
 mod batch;
 mod codec;
 mod disk;
+mod embedded;
 mod engine;
 mod faults;
 mod head;
+mod journal;
 mod keeper;
 mod keys;
 mod lock;
 mod open;
 mod path;
+mod replay;
 mod report;
 mod root;
+mod sealing;
 mod state;
 mod store;
+mod tree;
 mod watch;
 
 pub use batch::{Batch, CommitError, Compare, Limit, Limits, Outcome, Record, Revision, Write};

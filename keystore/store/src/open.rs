@@ -1,14 +1,35 @@
 //! Opening a store on disk: options, errors, and the order in which sled, journal and backups are tried.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::Limits;
+use parking_lot::RwLock;
+
+use crate::backup;
+use crate::batch::{Limits, Outcome, Revision};
+use crate::codec::{Malformed, Reader};
+use crate::disk::Disk;
+use crate::embedded::Embedded;
 use crate::faults::Faults;
+use crate::head::Hasher;
+use crate::journal::frame::{self, Link, Touched};
+use crate::journal::read::{self, Gap, Scan};
+use crate::journal::segment::HEADERS;
+use crate::journal::{Journal, JournalSettings, Resume};
+use crate::keeper::{Keeper, Work, sled_folders};
 use crate::keys::StoreKeys;
-use crate::report::{Fatal, LoadReport};
-use crate::store::Parts;
+use crate::lock::{FolderLock, LockError};
+use crate::replay::Replayed;
+use crate::report::{BackupError, Fatal, LoadReport, Loaded, Notice, SledFault};
+use crate::root::{RootError, RootFiles};
+use crate::state::{Operations, State};
+use crate::store::{Parts, Shared};
+use crate::tree::Tree;
+
+/// Version of the layout of the folder.
+const FORMAT: u32 = 1;
 
 /// How [`crate::Store::open_sled`] opens.
 #[derive(Clone)]
@@ -61,10 +82,432 @@ pub enum OpenError {
     Io(#[from] io::Error),
 }
 
+/// The root file's value, tagged with these keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RootValue {
+    /// The number of the segment with which the journal was begun.
+    pub(crate) journal_start: u64,
+    /// The revision at which the store was closed cleanly, if it was.
+    pub(crate) closed: Option<Revision>,
+}
+
+impl RootValue {
+    pub(crate) fn to_bytes(self, keys: &StoreKeys) -> Vec<u8> {
+        let mut value = Vec::new();
+        value.extend_from_slice(&FORMAT.to_le_bytes());
+        value.extend_from_slice(&self.journal_start.to_le_bytes());
+        value.push(u8::from(self.closed.is_some()));
+        value.extend_from_slice(&self.closed.unwrap_or_default().0.to_le_bytes());
+        let tag = keys.derive(b"hsmd store root", &value);
+        value.extend_from_slice(tag.as_ref());
+        value
+    }
+
+    fn from_bytes(keys: &StoreKeys, bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader(bytes);
+        let (_format, journal_start) = (reader.u32()?, reader.u64()?);
+        let (closed, revision) = (reader.u8()?, Revision(reader.u64()?));
+        let value = Self {
+            journal_start,
+            closed: (closed == 1).then_some(revision),
+        };
+        if bytes == value.to_bytes(keys) {
+            Ok(value)
+        } else {
+            Err(Malformed)
+        }
+    }
+}
+
+/// Puts the store together; see the module's description.
 pub(crate) fn open(
-    _dir: &std::path::Path,
-    _keys: &StoreKeys,
-    _options: SledOptions,
+    dir: &std::path::Path,
+    keys: &StoreKeys,
+    options: SledOptions,
 ) -> Result<(Parts, LoadReport), OpenError> {
-    Err(OpenError::Io(io::ErrorKind::Unsupported.into()))
+    let disk = Disk::new(options.faults.clone());
+    let journal_dir = dir.join("journal");
+    let backup_dir = dir.join("backup");
+    disk.make_folder(dir)?;
+    let lock = FolderLock::take(dir).map_err(|error| match error {
+        LockError::Taken => OpenError::Locked,
+        LockError::Io(error) => OpenError::Io(error),
+    })?;
+    disk.make_folder(&journal_dir)?;
+    disk.make_folder(&backup_dir)?;
+    if options.segment_bytes < segment_minimum(&options.limits) {
+        return Err(OpenError::SegmentTooSmall(options.segment_bytes));
+    }
+    let root = RootFiles::named(dir, "store", options.faults.clone());
+    let hasher = Hasher(keys.head());
+    let mut opening = Opening {
+        dir,
+        disk: &disk,
+        keys,
+        hasher: &hasher,
+        options: &options,
+        journal_dir: journal_dir.clone(),
+        backup_dir: backup_dir.clone(),
+        notices: Vec::new(),
+    };
+    let mut found = opening.find(&root)?;
+    let mut replayed = opening.replay(&mut found)?;
+    let resume = opening.repair(&mut found, &replayed)?;
+    let settings = JournalSettings {
+        dir: journal_dir,
+        segment_bytes: options.segment_bytes,
+        retry_full: options.retry_full,
+    };
+    let begun = resume.active.is_none() && resume.closed.is_empty();
+    let journal_start = if begun {
+        resume.spares.first().map_or(resume.next_index, |spare| spare.0)
+    } else {
+        found.root.journal_start
+    };
+    let journal = Journal::resume(&disk, keys, settings, resume)?;
+    // From here on the store counts as open: after the journal is there, before the first commit.
+    let value = RootValue {
+        journal_start,
+        closed: None,
+    };
+    if found.root_missing || found.root != value {
+        root.write(&value.to_bytes(keys)).map_err(into_io)?;
+    }
+    let kept_backups = backup::list(&disk, &backup_dir)?
+        .into_iter()
+        .map(|(revision, _)| revision)
+        .collect();
+    let state = std::mem::take(&mut replayed.state);
+    let report = LoadReport {
+        loaded: found.loaded,
+        revision: state.revision,
+        records: state.records.len(),
+        replayed: replayed.batches,
+        notices: opening.notices,
+        quarantined: replayed.troubles(&state),
+    };
+    let shared = Arc::new(Shared {
+        state: RwLock::new(state),
+        hasher: hasher.clone(),
+    });
+    let work = Work {
+        shared: Arc::clone(&shared),
+        keys: keys.clone(),
+        journal: journal.share(),
+        backups: backup_dir,
+        dir: dir.to_owned(),
+        generation: found.generation,
+        tree: found.tree,
+        kept_backups,
+        backup_after: options.backup_after,
+        retry: options.retry_full,
+        root,
+        journal_start,
+    };
+    let keeper = Keeper::start(work, replayed.dirty, lock)?;
+    let mut operations = Operations::new(options.limits.operations);
+    for (operation, revision) in found.operations.into_iter().chain(replayed.operations) {
+        operations.remember(operation, Outcome::Committed(Revision(revision)));
+    }
+    let parts = Parts {
+        shared,
+        limits: options.limits,
+        faults: options.faults,
+        on_fatal: options.on_fatal,
+        engine: Box::new(Embedded::new(journal, keeper.outbox())),
+        operations,
+        keeper: Some(keeper),
+    };
+    Ok((parts, report))
+}
+
+/// Room for one batch at the limits.
+fn segment_minimum(limits: &Limits) -> u64 {
+    const WRITE: usize = 1200;
+    const TOUCHED: usize = 34 << 10;
+    (HEADERS + frame::OVERHEAD + limits.batch_bytes + limits.writes * WRITE + TOUCHED) as u64
+}
+
+fn into_io(error: RootError) -> io::Error {
+    match error {
+        RootError::Io(error) => error,
+        RootError::Damaged => io::ErrorKind::InvalidData.into(),
+    }
+}
+
+/// The work of opening.
+struct Opening<'a> {
+    dir: &'a std::path::Path,
+    disk: &'a Disk,
+    keys: &'a StoreKeys,
+    hasher: &'a Hasher,
+    options: &'a SledOptions,
+    journal_dir: PathBuf,
+    backup_dir: PathBuf,
+    notices: Vec<Notice>,
+}
+
+/// What was found on the disk.
+struct Found {
+    base: State,
+    loaded: Loaded,
+    scan: Scan,
+    tree: Option<Tree>,
+    generation: u64,
+    root: RootValue,
+    /// The revision of the clean end, if the store was closed cleanly.
+    closed: Option<Revision>,
+    root_missing: bool,
+    operations: Vec<([u8; 16], u64)>,
+    /// Nothing on the disk reaches as far as it must.
+    short: bool,
+}
+
+impl Opening<'_> {
+    /// Chooses the base: sled if it is true and the journal goes on from it without a gap, else a backup of which that holds,
+    /// else the empty store if the journal begins at revision 1, else the best of them.
+    fn find(&mut self, root: &RootFiles) -> Result<Found, OpenError> {
+        let folders = sled_folders(self.dir)?;
+        let generation = folders.first().map_or(0, |(generation, _)| *generation);
+        let backups = backup::list(self.disk, &self.backup_dir)?;
+        let (root, root_missing) = self.read_root(root, folders.is_empty() && backups.is_empty())?;
+        let closed = root.closed;
+        let sled = match folders.first() {
+            Some((_, folder)) => Tree::load(folder, self.hasher, self.options.sled_patience),
+            None => Err(SledFault::Missing),
+        };
+        let (tree, sled_state, fault) = match sled {
+            Ok((tree, state)) => (Some(tree), Some(state), SledFault::Stale),
+            Err(fault) => (None, None, fault),
+        };
+        let mut must_reach = closed.map_or(0, |revision| revision.0);
+        must_reach = must_reach.max(sled_state.as_ref().map_or(0, |state| state.revision.0));
+        let mut found = Found {
+            base: State::default(),
+            loaded: Loaded::Journal,
+            scan: self.scan(sled_state.as_ref().map_or(0, |state| state.revision.0))?,
+            tree: None,
+            generation,
+            root,
+            closed,
+            root_missing,
+            operations: Vec::new(),
+            short: false,
+        };
+        let fresh = folders.is_empty() && backups.is_empty() && found.scan.first.is_none() && closed.is_none();
+        let start = found.scan.first_spare;
+        if found.scan.first.is_none() && !root_missing && start != Some(root.journal_start) {
+            // The journal was there once.
+            found.scan.damaged = true;
+            found.scan.gaps.push(Gap {
+                after: 0,
+                until: None,
+                groups: None,
+            });
+        } else if fresh {
+            found.loaded = Loaded::Fresh;
+            found.generation = 1;
+            let tree = Tree::create(&self.dir.join("sled.1"));
+            // If it fails, the keeper tries again.
+            found.tree = tree
+                .and_then(|tree| tree.fill(&found.base, self.hasher).map(|()| tree))
+                .ok();
+            return Ok(found);
+        }
+        if let Some(state) = sled_state {
+            if reaches(&found.scan, state.revision.0, must_reach, closed) {
+                (found.base, found.loaded, found.tree) = (state, Loaded::Sled, tree);
+                return Ok(found);
+            }
+            (found.base, found.loaded) = (state, Loaded::Sled);
+        }
+        drop(tree);
+        self.notices.push(Notice::SledRebuilt(fault));
+        self.find_backup(found, &backups, must_reach)
+    }
+
+    /// The newest backup from which the journal goes on; else whatever is newest.
+    fn find_backup(
+        &mut self,
+        mut found: Found,
+        backups: &[(u64, PathBuf)],
+        must_reach: u64,
+    ) -> Result<Found, OpenError> {
+        let kept_from = found.base.revision.0;
+        let mut best = std::mem::take(&mut found.base);
+        let mut best_from = found.loaded;
+        for (_, file) in backups {
+            let state = match backup::read(self.disk, file, self.keys) {
+                Ok(state) if state.is_true(self.hasher) => state,
+                Ok(_) | Err(backup::ReadError::Damaged) => {
+                    self.notices.push(Notice::BackupDamaged(file.clone()));
+                    continue;
+                }
+                Err(backup::ReadError::Io(error)) => return Err(error.into()),
+            };
+            let whole = reaches(&found.scan, state.revision.0, must_reach, found.closed);
+            if whole || state.revision > best.revision {
+                (best, best_from) = (state, Loaded::Backup);
+            }
+            if whole {
+                break;
+            }
+        }
+        let from_backup =
+            best_from == Loaded::Backup && reaches(&found.scan, best.revision.0, must_reach, found.closed);
+        if !from_backup && reaches(&found.scan, 0, must_reach, found.closed) {
+            (best, best_from) = (State::default(), Loaded::Journal);
+        }
+        found.short = !reaches(&found.scan, best.revision.0, must_reach, found.closed);
+        if best.revision.0 < kept_from {
+            found.scan = self.scan(best.revision.0)?;
+        }
+        (found.base, found.loaded) = (best, best_from);
+        Ok(found)
+    }
+
+    fn scan(&self, keep_after: u64) -> io::Result<Scan> {
+        read::scan(
+            self.disk,
+            &self.journal_dir,
+            self.keys,
+            self.options.segment_bytes,
+            keep_after,
+        )
+    }
+
+    /// The root file says whether the keys are right and whether the store was closed cleanly.
+    fn read_root(&mut self, root: &RootFiles, no_copies: bool) -> Result<(RootValue, bool), OpenError> {
+        let value = match root.read_noting() {
+            Ok(Some((_, value, repaired))) => {
+                if repaired {
+                    self.notices.push(Notice::RootRepaired);
+                }
+                RootValue::from_bytes(self.keys, &value).ok()
+            }
+            Ok(None) => None,
+            Err(RootError::Damaged) => None,
+            Err(RootError::Io(error)) => return Err(error.into()),
+        };
+        if let Some(value) = value {
+            return Ok((value, false));
+        }
+        // No mark of these keys. A new folder, a lost root file, or wrong keys: segments and backups tell.
+        let scan = self.scan(u64::MAX)?;
+        let backups = backup::list(self.disk, &self.backup_dir)?;
+        let opens = |(_, file): &(u64, PathBuf)| backup::read(self.disk, file, self.keys).is_ok();
+        if scan.authentic || backups.iter().any(opens) {
+            self.notices.push(Notice::RootRepaired);
+            return Ok((RootValue::default(), true));
+        }
+        let marked = !matches!(root.read_noting(), Ok(None));
+        if marked || scan.foreign || !no_copies {
+            Err(OpenError::WrongKeys)
+        } else {
+            Ok((RootValue::default(), true))
+        }
+    }
+
+    /// Applies the journal to the base and names what cannot be made whole.
+    fn replay(&mut self, found: &mut Found) -> Result<Replayed, OpenError> {
+        let base = std::mem::take(&mut found.base);
+        let mut replayed = Replayed::new(base);
+        let frames = std::mem::take(&mut found.scan.frames);
+        for frame in frames {
+            replayed.frame(self.hasher, frame);
+        }
+        found.operations = std::mem::take(&mut found.scan.operations);
+        replayed.lost(self.hasher, &found.scan.gaps, found.closed, found.short);
+        self.notices.append(&mut found.scan.notices);
+        Ok(replayed)
+    }
+
+    /// Makes the journal fit to go on: a torn end is overwritten; after damage a backup of the state is made first, then the
+    /// journal begins anew, and the damaged segments are put aside.
+    fn repair(&mut self, found: &mut Found, replayed: &Replayed) -> Result<Resume, OpenError> {
+        self.remove_leftovers()?;
+        let revision = replayed.state.revision.0;
+        let resume = &mut found.scan.resume;
+        let link_fits = resume.link.next == revision + 1 && found.scan.first.is_none_or(|first| first <= revision + 1);
+        if !found.scan.damaged && !found.short && link_fits {
+            for file in &found.scan.litter {
+                self.disk.remove(file)?;
+            }
+            if let Some((file, offset, length)) = &found.scan.torn {
+                let file = self.disk.open(file)?;
+                file.write_all_at(&vec![0; *length], *offset)?;
+                file.sync_data()?;
+            }
+            return Ok(std::mem::replace(resume, nothing_to_resume()));
+        }
+        if !link_fits && !found.scan.damaged {
+            let notice = Notice::JournalDamaged {
+                segment: resume.next_index,
+                offset: 0,
+            };
+            self.notices.push(notice);
+        }
+        let written = backup::write(self.disk, &self.backup_dir, self.keys, &replayed.state);
+        written.map_err(|error| match error {
+            BackupError::Io(kind) => OpenError::Io(kind.into()),
+            _ => OpenError::Io(io::ErrorKind::InvalidData.into()),
+        })?;
+        self.put_aside()?;
+        let link = Link {
+            tag: resume.link.tag,
+            next: revision + 1,
+        };
+        Ok(Resume {
+            link,
+            next_index: resume.next_index,
+            ..nothing_to_resume()
+        })
+    }
+
+    /// Moves all segments to `damaged/`, where the operator may look at them and remove them.
+    fn put_aside(&self) -> io::Result<()> {
+        let aside = self.dir.join("damaged");
+        self.disk.make_folder(&aside)?;
+        for file in self.disk.list(&self.journal_dir)? {
+            if let Some(name) = file.file_name() {
+                self.disk.rename(&file, &aside.join(name))?;
+            }
+        }
+        self.disk.sync_folder(&aside)?;
+        self.disk.sync_folder(&self.journal_dir)
+    }
+
+    fn remove_leftovers(&self) -> io::Result<()> {
+        for file in self.disk.list(&self.backup_dir)? {
+            if file.extension().is_some_and(|extension| extension == "new") {
+                self.disk.remove(&file)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn nothing_to_resume() -> Resume {
+    Resume {
+        link: Link { tag: [0; 16], next: 1 },
+        touched: Touched {
+            first: 1,
+            groups: Some(Vec::new()),
+        },
+        active: None,
+        closed: Vec::new(),
+        spares: Vec::new(),
+        next_index: 0,
+    }
+}
+
+/// Whether everything acknowledged is in a base at revision `from` and the journal after it.
+fn reaches(scan: &Scan, from: u64, must_reach: u64, closed: Option<Revision>) -> bool {
+    let connected = scan.first.is_none_or(|first| first <= from + 1);
+    let end = if scan.first.is_some() {
+        from.max(scan.resume.link.next - 1)
+    } else {
+        from
+    };
+    connected && end >= must_reach && !scan.gaps.iter().any(|gap| gap.loses(from, closed))
 }

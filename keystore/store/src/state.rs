@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::batch::{Batch, CommitError, Outcome, Record, Revision};
+use crate::codec::{Malformed, Reader};
 use crate::head::{Hasher, Head, Sum};
 use crate::path::Path;
 use crate::report::Trouble;
@@ -13,6 +14,36 @@ use crate::report::Trouble;
 pub(crate) struct Group {
     pub(crate) head: Head,
     pub(crate) trouble: Option<Trouble>,
+}
+
+impl Group {
+    /// Appends head and trouble.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        self.head.put(out);
+        let (kind, a, b): (u8, u64, u64) = match &self.trouble {
+            None => (0, 0, 0),
+            Some(Trouble::HeadMismatch { expected, found }) => (1, *expected, *found),
+            Some(Trouble::JournalLost { after }) => (2, *after, 0),
+            Some(Trouble::JournalEnd { after }) => (3, *after, 0),
+        };
+        out.push(kind);
+        out.extend_from_slice(&a.to_le_bytes());
+        out.extend_from_slice(&b.to_le_bytes());
+    }
+
+    /// Takes what [`Group::put`] wrote.
+    pub(crate) fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let head = Head::take(reader)?;
+        let (kind, a, b) = (reader.u8()?, reader.u64()?, reader.u64()?);
+        let trouble = match kind {
+            0 => None,
+            1 => Some(Trouble::HeadMismatch { expected: a, found: b }),
+            2 => Some(Trouble::JournalLost { after: a }),
+            3 => Some(Trouble::JournalEnd { after: a }),
+            _ => return Err(Malformed),
+        };
+        Ok(Self { head, trouble })
+    }
 }
 
 /// Everything that is stored.
@@ -46,7 +77,7 @@ pub(crate) struct Put {
 }
 
 impl Put {
-    fn record(&self, revision: Revision) -> Option<Record> {
+    pub(crate) fn record(&self, revision: Revision) -> Option<Record> {
         let value = self.value.clone()?;
         Some(Record {
             value,
@@ -253,6 +284,20 @@ impl State {
         if let Some(before) = &mut self.snapshot {
             before.entry(path.clone()).or_insert(old);
         }
+    }
+
+    /// Ends a quarantine.
+    pub(crate) fn release(&mut self, group: &str) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.trouble = None;
+        }
+    }
+
+    /// All heads fit, or are known not to: what a copy of the state must be before it is trusted.
+    pub(crate) fn is_true(&self, hasher: &Hasher) -> bool {
+        let (troubles, total) = self.verify(hasher);
+        let known = |name: &Arc<str>| self.groups.get(name).is_some_and(|group| group.trouble.is_some());
+        total && troubles.iter().all(|(name, _)| known(name))
     }
 
     /// Starts to keep what changes from now on, so that a slow reader can put together the state as it is now.

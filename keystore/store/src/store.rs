@@ -261,9 +261,7 @@ impl Store {
         engine.prepare(ACCEPT_BYTES, true).map_err(|_| CommitError::Full)?;
         self.0.make_durable(&mut **engine, &staged)?;
         self.0.shared.state.write().apply(&staged);
-        if let Some(group) = self.0.shared.state.write().groups.get_mut(group) {
-            group.trouble = None;
-        }
+        self.0.shared.state.write().release(group);
         engine.applied(&staged);
         Ok(())
     }
@@ -336,7 +334,13 @@ impl Store {
             ticket.seat.set(Turn::Done(Err(CommitError::Stopped)));
         }
         self.0.history.close();
-        engine.close()
+        let last = Staged::on(&self.0.shared.state.read());
+        let closed = engine.close(&last);
+        drop(engine);
+        if let Some(keeper) = &self.0.keeper {
+            keeper.stop(closed.is_ok());
+        }
+        closed
     }
 }
 

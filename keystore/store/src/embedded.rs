@@ -1,0 +1,58 @@
+//! The embedded engine: the journal makes stages durable, the keeper takes them to sled. Not a reader: see `open`.
+
+use crate::engine::{Engine, EngineError};
+use crate::journal::Journal;
+use crate::journal::frame::Kind;
+use crate::keeper::{Message, Outbox};
+use crate::report::{CloseError, Fatal, StoreStatus};
+use crate::state::Staged;
+
+pub(crate) struct Embedded {
+    journal: Journal,
+    outbox: Outbox,
+}
+
+impl Embedded {
+    pub(crate) fn new(journal: Journal, outbox: Outbox) -> Self {
+        Self { journal, outbox }
+    }
+}
+
+impl Engine for Embedded {
+    fn prepare(&mut self, bytes: usize, reserve: bool) -> Result<(), EngineError> {
+        self.journal.prepare(bytes, reserve)
+    }
+
+    fn stage_bytes(&self) -> usize {
+        self.journal.stage_bytes()
+    }
+
+    fn commit(&mut self, staged: &Staged) -> Result<(), EngineError> {
+        self.journal.append(Kind::Batches, staged)
+    }
+
+    fn applied(&mut self, staged: &Staged) {
+        self.outbox.leave(staged);
+        if self.journal.wants_spare() {
+            self.outbox.send(Message::Fill);
+        }
+    }
+
+    fn status(&self, status: &mut StoreStatus) {
+        status.syncs = self.journal.syncs();
+        status.segments = self.journal.segments();
+        status.full = self.journal.is_full();
+    }
+
+    fn close(&mut self, last: &Staged) -> Result<(), CloseError> {
+        // The mark makes damage to the last batches visible as such. Without room for it the root file's mark does.
+        if self.journal.prepare(0, true).is_err() {
+            return Ok(());
+        }
+        match self.journal.append(Kind::Close, last) {
+            Ok(()) | Err(EngineError::Full) => Ok(()),
+            Err(EngineError::Fatal(Fatal::SyncFailed(kind) | Fatal::WriteFailed(kind))) => Err(CloseError::Io(kind)),
+            Err(EngineError::Fatal(Fatal::Panicked)) => Err(CloseError::Stopped),
+        }
+    }
+}
