@@ -101,6 +101,13 @@ fn slug(heading: &str) -> String {
 mod tests {
     use super::check;
 
+    #[test]
+    fn the_links_of_the_tree_lead_somewhere() {
+        let workspace = crate::workspace::Workspace::find().expect("tests run inside the workspace");
+        let broken = check(&workspace.texts().expect("the tree can be read"));
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+    }
+
     fn tree(readme: &str) -> Vec<(String, String)> {
         vec![
             ("README.md".to_owned(), readme.to_owned()),
