@@ -6,12 +6,15 @@
     reason = "in a test a failed step is a failed test"
 )]
 
+mod applications;
+mod attacks;
 mod disk;
 mod fork;
 mod frames;
 mod hostile;
 mod kill_storm;
 mod library;
+mod memory;
 mod openssh;
 mod pkcs11_tool;
 mod restart;
