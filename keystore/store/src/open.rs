@@ -74,6 +74,9 @@ pub enum OpenError {
     /// The keys are not those of this store: a wrong master key.
     #[error("these are not the keys of this store")]
     WrongKeys,
+    /// Neither sled's folder nor a backup nor the journal holds the records any more. Restore a backup of your own.
+    #[error("the store's files are damaged or gone beyond repair")]
+    Lost,
     /// A segment is too small for a batch at the limits.
     #[error("a journal segment of {0} bytes is too small for the limits")]
     SegmentTooSmall(u64),
@@ -274,11 +277,11 @@ impl Opening<'_> {
         let closed = root.closed;
         let sled = match folders.first() {
             Some((_, folder)) => Tree::load(folder, self.hasher, self.options.sled_patience),
-            None => Err(SledFault::Missing),
+            None => Err(SledFault::Missing.into()),
         };
-        let (tree, sled_state, fault) = match sled {
-            Ok((tree, state)) => (Some(tree), Some(state), SledFault::Stale),
-            Err(fault) => (None, None, fault),
+        let (tree, sled_state, unfit) = match sled {
+            Ok((tree, state)) => (Some(tree), Some(state), SledFault::Stale.into()),
+            Err(unfit) => (None, None, unfit),
         };
         let mut must_reach = closed.map_or(0, |revision| revision.0);
         must_reach = must_reach.max(sled_state.as_ref().map_or(0, |state| state.revision.0));
@@ -322,17 +325,27 @@ impl Opening<'_> {
             (found.base, found.loaded) = (state, Loaded::Sled);
         }
         drop(tree);
-        self.notices.push(Notice::SledRebuilt(fault));
-        self.find_backup(found, &backups, must_reach)
+        self.notices.push(Notice::SledRebuilt(unfit.fault));
+        self.find_backup(&mut found, &backups, must_reach)?;
+        if found.short
+            && let Some(untrue) = unfit.state
+            && untrue.revision > found.base.revision
+        {
+            // Some of its groups are right, and the others are known by their heads.
+            found.scan = self.scan(untrue.revision.0)?;
+            (found.base, found.loaded) = (*untrue, Loaded::Sled);
+        }
+        // Without any base the groups that are missing could not even be named.
+        let nothing = found.base.groups.is_empty() && found.scan.first != Some(1);
+        if found.short && nothing {
+            Err(OpenError::Lost)
+        } else {
+            Ok(found)
+        }
     }
 
     /// The newest backup from which the journal goes on; else whatever is newest.
-    fn find_backup(
-        &mut self,
-        mut found: Found,
-        backups: &[(u64, PathBuf)],
-        must_reach: u64,
-    ) -> Result<Found, OpenError> {
+    fn find_backup(&mut self, found: &mut Found, backups: &[(u64, PathBuf)], must_reach: u64) -> Result<(), OpenError> {
         let kept_from = found.base.revision.0;
         let mut best = std::mem::take(&mut found.base);
         let mut best_from = found.loaded;
@@ -363,7 +376,7 @@ impl Opening<'_> {
             found.scan = self.scan(best.revision.0)?;
         }
         (found.base, found.loaded) = (best, best_from);
-        Ok(found)
+        Ok(())
     }
 
     fn scan(&self, keep_after: u64) -> io::Result<Scan> {

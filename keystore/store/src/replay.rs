@@ -97,6 +97,7 @@ impl Replayed {
         if !short {
             return;
         }
+        self.mark_mismatches(hasher);
         let base = self.base;
         for gap in gaps.iter().filter(|gap| gap.loses(base, closed)) {
             let after = gap.after;
@@ -126,7 +127,6 @@ impl Replayed {
             self.state.revision.0 += LEAP;
         }
         self.state.revision = self.state.revision.max(closed.unwrap_or_default());
-        self.mark_mismatches(hasher);
     }
 
     fn distrust_all(&mut self, after: u64) {

@@ -30,6 +30,18 @@ pub(crate) struct Dirty {
     pub(crate) total: Sum,
 }
 
+/// Why a folder is not used, and what it holds all the same.
+pub(crate) struct Unfit {
+    pub(crate) fault: SledFault,
+    pub(crate) state: Option<Box<State>>,
+}
+
+impl From<SledFault> for Unfit {
+    fn from(fault: SledFault) -> Self {
+        Self { fault, state: None }
+    }
+}
+
 /// An open sled folder.
 pub(crate) struct Tree {
     /// `None` only while it is dropped.
@@ -54,29 +66,36 @@ impl Tree {
     }
 
     /// Opens a folder and reads everything in it, on a thread of its own, since a damaged folder can keep sled busy for ever.
-    pub(crate) fn load(folder: &Path, hasher: &Hasher, patience: Duration) -> Result<(Self, State), SledFault> {
+    /// With [`SledFault::Untrue`] comes what could be read, for want of anything better.
+    pub(crate) fn load(folder: &Path, hasher: &Hasher, patience: Duration) -> Result<(Self, State), Unfit> {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         let (folder, hasher) = (folder.to_owned(), hasher.clone());
         let reader = std::thread::Builder::new()
             .name("hsmd-sled-load".into())
             .spawn(move || {
-                let loaded = Self::create(&folder).and_then(|tree| {
-                    let state = tree.read(&hasher)?;
-                    if state.is_true(&hasher) {
-                        Ok((tree, state))
-                    } else {
-                        Err(SledFault::Untrue)
-                    }
-                });
                 // If nobody waits any more, the tree is closed here.
-                let _ = sender.send(loaded);
+                let _ = sender.send(Self::load_here(&folder, &hasher));
             });
-        let reader = reader.map_err(|_| SledFault::Failed)?;
-        let loaded = receiver.recv_timeout(patience).unwrap_or(Err(SledFault::Stuck));
-        if !matches!(loaded, Err(SledFault::Stuck)) {
-            let _ = reader.join();
+        let reader = reader.map_err(|_| Unfit::from(SledFault::Failed))?;
+        match receiver.recv_timeout(patience) {
+            Ok(loaded) => {
+                let _ = reader.join();
+                loaded
+            }
+            Err(_) => Err(SledFault::Stuck.into()),
         }
-        loaded
+    }
+
+    fn load_here(folder: &Path, hasher: &Hasher) -> Result<(Self, State), Unfit> {
+        let tree = Self::create(folder)?;
+        let state = tree.read(hasher)?;
+        if state.is_true(hasher) {
+            return Ok((tree, state));
+        }
+        Err(Unfit {
+            fault: SledFault::Untrue,
+            state: Some(Box::new(state)),
+        })
     }
 
     /// Everything in the tree; [`SledFault::Untrue`] if its own marks do not fit.

@@ -1,5 +1,10 @@
-//! The store's tests against its public interface: one binary, modules by subject.
+//! The store's tests against its public interface: one binary, modules by subject. `HSMD_SOAK=<factor>` multiplies the counts.
 
+mod crash;
+mod damage;
 mod disk;
+mod faults;
 mod memory;
 mod model;
+mod root;
+mod shared;
