@@ -1,6 +1,7 @@
 //! What all key sets share: the store, the keys, the options, the run of this process. And the one way to commit: an unknown
 //! outcome is found out, never retried blindly (DESIGN 7).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,8 +10,9 @@ use hsmd_proto::ids::NodeId;
 use hsmd_store::{Batch, Outcome, Path, Record, Revision, Store};
 use prost::Message;
 
+use crate::background::Background;
 use crate::error::Error;
-use crate::login::Writer;
+use crate::objects::Latches;
 use crate::options::Options;
 use crate::seal::{Barrier, FleetSecret, Kind};
 use crate::ticket::TicketKeys;
@@ -21,7 +23,7 @@ const UNKNOWN_ASKS: u32 = 50;
 /// Shared by all key sets.
 pub(crate) struct Core {
     pub(crate) store: Store,
-    pub(crate) barrier: Barrier,
+    pub(crate) barrier: Arc<Barrier>,
     pub(crate) fleet: FleetSecret,
     pub(crate) options: Options,
     pub(crate) node: NodeId,
@@ -30,8 +32,10 @@ pub(crate) struct Core {
     /// Known to this run only: seals the PSK in verifiers.
     pub(crate) node_secret: SecretArray<32>,
     pub(crate) ticket_keys: TicketKeys,
-    pub(crate) logins: Writer,
+    pub(crate) background: Background,
     pub(crate) clock: Clock,
+    /// `Latches::open(&store, &barrier, &fleet)`.
+    pub(crate) latches: Latches,
 }
 
 /// What became of a batch, once it is known.

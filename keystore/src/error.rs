@@ -39,6 +39,9 @@ pub enum Error {
         /// What the keystore is marked as.
         dev: bool,
     },
+    /// The folder holds another store than the one that `init` made, or none.
+    #[error("the store of this keystore is not here: restore the folder or a backup")]
+    StoreLost,
     /// Another daemon uses the folder.
     #[error("another daemon uses this folder")]
     Locked,
@@ -63,9 +66,6 @@ pub enum Error {
     /// Somebody else kept changing the same records.
     #[error("too many conflicting changes")]
     Contended,
-    /// There is no such key set.
-    #[error("there is no such key set")]
-    NoSuchKeySet,
     /// The key set has this id already, with other properties.
     #[error("a key set of this id exists already")]
     KeySetExists,
@@ -137,7 +137,6 @@ impl Error {
             Self::Full | Self::TooLarge => Rv::DEVICE_MEMORY,
             Self::OutcomeUnknown | Self::Contended => Rv::FUNCTION_FAILED,
             Self::Stretch => Rv::HOST_MEMORY,
-            Self::NoSuchKeySet => Rv::TOKEN_NOT_PRESENT,
             _ => Rv::DEVICE_ERROR,
         }
     }

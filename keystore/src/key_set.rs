@@ -5,7 +5,6 @@
 mod flags;
 mod lifecycle;
 mod pins;
-mod purge;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +16,7 @@ use hsmd_store::{Compare, Path};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 pub use self::flags::TokenState;
-pub(crate) use self::lifecycle::{is_root_path, load_all};
+pub(crate) use self::lifecycle::{LoadedKeySets, load_all};
 use crate::core::{Core, path};
 use crate::error::Error;
 use crate::login::LoginTable;

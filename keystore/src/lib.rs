@@ -6,6 +6,7 @@
 //! slots, HSMs or groups: those are `hsmd`. Architecture: `docs/architecture.md`.
 #![forbid(unsafe_code)]
 
+mod background;
 mod caller;
 mod core;
 mod document;

@@ -1,8 +1,7 @@
 //! Logins: who is logged in, for how long, and the map that the hot path reads. The sealed form that the module carries is
-//! `ticket`; records are written by [`writer`]; how a PIN becomes a login is `key_set`.
+//! `ticket`; records are written by `background`; how a PIN becomes a login is `key_set`.
 
 mod table;
-mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,7 +11,6 @@ use hsmd_proto::ck::{Rv, UserType};
 use hsmd_proto::ids::{KeySetId, LoginId};
 
 pub(crate) use self::table::{Entry, LoginTable};
-pub(crate) use self::writer::Writer;
 use crate::caller::Identity;
 use crate::core::Core;
 
@@ -76,9 +74,11 @@ pub struct Login {
     /// Moves on for the one login that survives a bump: the SO's who gave the user a new PIN.
     pub(crate) epoch: AtomicU64,
     pub(crate) secret: SecretArray<32>,
+    /// Version of the key that seals its ticket.
+    pub(crate) ticket_key: u32,
     session_key: SealKey,
     alive: AtomicBool,
-    /// [`crate::core::Clock::unix`] of the last use.
+    /// [`crate::core::Clock::now`] of the last use.
     pub(crate) used: AtomicU64,
 }
 
@@ -88,9 +88,9 @@ impl Login {
         key_set: KeySetId,
         id: LoginId,
         (role, identity, epoch): (Role, Identity, u64),
-        secret: SecretArray<32>,
+        (secret, ticket_key): (SecretArray<32>, u32),
     ) -> Self {
-        let session_key = SealKey::new(&hkdf(core.fleet.key("session object").expose(), &id.0, &[secret.expose()]));
+        let session_key = SealKey::new(&hkdf(secret.expose(), core.fleet.key("session object").expose(), &[&id.0]));
         Self {
             id,
             role,
@@ -98,9 +98,10 @@ impl Login {
             key_set,
             epoch: AtomicU64::new(epoch),
             secret,
+            ticket_key,
             session_key,
             alive: AtomicBool::new(true),
-            used: AtomicU64::new(core.clock.unix()),
+            used: AtomicU64::new(core.clock.now()),
         }
     }
 

@@ -150,6 +150,16 @@ pub(crate) struct DocumentRecord {
     pub(crate) deleted: bool,
 }
 
+/// `/fleet/anchor`: which store this is.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct AnchorRecord {
+    #[prost(uint32, tag = "1")]
+    pub(crate) format: u32,
+    /// The id in the root record.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) store: Vec<u8>,
+}
+
 /// Whether `operation` is among the last ones.
 pub(crate) fn done_before(operations: &[Vec<u8>], operation: &OperationId) -> bool {
     operations.iter().any(|known| known.as_slice() == operation.0)

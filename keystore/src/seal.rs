@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Latch = 8,
     /// A document of the control plane.
     Document = 9,
+    /// Which store this is.
+    Anchor = 10,
 }
 
 /// Bytes of the barrier key's version in front of a sealed record.

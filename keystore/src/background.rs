@@ -1,0 +1,189 @@
+//! The one thread of a keystore. It writes login records behind the callers' backs: a login waits for no sync (DESIGN 7), a
+//! logout waits for its own. A record that a crash kept from the disk is a login that has ended, nothing worse. It also purges
+//! what incarnation switches and deletions left behind, a batch at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use hsmd_crypto::random;
+use hsmd_store::{Batch, Path, Record, Store, Write};
+use prost::Message;
+
+use crate::core::{Committed, commit};
+use crate::error::Error;
+use crate::records::LoginRecord;
+use crate::seal::{Barrier, Kind};
+
+/// Most orders that wait for the disk; one more waits for room.
+const QUEUE: usize = 4096;
+/// Most records in one batch.
+const BATCH: usize = 64;
+
+enum Op {
+    Put(LoginRecord),
+    Delete,
+}
+
+enum Order {
+    Do { path: Path, op: Op },
+    /// Answered when every login record ordered before is durable.
+    Flush(SyncSender<bool>),
+    /// Everything under this prefix goes.
+    Purge { prefix: String, done: Option<SyncSender<bool>> },
+}
+
+/// The handle of the thread, which ends when the handle is dropped.
+pub(crate) struct Background {
+    orders: SyncSender<Order>,
+}
+
+impl Background {
+    /// Starts the thread.
+    pub(crate) fn start(store: Store, barrier: Arc<Barrier>) -> Result<Self, Error> {
+        let (orders, queue) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("hsmd-background".to_owned());
+        thread.spawn(move || Worker { store, barrier, queue, purges: VecDeque::new() }.run())?;
+        Ok(Self { orders })
+    }
+
+    /// Puts a login record, some time soon.
+    pub(crate) fn put(&self, path: Path, record: LoginRecord) {
+        self.order(Order::Do { path, op: Op::Put(record) });
+    }
+
+    /// Purges a login record, some time soon.
+    pub(crate) fn delete(&self, path: Path) {
+        self.order(Order::Do { path, op: Op::Delete });
+    }
+
+    /// Waits until all login records ordered so far are durable; false if one of them could not be written.
+    pub(crate) fn flush(&self) -> bool {
+        let (done, wait) = sync_channel(1);
+        self.order(Order::Flush(done));
+        wait.recv().unwrap_or(false)
+    }
+
+    /// Purges everything under `prefix`, some time soon. A crash before the end is made good at the next start.
+    pub(crate) fn purge(&self, prefix: String) {
+        self.order(Order::Purge { prefix, done: None });
+    }
+
+    /// As [`Self::purge`], and waits for it; false if the store refused.
+    pub(crate) fn purge_now(&self, prefix: String) -> bool {
+        let (done, wait) = sync_channel(1);
+        self.order(Order::Purge { prefix, done: Some(done) });
+        wait.recv().unwrap_or(false)
+    }
+
+    fn order(&self, order: Order) {
+        if self.orders.send(order).is_err() {
+            tracing::error!("the background thread has ended");
+        }
+    }
+}
+
+type Purge = (String, Option<SyncSender<bool>>);
+
+struct Worker {
+    store: Store,
+    barrier: Arc<Barrier>,
+    queue: Receiver<Order>,
+    purges: VecDeque<Purge>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut well = true;
+        loop {
+            // Between two orders, a piece of a purge.
+            let first = if self.purges.is_empty() {
+                let Ok(order) = self.queue.recv() else { return };
+                Some(order)
+            } else {
+                self.queue.try_recv().ok()
+            };
+            let Some(first) = first else {
+                self.purge_some();
+                continue;
+            };
+            let (ops, flush) = self.collect(first);
+            well &= self.write(&ops);
+            if let Some(done) = flush {
+                // Whoever asked may have gone.
+                let _ = done.send(well);
+                well = true;
+            }
+        }
+    }
+
+    /// Takes orders up to a batch or a flush. The last word on a path is the one that counts.
+    fn collect(&mut self, first: Order) -> (BTreeMap<Path, Op>, Option<SyncSender<bool>>) {
+        let mut ops = BTreeMap::new();
+        let mut next = Some(first);
+        while let Some(order) = next {
+            match order {
+                Order::Do { path, op } => drop(ops.insert(path, op)),
+                Order::Flush(done) => return (ops, Some(done)),
+                Order::Purge { prefix, done } => self.purges.push_back((prefix, done)),
+            }
+            next = if ops.len() < BATCH { self.queue.try_recv().ok() } else { None };
+        }
+        (ops, None)
+    }
+
+    /// Writes all in one batch, or each alone if one of them spoils the batch (its key set is quarantined).
+    fn write(&self, ops: &BTreeMap<Path, Op>) -> bool {
+        if ops.is_empty() || self.try_write(ops.iter()) {
+            return true;
+        }
+        let mut well = true;
+        for op in ops {
+            if !self.try_write(std::iter::once(op)) {
+                tracing::warn!(path = %op.0, "a login record could not be written");
+                well = false;
+            }
+        }
+        well
+    }
+
+    fn try_write<'a>(&self, ops: impl Iterator<Item = (&'a Path, &'a Op)>) -> bool {
+        self.commit(ops.filter_map(|(path, op)| self.make(path, op)).collect())
+    }
+
+    fn make(&self, path: &Path, op: &Op) -> Option<Write> {
+        let current = self.store.get(path).map_or(0, |record| record.version);
+        let version = current + 1;
+        let value = match op {
+            Op::Put(record) => Some(self.barrier.seal(path, version, Kind::Login, &record.encode_to_vec())),
+            Op::Delete if current == 0 => return None,
+            Op::Delete => None,
+        };
+        Some(Write { path: path.clone(), version, value })
+    }
+
+    fn purge_some(&mut self) {
+        let Some((prefix, done)) = self.purges.pop_front() else { return };
+        // Ascending: of a deleted key set, the root goes last, so that a crash leaves what says that it is deleted.
+        let found = self.store.scan(&prefix);
+        let well = found.chunks(BATCH).all(|chunk| self.commit(chunk.iter().map(purge_write).collect()));
+        if !well {
+            tracing::warn!(prefix, "what is left under this prefix is purged at the next start");
+        }
+        if let Some(done) = done {
+            let _ = done.send(well);
+        }
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> bool {
+        if writes.is_empty() {
+            return true;
+        }
+        let batch = Batch { operation: random::array(), compares: Vec::new(), writes, reserve: true };
+        matches!(commit(&self.store, batch), Ok(Committed::Done(_)))
+    }
+}
+
+fn purge_write((path, record): &(Path, Record)) -> Write {
+    Write { path: path.clone(), version: record.version + 1, value: None }
+}

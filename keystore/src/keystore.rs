@@ -1,0 +1,429 @@
+//! The keystore: opening and closing it, its key sets and documents. Who may do what with them is decided by whoever calls: the
+//! control plane for key sets and documents, [`KeySet`] for what PKCS#11 does.
+
+use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hsmd_crypto::pin::PinCost;
+use hsmd_crypto::random;
+use hsmd_crypto::seal::SealKey;
+use hsmd_crypto::secret::SecretArray;
+use hsmd_proto::ids::{KeySetId, NodeId, OperationId};
+use hsmd_proto::policy::Policy;
+use hsmd_store::{
+    BackupInfo, Batch, CheckReport, FolderLock, Limits, LoadReport, RootFiles, SledOptions, Store, StoreKeys,
+    StoreStatus,
+};
+use parking_lot::{Mutex, RwLock};
+
+use crate::background::Background;
+use crate::core::{Clock, Committed, Core, path};
+use crate::document::{Document, DocumentOutcome, DocumentWrite, Documents};
+use crate::error::Error;
+use crate::key_set::{self, KeySet};
+use crate::master_key::MasterKey;
+use crate::options::Options;
+use crate::records::{AnchorRecord, FORMAT};
+use crate::root::{RootFile, RootRecord};
+use crate::seal::{Barrier, FleetSecret, Kind};
+use crate::ticket::{TicketKey, TicketKeys};
+
+/// The folder of the store, inside the keystore's.
+const STORE: &str = "store";
+/// The record that says which store this is.
+const ANCHOR: &str = "/fleet/anchor";
+/// How often logins are looked through, in milliseconds.
+const HOUSEKEEPING: u64 = 3_600_000;
+/// Age in seconds at which a ticket key gets a successor.
+const TICKET_KEY_AGE: u64 = 86_400;
+
+/// A keystore. Clones share it.
+#[derive(Clone)]
+pub struct Keystore(Arc<Inner>);
+
+struct Inner {
+    core: Arc<Core>,
+    key_sets: RwLock<HashMap<KeySetId, Arc<KeySet>>>,
+    documents: Documents,
+    /// `None`: in memory.
+    files: Option<Files>,
+    dev: bool,
+    /// Groups whose own root record does not open.
+    damaged: Vec<String>,
+    /// When logins were last looked through.
+    housekept: AtomicU64,
+}
+
+/// What a keystore on disk has besides its store.
+struct Files {
+    root: Mutex<(RootFile, RootRecord)>,
+    report: LoadReport,
+    _lock: FolderLock,
+}
+
+/// Figures for status and metrics.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// This node.
+    pub node: NodeId,
+    /// Marked for development.
+    pub dev: bool,
+    /// Key sets that are served.
+    pub key_sets: usize,
+    /// Logins that were used since the start or the last idle wipe.
+    pub logins: usize,
+    /// What is not served; see [`Keystore::quarantined`].
+    pub quarantined: Vec<String>,
+    /// The store's own figures.
+    pub store: StoreStatus,
+    /// What the start found; `None` in memory.
+    pub load: Option<LoadReport>,
+}
+
+impl Keystore {
+    /// Makes a new keystore in `dir` (made, mode 0700, if it is absent), sealed by `master`, and opens it. An `init` that did
+    /// not finish may be repeated with the same master key.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInitialized`], [`Error::Locked`], [`Error::Io`] and what the store says.
+    pub fn init(dir: &Path, master: &MasterKey, options: &Options) -> Result<Self, Error> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let lock = FolderLock::take(dir)?;
+        let files = || RootFiles::named(dir, "root", options.faults.clone());
+        let (file, record) = match RootFile::open(files(), master) {
+            Ok((_, record)) if record.complete => return Err(Error::AlreadyInitialized),
+            Ok(unfinished) => unfinished,
+            Err(Error::NotInitialized) => {
+                let file = RootFile::create(files(), master, &root_cost(options))?;
+                let record = RootRecord::random(options.dev, Clock::new().unix());
+                file.write(&record)?;
+                (file, record)
+            }
+            Err(Error::WrongMasterKey) => return Err(Error::AlreadyInitialized),
+            Err(error) => return Err(error),
+        };
+        Self::open_store(dir, lock, file, record, options)
+    }
+
+    /// Opens the keystore in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::NotInitialized`], [`Error::WrongMasterKey`], [`Error::RootDamaged`], [`Error::DevMark`], [`Error::StoreLost`],
+    /// [`Error::Locked`] and what the store says. Nothing is changed by a refused open.
+    pub fn open(dir: &Path, master: &MasterKey, options: &Options) -> Result<Self, Error> {
+        if !dir.is_dir() {
+            return Err(Error::NotInitialized);
+        }
+        let lock = FolderLock::take(dir)?;
+        let (file, record) = RootFile::open(RootFiles::named(dir, "root", options.faults.clone()), master)?;
+        if !record.complete {
+            return Err(Error::NotInitialized);
+        }
+        Self::open_store(dir, lock, file, record, options)
+    }
+
+    /// A keystore that keeps nothing on disk, for tests and simulations.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if its thread cannot be started.
+    pub fn in_memory(options: &Options) -> Result<Self, Error> {
+        let record = RootRecord::random(options.dev, Clock::new().unix());
+        let store = Store::memory_with_faults(store_keys(&record), Limits::default(), options.faults.clone());
+        Ok(Self::assemble(core(store, &record, options)?, None, record.dev))
+    }
+
+    fn open_store(dir: &Path, lock: FolderLock, file: RootFile, mut record: RootRecord, options: &Options) -> Result<Self, Error> {
+        if record.dev != options.dev {
+            return Err(Error::DevMark { dev: record.dev });
+        }
+        let (store, report) = Store::open_sled(&dir.join(STORE), store_keys(&record), sled_options(options))?;
+        let core = core(store, &record, options)?;
+        check_anchor(&core, &record, &report)?;
+        if !record.complete {
+            record.complete = true;
+            file.write(&record)?;
+        }
+        let dev = record.dev;
+        let files = Files { root: Mutex::new((file, record)), report, _lock: lock };
+        Ok(Self::assemble(core, Some(files), dev))
+    }
+
+    fn assemble(core: Arc<Core>, files: Option<Files>, dev: bool) -> Self {
+        let documents = Documents::load(&core);
+        let loaded = key_set::load_all(&core);
+        let key_sets = loaded.key_sets.into_iter().map(|key_set| (key_set.id(), key_set)).collect();
+        Self(Arc::new(Inner {
+            housekept: AtomicU64::new(core.clock.now()),
+            core,
+            key_sets: RwLock::new(key_sets),
+            documents,
+            files,
+            dev,
+            damaged: loaded.damaged,
+        }))
+    }
+
+    /// Whether the keystore is marked for development.
+    #[must_use]
+    pub fn dev(&self) -> bool {
+        self.0.dev
+    }
+
+    /// This node's id, made by `init`.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.core.node
+    }
+
+    /// The newest revision of the store that reads see.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.0.core.store.revision().0
+    }
+
+    /// Figures.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let key_sets = self.0.key_sets.read();
+        Status {
+            node: self.node(),
+            dev: self.0.dev,
+            key_sets: key_sets.len(),
+            logins: key_sets.values().map(|key_set| key_set.login_count()).sum(),
+            quarantined: self.quarantined(),
+            store: self.0.core.store.status(),
+            load: self.0.files.as_ref().map(|files| files.report.clone()),
+        }
+    }
+
+    /// Makes a backup of the store now.
+    ///
+    /// # Errors
+    /// [`Error::Backup`]; what was there before stays.
+    pub fn backup(&self) -> Result<BackupInfo, Error> {
+        Ok(self.0.core.store.backup()?)
+    }
+
+    /// Reads everything again and compares.
+    #[must_use]
+    pub fn check(&self) -> CheckReport {
+        self.0.core.store.check()
+    }
+
+    /// Ends cleanly: login records that are on their way are written, the store is closed. Later writes are refused.
+    ///
+    /// # Errors
+    /// [`Error::Close`]; nothing acknowledged is lost by it.
+    pub fn close(&self) -> Result<(), Error> {
+        self.0.core.background.flush();
+        Ok(self.0.core.store.close()?)
+    }
+
+    /// A document; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// [`Error::Quarantined`], [`Error::Damaged`].
+    pub fn document(&self, name: &str) -> Result<Option<Document>, Error> {
+        self.0.documents.get(&self.0.core, name)
+    }
+
+    /// All documents whose name starts with `prefix`, by name.
+    ///
+    /// # Errors
+    /// [`Error::Quarantined`].
+    pub fn documents(&self, prefix: &str) -> Result<Vec<(String, Document)>, Error> {
+        self.0.documents.list(prefix)
+    }
+
+    /// Writes documents, all or none, if each has the version that is expected. The same operation id again is the same operation
+    /// (INV-10). Durable when it returns (INV-2).
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] (60 KiB a document, 100 documents), [`Error::Quarantined`], [`Error::Full`], [`Error::Stopped`],
+    /// [`Error::OutcomeUnknown`]: ask again with the same operation id.
+    pub fn commit_documents(
+        &self,
+        operation: OperationId,
+        writes: Vec<DocumentWrite>,
+    ) -> Result<DocumentOutcome, Error> {
+        self.0.documents.commit(&self.0.core, operation, writes)
+    }
+
+    /// Makes a key set, uninitialised, under a new id.
+    ///
+    /// # Errors
+    /// From the store.
+    pub fn create_key_set(&self, policy: Policy) -> Result<Arc<KeySet>, Error> {
+        self.create_key_set_as(KeySetId(random::array()), policy)
+    }
+
+    /// As [`Keystore::create_key_set`], under an id that the caller has chosen: a repeated call finds what the first one made (INV-10).
+    ///
+    /// # Errors
+    /// [`Error::KeySetExists`] if it has another policy; from the store.
+    pub fn create_key_set_as(&self, id: KeySetId, policy: Policy) -> Result<Arc<KeySet>, Error> {
+        let mut key_sets = self.0.key_sets.write();
+        if let Some(there) = key_sets.get(&id) {
+            return if there.policy() == policy { Ok(Arc::clone(there)) } else { Err(Error::KeySetExists) };
+        }
+        let key_set = KeySet::create(&self.0.core, id, policy)?;
+        key_sets.insert(id, Arc::clone(&key_set));
+        Ok(key_set)
+    }
+
+    /// Deletes a key set: nothing of it is used or found again when this returns; its records are purged in the background.
+    /// One that is not there is deleted already.
+    ///
+    /// # Errors
+    /// From the store.
+    pub fn delete_key_set(&self, id: KeySetId) -> Result<(), Error> {
+        let Some(key_set) = self.key_set(id) else { return Ok(()) };
+        key_set.delete()?;
+        self.0.key_sets.write().remove(&id);
+        Ok(())
+    }
+
+    /// A key set that is served.
+    #[must_use]
+    pub fn key_set(&self, id: KeySetId) -> Option<Arc<KeySet>> {
+        self.0.key_sets.read().get(&id).cloned()
+    }
+
+    /// All key sets that are served.
+    #[must_use]
+    pub fn key_sets(&self) -> Vec<Arc<KeySet>> {
+        self.0.key_sets.read().values().cloned().collect()
+    }
+
+    /// What is not served (INV-7): groups ("/ks/<id>", "/fleet") whose records do not fit their head or whose root record does
+    /// not open, and documents that do not open.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.0.core.store.quarantined().into_iter().map(|(group, _)| group).collect();
+        names.extend(self.0.damaged.iter().cloned());
+        names.extend(self.0.documents.damaged.iter().cloned());
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// To be called every few seconds: wipes PSKs and private keys of key sets that were idle for `Options::idle_wipe`; once in an hour
+    /// also ends idle logins and renews the ticket key when it is a day old.
+    pub fn idle_wipe(&self) {
+        for key_set in self.key_sets() {
+            if key_set.wipe_if_idle() {
+                tracing::debug!(?key_set, "idle: private keys are wiped from memory");
+            }
+        }
+        let now = self.0.core.clock.now();
+        let last = self.0.housekept.load(Ordering::Relaxed);
+        if now.saturating_sub(last) >= HOUSEKEEPING {
+            self.0.housekept.store(now, Ordering::Relaxed);
+            self.keep_house();
+        }
+    }
+
+    fn keep_house(&self) {
+        self.key_sets().iter().for_each(|key_set| key_set.keep_login_times());
+        self.0.core.background.flush();
+        if let Err(error) = self.renew_ticket_key() {
+            tracing::warn!(%error, "the ticket key could not be renewed");
+        }
+    }
+
+    /// Adds a ticket key if the newest is old, and forgets those that no login needs.
+    fn renew_ticket_key(&self) -> Result<(), Error> {
+        let core = &self.0.core;
+        let Some(files) = &self.0.files else { return Ok(()) };
+        let mut root = files.root.lock();
+        let (file, record) = &mut *root;
+        let Some(newest) = record.tickets.last() else { return Ok(()) };
+        if core.clock.unix().saturating_sub(newest.created) < TICKET_KEY_AGE {
+            return Ok(());
+        }
+        let version = newest.version + 1;
+        let mut needed: Vec<u32> = vec![newest.version];
+        for key_set in self.key_sets() {
+            needed.extend(key_set.ticket_keys_in_use());
+        }
+        let mut keys: Vec<_> = record.tickets.iter().map(TicketKey::duplicate).collect();
+        keys.retain(|key| needed.contains(&key.version));
+        keys.push(TicketKey { version, created: core.clock.unix(), secret: SecretArray::random() });
+        let mut next = record.duplicate();
+        next.tickets = keys;
+        file.write(&next)?;
+        core.ticket_keys.replace(next.tickets.iter().map(TicketKey::duplicate).collect());
+        *record = next;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0.core
+    }
+}
+
+impl std::fmt::Debug for Keystore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keystore({})", self.node())
+    }
+}
+
+fn core(store: Store, record: &RootRecord, options: &Options) -> Result<Arc<Core>, Error> {
+    let keys = record.barrier.iter().map(|(version, key)| (*version, SealKey::new(key))).collect();
+    let barrier = Arc::new(Barrier::new(keys));
+    Ok(Arc::new(Core {
+        background: Background::start(store.clone(), Arc::clone(&barrier))?,
+        store,
+        barrier,
+        fleet: FleetSecret::new(record.fleet.duplicate()),
+        options: options.clone(),
+        node: record.node,
+        generation: u64::from_le_bytes(random::array()),
+        node_secret: SecretArray::random(),
+        ticket_keys: TicketKeys::new(record.tickets.iter().map(TicketKey::duplicate).collect()),
+        clock: Clock::new(),
+    }))
+}
+
+/// INV-7: the store in the folder must be the one that `init` made. An empty one in its place is a loss, not a beginning.
+fn check_anchor(core: &Core, record: &RootRecord, report: &LoadReport) -> Result<(), Error> {
+    let path = path(ANCHOR);
+    if core.store.quarantined().iter().any(|(group, _)| group == path.group()) {
+        // Named as such; key sets are served.
+        return Ok(());
+    }
+    match core.read::<AnchorRecord>(&path, Kind::Anchor)? {
+        Some((anchor, _)) if anchor.store == record.store => Ok(()),
+        None if !record.complete && report.records == 0 => {
+            let anchor = AnchorRecord { format: FORMAT, store: record.store.to_vec() };
+            let write = core.put(&path, 0, Kind::Anchor, &anchor);
+            let batch = Batch { operation: random::array(), writes: vec![write], ..Batch::default() };
+            match core.commit(batch)? {
+                Committed::Done(_) => Ok(()),
+                Committed::Conflict(_) => Err(Error::Contended),
+            }
+        }
+        _ => Err(Error::StoreLost),
+    }
+}
+
+fn store_keys(record: &RootRecord) -> StoreKeys {
+    StoreKeys::new(*record.journal.expose(), *record.head.expose())
+}
+
+fn sled_options(options: &Options) -> SledOptions {
+    let mut sled = SledOptions { segment_bytes: options.segment_bytes, faults: options.faults.clone(), ..SledOptions::default() };
+    if let Some(on_fatal) = &options.on_fatal {
+        sled.on_fatal = Arc::clone(on_fatal);
+    }
+    sled
+}
+
+/// The cost of a passphrase: as that of a PIN.
+fn root_cost(options: &Options) -> PinCost {
+    options.pin_cost
+}

@@ -1,0 +1,279 @@
+//! Counting PIN tries (INV-8): a try takes a place in the counter record, durably, before the PIN is checked, and its verdict
+//! gives the place back or makes it a failure. Places taken and failures together never exceed the limit; a try without
+//! room waits; only failures lock. What a PIN opens is `pin`.
+//!
+//! The user's tries are counted per role; the SO's per client, because a locked SO closes the role to that client only.
+
+mod record;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use hsmd_crypto::random;
+use hsmd_proto::ck::Rv;
+use hsmd_proto::ids::OperationId;
+use hsmd_store::{Batch, Path, Write};
+use parking_lot::{Condvar, Mutex};
+
+use crate::core::{Committed, Core};
+use crate::error::Error;
+use crate::records::TriesRecord;
+use crate::seal::Kind;
+
+pub(crate) use self::record::{Counts, Run, counts};
+
+/// How often a change is made anew when others change the record, too.
+const CONFLICTS: u32 = 100;
+
+/// The counters of a key set.
+#[derive(Default)]
+pub(crate) struct Tries(Mutex<HashMap<Path, Arc<Gate>>>);
+
+/// One counter.
+pub(crate) struct Gate {
+    path: Path,
+    state: Mutex<State>,
+    /// A place was given back, or a verdict fell.
+    changed: Condvar,
+    /// Held while the PIN is checked: one check at a time for each counter. Waiters find the verifier when they have it.
+    pub(crate) check: Mutex<()>,
+    /// Copies for whoever does not want to wait for a write in progress.
+    locked: AtomicBool,
+    failures: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    loaded: bool,
+    record: TriesRecord,
+    version: u64,
+}
+
+/// What locks besides the counter: the writes that end all logins, made when the lock is set.
+pub(crate) trait Lockout {
+    /// Commits `write` of the counter together with whatever else a lock-out changes.
+    fn commit(&self, write: Write) -> Result<Committed, Error>;
+}
+
+impl Tries {
+    /// The counter under this path.
+    pub(crate) fn gate(&self, path: Path) -> Arc<Gate> {
+        let mut gates = self.0.lock();
+        let gate = gates.entry(path).or_insert_with_key(|path| Arc::new(Gate::new(path.clone())));
+        Arc::clone(gate)
+    }
+
+    /// Forgets all counters: their prefix has been left.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+}
+
+/// How a try begins.
+pub(crate) enum Begin<'a, T> {
+    /// A place was taken; the PIN may be checked.
+    Taken(Place<'a>),
+    /// No check is needed any more: this is the answer.
+    Known(T),
+}
+
+/// A place in the counter. Dropped without a verdict it counts as a failure: a check that was not finished may have been one.
+pub(crate) struct Place<'a> {
+    gate: &'a Gate,
+    core: &'a Core,
+    lockout: &'a dyn Lockout,
+    attempt: OperationId,
+    open: bool,
+}
+
+impl Gate {
+    fn new(path: Path) -> Self {
+        Self {
+            path,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            check: Mutex::new(()),
+            locked: AtomicBool::new(false),
+            failures: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes a place for `attempt`, waiting for one at most `Options::try_patience`. While it waits it asks `known` (the
+    /// verifier) again whenever something changed.
+    ///
+    /// # Errors
+    /// `CKR_PIN_LOCKED`; `CKR_PIN_INCORRECT` if this very attempt failed before; `CKR_FUNCTION_FAILED` if there was no room in
+    /// time; what the store answers.
+    pub(crate) fn begin<'a, T>(
+        &'a self,
+        core: &'a Core,
+        lockout: &'a dyn Lockout,
+        attempt: OperationId,
+        known: impl Fn() -> Option<T>,
+    ) -> Result<Begin<'a, T>, Rv> {
+        let until = Instant::now() + core.options.try_patience;
+        let run = Run::of(core);
+        let mut state = self.state.lock();
+        loop {
+            self.load(core, &mut state)?;
+            if record::has_failed(&state.record, &attempt) {
+                return Err(Rv::PIN_INCORRECT);
+            }
+            let next = record::settle(&state.record, &run, Some(&attempt));
+            if next.locked {
+                self.write(core, lockout, &mut state, next)?;
+                return Err(Rv::PIN_LOCKED);
+            }
+            // The lock state has been consulted: the verifier may answer.
+            if let Some(answer) = known() {
+                return Ok(Begin::Known(answer));
+            }
+            if let Some(next) = record::reserve(next, &run, &attempt) {
+                if !self.write(core, lockout, &mut state, next)? {
+                    continue;
+                }
+                return Ok(Begin::Taken(Place { gate: self, core, lockout, attempt, open: true }));
+            }
+            // INV-8: with places open nobody is told "locked"; their verdicts may be successes.
+            if self.changed.wait_until(&mut state, until).timed_out() {
+                return Err(Rv::FUNCTION_FAILED);
+            }
+        }
+    }
+
+    /// Whether the role is locked, for a verifier's answer; and how many failures a success would clear.
+    pub(crate) fn counts(&self, core: &Core) -> Result<(bool, usize), Rv> {
+        if let Some(mut state) = self.state.try_lock() {
+            self.load(core, &mut state)?;
+            let settled = record::settle(&state.record, &Run::of(core), None);
+            return Ok((settled.locked, settled.failures.len()));
+        }
+        Ok((self.locked.load(Ordering::Acquire), self.failures.load(Ordering::Acquire)))
+    }
+
+    /// A right PIN without a place (by the verifier): clears the failures that are complete.
+    pub(crate) fn clear(&self, core: &Core, lockout: &dyn Lockout) -> Result<(), Rv> {
+        let mut state = self.state.lock();
+        self.change(core, lockout, &mut state, |record| {
+            let began = record.sequence;
+            record::clear(record, began);
+        })
+    }
+
+    /// Runs `write` while no try can begin or end, and forgets what was read of the record: `write` may have removed it.
+    pub(crate) fn reset<T>(&self, write: impl FnOnce() -> T) -> T {
+        let mut state = self.state.lock();
+        let result = write();
+        *state = State::default();
+        self.locked.store(false, Ordering::Release);
+        self.failures.store(0, Ordering::Release);
+        self.changed.notify_all();
+        result
+    }
+
+    fn change(
+        &self,
+        core: &Core,
+        lockout: &dyn Lockout,
+        state: &mut State,
+        change: impl Fn(&mut TriesRecord),
+    ) -> Result<(), Rv> {
+        let run = Run::of(core);
+        for _ in 0..CONFLICTS {
+            self.load(core, state)?;
+            let mut next = state.record.clone();
+            change(&mut next);
+            let next = record::settle(&next, &run, None);
+            if self.write(core, lockout, state, next)? {
+                self.changed.notify_all();
+                return Ok(());
+            }
+        }
+        Err(Rv::FUNCTION_FAILED)
+    }
+
+    fn load(&self, core: &Core, state: &mut State) -> Result<(), Rv> {
+        if !state.loaded {
+            let found = core.read::<TriesRecord>(&self.path, Kind::Tries).map_err(|error| error.rv())?;
+            let (record, version) = found.unwrap_or_default();
+            *state = State { loaded: true, record, version };
+            self.publish(state);
+        }
+        Ok(())
+    }
+
+    /// Makes `next` the record, durably. False: somebody else has changed it; `state` is to be loaded again.
+    fn write(&self, core: &Core, lockout: &dyn Lockout, state: &mut State, next: TriesRecord) -> Result<bool, Rv> {
+        if next == state.record {
+            return Ok(true);
+        }
+        let write = core.put(&self.path, state.version, Kind::Tries, &next);
+        let version = write.version;
+        let locks = next.locked && !state.record.locked;
+        let outcome = if locks { lockout.commit(write) } else { commit(core, write) };
+        match outcome {
+            Ok(Committed::Done(_)) => {
+                *state = State { loaded: true, record: next, version };
+                self.publish(state);
+                Ok(true)
+            }
+            Ok(Committed::Conflict(_)) => {
+                state.loaded = false;
+                Ok(false)
+            }
+            Err(error) => {
+                // It may have been written: the record says.
+                state.loaded = false;
+                Err(error.rv())
+            }
+        }
+    }
+
+    fn publish(&self, state: &State) {
+        self.locked.store(state.record.locked, Ordering::Release);
+        self.failures.store(state.record.failures.len(), Ordering::Release);
+    }
+}
+
+/// A counter's write on its own.
+fn commit(core: &Core, write: Write) -> Result<Committed, Error> {
+    // Counters may use the spare segment: a full disk must not stop PINs from being counted.
+    core.commit(Batch { operation: random::array(), compares: Vec::new(), writes: vec![write], reserve: true })
+}
+
+impl Place<'_> {
+    /// The PIN was right: gives the place back and clears the failures that were complete when the try began.
+    pub(crate) fn succeed(self) -> Result<(), Rv> {
+        self.verdict(record::succeed)
+    }
+
+    /// The PIN was wrong.
+    pub(crate) fn fail(self) -> Result<(), Rv> {
+        self.verdict(record::fail)
+    }
+
+    /// Nothing was checked.
+    pub(crate) fn release(self) -> Result<(), Rv> {
+        self.verdict(record::release)
+    }
+
+    fn verdict(mut self, change: fn(&mut TriesRecord, &OperationId)) -> Result<(), Rv> {
+        self.open = false;
+        self.give(change)
+    }
+
+    fn give(&self, change: fn(&mut TriesRecord, &OperationId)) -> Result<(), Rv> {
+        let mut state = self.gate.state.lock();
+        self.gate.change(self.core, self.lockout, &mut state, |record| change(record, &self.attempt))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.open && self.give(record::fail).is_err() {
+            tracing::warn!("an unfinished PIN try could not be counted; it counts after a restart");
+        }
+    }
+}
