@@ -44,6 +44,8 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Run {
     /// Whether it ended with 0.
     pub good: bool,
+    /// Its exit code, unless a signal ended it.
+    pub code: Option<i32>,
     /// Standard output, then standard error.
     pub text: String,
     /// Standard output alone, as bytes.
@@ -64,6 +66,7 @@ pub fn run(command: &mut Command) -> Run {
     let text = format!("$ {shown}\n{}{error}[{status}]\n", String::from_utf8_lossy(&stdout));
     Run {
         good: status.success(),
+        code: status.code(),
         text,
         output: stdout,
         error,

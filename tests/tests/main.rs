@@ -8,6 +8,7 @@
 
 mod applications;
 mod attacks;
+mod control;
 mod disk;
 mod fork;
 mod frames;
@@ -18,4 +19,5 @@ mod memory;
 mod openssh;
 mod pkcs11_tool;
 mod restart;
+mod service;
 mod strace;

@@ -1,8 +1,10 @@
 //! What the kernel may do with the daemon's memory. INV-1: no key in swap or in a core dump.
 
 use std::fs;
+use std::path::Path;
 
 use hsmd_tests::daemon::Daemon;
+use hsmd_tests::peers::succeed;
 
 /// A row of a file in the daemon's folder of /proc.
 fn row(daemon: &Daemon, file: &str, name: &str) -> String {
@@ -15,7 +17,7 @@ fn row(daemon: &Daemon, file: &str, name: &str) -> String {
 }
 
 #[test]
-fn the_daemon_leaves_no_core_dump_and_locks_its_secrets() {
+fn the_daemon_leaves_no_core_dump_and_says_whether_its_memory_is_locked() {
     let daemon = Daemon::start();
     let core = row(&daemon, "limits", "Max core file size");
     let limits: Vec<&str> = core
@@ -29,5 +31,10 @@ fn the_daemon_leaves_no_core_dump_and_locks_its_secrets() {
         .nth(1)
         .and_then(|word| word.parse().ok())
         .expect("a number");
-    assert!(kib > 0, "{locked}");
+    // Where the limit is finite, locking everything would end the daemon at its next allocation: it says so instead.
+    let unlimited = row(&daemon, "limits", "Max locked memory").contains("unlimited");
+    let mut status = daemon.command(Path::new(daemon.variable("HSMCTL")));
+    let status = succeed(status.args(["status", "--endpoint", daemon.variable("HSMD_ENDPOINT")]));
+    assert_eq!(kib > 0, unlimited, "{locked}\n{}", status.text);
+    assert_eq!(status.text.contains("not locked"), !unlimited, "{}", status.text);
 }
