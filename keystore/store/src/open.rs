@@ -189,6 +189,13 @@ pub(crate) fn open(
         notices: opening.notices,
         quarantined: replayed.troubles(&state),
     };
+    if found.loaded == Loaded::Fresh {
+        // Only now: a sled folder without a root file means that the root file was lost.
+        found.generation += 1;
+        let tree = Tree::create(&dir.join(format!("sled.{}", found.generation)));
+        // If it fails, the keeper tries again.
+        found.tree = tree.and_then(|tree| tree.fill(&state, &hasher).map(|()| tree)).ok();
+    }
     let shared = Arc::new(Shared {
         state: RwLock::new(state),
         hasher: hasher.clone(),
@@ -273,7 +280,7 @@ impl Opening<'_> {
         let folders = sled_folders(self.dir)?;
         let generation = folders.first().map_or(0, |(generation, _)| *generation);
         let backups = backup::list(self.disk, &self.backup_dir)?;
-        let (root, root_missing) = self.read_root(root, folders.is_empty() && backups.is_empty())?;
+        let (root, root_missing) = self.read_root(root, folders.first().map(|(_, folder)| folder.as_path()))?;
         let closed = root.closed;
         let sled = match folders.first() {
             Some((_, folder)) => Tree::load(folder, self.hasher, self.options.sled_patience),
@@ -309,12 +316,6 @@ impl Opening<'_> {
             });
         } else if fresh {
             found.loaded = Loaded::Fresh;
-            found.generation = 1;
-            let tree = Tree::create(&self.dir.join("sled.1"));
-            // If it fails, the keeper tries again.
-            found.tree = tree
-                .and_then(|tree| tree.fill(&found.base, self.hasher).map(|()| tree))
-                .ok();
             return Ok(found);
         }
         if let Some(state) = sled_state {
@@ -390,7 +391,7 @@ impl Opening<'_> {
     }
 
     /// The root file says whether the keys are right and whether the store was closed cleanly.
-    fn read_root(&mut self, root: &RootFiles, no_copies: bool) -> Result<(RootValue, bool), OpenError> {
+    fn read_root(&mut self, root: &RootFiles, sled: Option<&std::path::Path>) -> Result<(RootValue, bool), OpenError> {
         let value = match root.read_noting() {
             Ok(Some((_, value, repaired))) => {
                 if repaired {
@@ -409,12 +410,13 @@ impl Opening<'_> {
         let scan = self.scan(u64::MAX)?;
         let backups = backup::list(self.disk, &self.backup_dir)?;
         let opens = |(_, file): &(u64, PathBuf)| backup::read(self.disk, file, self.keys).is_ok();
-        if scan.authentic || backups.iter().any(opens) {
+        let sled_opens = |folder| Tree::load(folder, self.hasher, self.options.sled_patience).is_ok();
+        if scan.authentic || backups.iter().any(opens) || sled.is_some_and(sled_opens) {
             self.notices.push(Notice::RootRepaired);
             return Ok((RootValue::default(), true));
         }
         let marked = !matches!(root.read_noting(), Ok(None));
-        if marked || scan.foreign || !no_copies {
+        if marked || scan.foreign || !backups.is_empty() || sled.is_some() {
             Err(OpenError::WrongKeys)
         } else {
             Ok((RootValue::default(), true))
@@ -441,10 +443,21 @@ impl Opening<'_> {
         self.remove_leftovers()?;
         let revision = replayed.state.revision.0;
         let resume = &mut found.scan.resume;
+        if found.scan.first.is_none() {
+            // Nothing was written since the journal was begun.
+            resume.link.next = revision + 1;
+        }
         let link_fits = resume.link.next == revision + 1 && found.scan.first.is_none_or(|first| first <= revision + 1);
         if !found.scan.damaged && !found.short && link_fits {
             for file in &found.scan.litter {
                 self.disk.remove(file)?;
+            }
+            if let Some((file, header)) = &found.scan.half_header {
+                let mut bytes = Vec::new();
+                header.put(self.keys, &mut bytes);
+                let file = self.disk.open(file)?;
+                file.write_all_at(&bytes, 0)?;
+                file.sync_data()?;
             }
             if let Some((file, offset, length)) = &found.scan.torn {
                 let file = self.disk.open(file)?;

@@ -60,8 +60,16 @@ fn work(dir: &Path, faults: &Faults, known: &mut Known, round: u64) {
 
 /// Opens after a crash and checks; what was under way may be there or not, whole.
 fn verify(dir: &Path, known: &mut Known, what: &str) {
+    let before: Vec<_> = std::fs::read_dir(dir.join("journal"))
+        .unwrap()
+        .map(|e| {
+            let p = e.unwrap().path();
+            let b = std::fs::read(&p).unwrap();
+            (p, b.len(), b.iter().rposition(|b| *b != 0))
+        })
+        .collect();
     let (store, report) = Store::open_sled(dir, keys(), options()).unwrap();
-    assert_eq!(report.quarantined, vec![], "{what}");
+    assert_eq!(report.quarantined, vec![], "{what} {report:?} {before:?}");
     let damage = report
         .notices
         .iter()

@@ -12,7 +12,9 @@ use crate::model::{Model, batch, keys, path, put, soak};
 /// Commits as much as goes. Returns the model, and what was under way when the store stopped.
 fn work(dir: &std::path::Path, faults: &Faults, fatal: &Arc<AtomicU64>) -> (Model, Option<Model>) {
     let count = Arc::clone(fatal);
-    let hook = move |_: Fatal| drop(count.fetch_add(1, Ordering::SeqCst));
+    let hook = move |_: Fatal| {
+        count.fetch_add(1, Ordering::SeqCst);
+    };
     let options = SledOptions {
         faults: faults.clone(),
         on_fatal: Arc::new(hook),

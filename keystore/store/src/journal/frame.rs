@@ -295,13 +295,15 @@ fn take_commit(reader: &mut Reader<'_>, revision: Revision) -> Result<Commit, Ma
     })
 }
 
-/// Whether the frame at the front of `bytes`, which does not open, was torn: some sector of it was never written. `at` is its
-/// offset in the file, since sectors are counted from there.
+/// Whether the frame at the front of `bytes`, which does not open, was torn: some sector of it was never written, or its end was
+/// not. `at` is its offset in the file, since sectors are counted from there. One flipped bit looks like neither.
 pub(crate) fn is_torn(bytes: &[u8], at: usize) -> bool {
-    match FrameHeader::read(bytes) {
-        Ok(header) => has_zero_sector(bytes, at, header.frame_bytes()),
-        Err(Malformed) => has_zero_sector(bytes, at, HEADER),
-    }
+    let (length, mark) = match FrameHeader::read(bytes) {
+        Ok(header) => (header.frame_bytes(), END.len()),
+        Err(Malformed) => (HEADER, HEADER - CHECKED),
+    };
+    let unwritten = |mark: &[u8]| mark.iter().all(|byte| *byte == 0);
+    has_zero_sector(bytes, at, length) || bytes.get(length - mark..length).is_none_or(unwritten)
 }
 
 fn has_zero_sector(bytes: &[u8], at: usize, length: usize) -> bool {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::journal::frame::{self, Frame, FrameHeader, HEADER, Kind, Link, MAGIC, Touched};
-use crate::journal::segment::{self, HEADERS, SegmentHeader};
+use crate::journal::segment::{self, HEADERS, OtherCopy, SegmentHeader};
 use crate::journal::{Closed, Resume};
 use crate::keys::StoreKeys;
 use crate::report::Notice;
@@ -43,6 +43,8 @@ pub(crate) struct Scan {
     pub(crate) resume: Resume,
     /// Bytes of a torn frame, to be overwritten with zeros: file, offset, length.
     pub(crate) torn: Option<(PathBuf, u64, usize)>,
+    /// The segment in use lacks a copy of its header, which was torn.
+    pub(crate) half_header: Option<(PathBuf, SegmentHeader)>,
     /// Files without use: broken spares and leftovers.
     pub(crate) litter: Vec<PathBuf>,
     /// Number of the first segment of zeros.
@@ -53,12 +55,15 @@ struct File {
     path: PathBuf,
     bytes: Vec<u8>,
     header: Option<SegmentHeader>,
+    /// One copy of the header was never written.
+    half_header: bool,
 }
 
 struct Walk<'a> {
     scan: Scan,
     keys: &'a StoreKeys,
     keep_after: u64,
+    segment_bytes: u64,
     /// Where the chain stands; `None` before the first segment.
     link: Option<Link>,
     touched: Touched,
@@ -92,6 +97,7 @@ pub(crate) fn scan(disk: &Disk, dir: &Path, keys: &StoreKeys, segment_bytes: u64
         authentic: false,
         resume,
         torn: None,
+        half_header: None,
         litter: Vec::new(),
         first_spare: None,
     };
@@ -103,6 +109,7 @@ pub(crate) fn scan(disk: &Disk, dir: &Path, keys: &StoreKeys, segment_bytes: u64
         scan,
         keys,
         keep_after,
+        segment_bytes,
         link: None,
         touched,
         open_gap: false,
@@ -139,9 +146,12 @@ impl Walk<'_> {
                 spares.push((named, path, bytes.len() as u64));
                 continue;
             }
+            let mut other = OtherCopy::Same;
             let (index, header) = match SegmentHeader::read(&bytes, self.keys) {
-                Ok((header, both)) => {
-                    if !both || header.index != named || used.contains_key(&header.index) {
+                Ok((header, second)) => {
+                    other = second;
+                    let twice = used.contains_key(&header.index);
+                    if second == OtherCopy::Damaged || header.index != named || twice {
                         self.damage(named, 0);
                     }
                     (header.index, Some(header))
@@ -150,7 +160,16 @@ impl Walk<'_> {
             };
             self.scan.resume.next_index = self.scan.resume.next_index.max(index.saturating_add(1));
             if used.get(&index).is_none_or(|there| there.header.is_none()) {
-                used.insert(index, File { path, bytes, header });
+                let half_header = other == OtherCopy::Unwritten;
+                used.insert(
+                    index,
+                    File {
+                        path,
+                        bytes,
+                        header,
+                        half_header,
+                    },
+                );
             }
         }
         let last_used = used.last_key_value().map(|(index, _)| *index);
@@ -182,7 +201,7 @@ impl Walk<'_> {
                 self.scan.resume.spares.push((index, path));
             } else {
                 if self.scan.resume.next_index > index {
-                    self.scan.resume.next_index = index;
+                    self.scan.resume.next_index = self.scan.resume.next_index.min(index);
                 }
                 self.scan.litter.push(path);
             }
@@ -200,16 +219,8 @@ impl Walk<'_> {
     fn segment(&mut self, index: u64, mut file: File, last_good: Option<u64>) -> io::Result<()> {
         let is_last = last_good.is_none_or(|last| index >= last);
         let Some(header) = file.header.take() else {
-            if is_last && SegmentHeader::is_torn(&file.bytes) {
-                self.scan.notices.push(Notice::TornTail {
-                    bytes: file.bytes.len() as u64,
-                });
-                // The spares after it go too, so that the numbers stay without holes.
-                self.scan.litter.push(file.path);
-                self.scan
-                    .litter
-                    .extend(self.scan.resume.spares.drain(..).map(|(_, path)| path));
-                self.scan.resume.next_index = index;
+            if is_last && file.bytes.len() as u64 == self.segment_bytes && SegmentHeader::is_torn(&file.bytes) {
+                self.never_used(index, file);
             } else {
                 self.damage(index, 0);
                 self.open_gap = true;
@@ -236,6 +247,19 @@ impl Walk<'_> {
         let key = header.key(self.keys)?;
         let end = self.frames(index, &file, &key, is_last);
         self.open_gap |= there < header.size;
+        if file.half_header {
+            if is_last && end == HEADERS as u64 && !self.scan.damaged {
+                self.scan.torn = None;
+                self.never_used(index, file);
+                return Ok(());
+            }
+            if is_last {
+                self.scan.notices.push(Notice::TornTail { bytes: HEADERS as u64 });
+                self.scan.half_header = Some((file.path.clone(), header.clone()));
+            } else {
+                self.damage(index, 0);
+            }
+        }
         if let Some((path, _, offset)) = self.scan.resume.active.take() {
             self.scan.resume.closed.push(Closed {
                 file: path,
@@ -245,6 +269,17 @@ impl Walk<'_> {
         }
         self.scan.resume.active = Some((file.path, header, end));
         Ok(())
+    }
+
+    /// A segment whose first write was torn: nothing in it was acknowledged.
+    fn never_used(&mut self, index: u64, file: File) {
+        let bytes = file.bytes.len() as u64;
+        self.scan.notices.push(Notice::TornTail { bytes });
+        self.scan.litter.push(file.path);
+        // The spares after it go too, so that the numbers stay without holes.
+        let spares = self.scan.resume.spares.drain(..).map(|(_, path)| path);
+        self.scan.litter.extend(spares);
+        self.scan.resume.next_index = self.scan.resume.next_index.min(index);
     }
 
     /// The header of the next segment says where the chain stood when it was taken into use.

@@ -57,15 +57,21 @@ impl SegmentHeader {
         out.extend_from_slice(&copy);
     }
 
-    /// Reads the first copy that is whole, and whether both are.
-    pub(crate) fn read(bytes: &[u8], keys: &StoreKeys) -> Result<(Self, bool), Malformed> {
+    /// Reads the first copy that is whole, and says what the other is.
+    pub(crate) fn read(bytes: &[u8], keys: &StoreKeys) -> Result<(Self, OtherCopy), Malformed> {
         let copy = |index: usize| bytes.get(index * COPY..(index + 1) * COPY).ok_or(Malformed);
+        let other = |index: usize| match copy(index) {
+            Ok(sector) if sector.iter().all(|byte| *byte == 0) => OtherCopy::Unwritten,
+            _ => OtherCopy::Damaged,
+        };
         match (
             copy(0).and_then(|c| Self::read_copy(c, keys)),
             copy(1).and_then(|c| Self::read_copy(c, keys)),
         ) {
-            (Ok(first), Ok(second)) => Ok((first.clone(), first == second)),
-            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok((one, false)),
+            (Ok(first), Ok(second)) if first == second => Ok((first, OtherCopy::Same)),
+            (Ok(first), Ok(_)) => Ok((first, OtherCopy::Damaged)),
+            (Ok(first), Err(_)) => Ok((first, other(1))),
+            (Err(_), Ok(second)) => Ok((second, other(0))),
             (Err(_), Err(_)) => Err(Malformed),
         }
     }
@@ -100,6 +106,15 @@ impl SegmentHeader {
         let zero = |index: usize| bytes.iter().skip(index * COPY).take(COPY).all(|byte| *byte == 0);
         zero(0) || zero(1)
     }
+}
+
+/// What the second copy of a header is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OtherCopy {
+    Same,
+    /// Zeros: the write of the header was torn, if nothing came after it.
+    Unwritten,
+    Damaged,
 }
 
 /// The file name of a segment.
