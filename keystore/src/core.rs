@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hsmd_crypto::secret::SecretArray;
 use hsmd_proto::ids::NodeId;
@@ -123,7 +123,7 @@ impl Clock {
 
     /// Moves the clock on.
     #[cfg(test)]
-    pub(crate) fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: std::time::Duration) {
         self.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }

@@ -105,6 +105,7 @@ impl From<OpenError> for Error {
         match error {
             OpenError::Locked => Self::Locked,
             OpenError::WrongKeys => Self::WrongMasterKey,
+            OpenError::Lost => Self::StoreLost,
             OpenError::SegmentTooSmall(bytes) => Self::SegmentTooSmall(bytes),
             OpenError::Io(error) => Self::Io(error),
         }

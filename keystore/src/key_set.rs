@@ -16,7 +16,7 @@ use hsmd_store::{Compare, Path};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 pub use self::flags::TokenState;
-pub(crate) use self::lifecycle::{LoadedKeySets, load_all};
+pub(crate) use self::lifecycle::load_all;
 use crate::core::{Core, path};
 use crate::error::Error;
 use crate::login::LoginTable;

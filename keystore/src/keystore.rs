@@ -25,6 +25,7 @@ use crate::document::{Document, DocumentOutcome, DocumentWrite, Documents};
 use crate::error::Error;
 use crate::key_set::{self, KeySet};
 use crate::master_key::MasterKey;
+use crate::objects::Latches;
 use crate::options::Options;
 use crate::records::{AnchorRecord, FORMAT};
 use crate::root::{RootFile, RootRecord};
@@ -375,11 +376,13 @@ impl std::fmt::Debug for Keystore {
 fn core(store: Store, record: &RootRecord, options: &Options) -> Result<Arc<Core>, Error> {
     let keys = record.barrier.iter().map(|(version, key)| (*version, SealKey::new(key))).collect();
     let barrier = Arc::new(Barrier::new(keys));
+    let fleet = FleetSecret::new(record.fleet.duplicate());
     Ok(Arc::new(Core {
+        latches: Latches::open(&store, &barrier, &fleet),
         background: Background::start(store.clone(), Arc::clone(&barrier))?,
         store,
         barrier,
-        fleet: FleetSecret::new(record.fleet.duplicate()),
+        fleet,
         options: options.clone(),
         node: record.node,
         generation: u64::from_le_bytes(random::array()),

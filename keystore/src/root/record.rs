@@ -89,7 +89,8 @@ impl RootRecord {
     }
 
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let [mut store, mut node] = [None, None];
+        let mut store: Option<[u8; 16]> = None;
+        let mut node = None;
         let [mut dev, mut complete] = [false; 2];
         let [mut journal, mut head, mut fleet] = [None, None, None];
         let (mut barrier, mut tickets) = (Vec::new(), Vec::new());
@@ -104,14 +105,15 @@ impl RootRecord {
                 HEAD => head = SecretArray::from_slice(value),
                 FLEET => fleet = SecretArray::from_slice(value),
                 BARRIER => {
-                    let (version, key) = value.split_first_chunk()?;
+                    let (version, key) = value.split_first_chunk::<4>()?;
                     barrier.push((u32::from_le_bytes(*version), SecretArray::from_slice(key)?));
                 }
                 TICKET => {
-                    let (version, rest) = value.split_first_chunk()?;
-                    let (created, secret) = rest.split_first_chunk()?;
+                    let (version, rest) = value.split_first_chunk::<4>()?;
+                    let (created, secret) = rest.split_first_chunk::<8>()?;
                     let (version, created) = (u32::from_le_bytes(*version), u64::from_le_bytes(*created));
-                    tickets.push(TicketKey { version, created, secret: SecretArray::from_slice(secret)? });
+                    let secret = SecretArray::from_slice(secret)?;
+                    tickets.push(TicketKey { version, created, secret });
                 }
                 _ => {}
             }
@@ -142,7 +144,7 @@ fn put(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
 
 fn take<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let (tag, rest) = bytes.split_first()?;
-    let (length, rest) = rest.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
     let (value, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
     *bytes = rest;
     Some((*tag, value))
