@@ -1,6 +1,7 @@
 //! `CKA_CHECK_VALUE` (PKCS#11 3.2, 4.10.2): three bytes that tell keys apart without showing them.
 
-use crate::awslc::ffi::{Aes, Way};
+use crate::awslc::Way;
+use crate::awslc::ffi::Aes;
 use crate::digest;
 use crate::material::Material;
 use hsmd_proto::ck::{KeyType, MechanismType};

@@ -9,6 +9,7 @@
 mod awslc;
 pub mod check_value;
 pub mod digest;
+mod encoding;
 mod error;
 mod generate;
 mod key;

@@ -1,13 +1,16 @@
 //! Random bytes from aws-lc's DRBG (CTR_DRBG, SP 800-90A): seeded by the kernel, one state per thread, aware of `fork`
 //! and of virtual-machine snapshots.
-//!
-//! Infallible: aws-lc has no error to report here; without kernel entropy it does not return.
-
-use crate::awslc::ffi;
 
 /// Fills `out` with random bytes.
+///
+/// # Panics
+/// Never: without kernel entropy aws-lc blocks or ends the process instead of reporting an error.
 pub fn fill(out: &mut [u8]) {
-    ffi::random(out);
+    #[expect(
+        clippy::expect_used,
+        reason = "RAND_bytes of aws-lc has no failing return (openssl/rand.h)"
+    )]
+    aws_lc_rs::rand::fill(out).expect("aws-lc gives random bytes");
 }
 
 /// `N` random bytes that are no secret: nonces, identifiers. Secrets come from `Secret::random`.

@@ -1,7 +1,8 @@
 //! Sealing of records and tickets (DESIGN 7): AES-256-GCM-SIV (RFC 8452), HKDF (RFC 5869) and HMAC with SHA-256, and
 //! comparison in constant time. Not for keys of applications: those are [`crate::Key`]s.
 
-use crate::awslc::ffi::{Aead, AeadKind, Hmac};
+use crate::awslc::ffi::{Aead, Hmac};
+use crate::awslc::{AeadKind, Way};
 use crate::digest::Digest;
 use crate::random;
 use crate::secret::SecretArray;
@@ -47,7 +48,9 @@ impl SealKey {
             clippy::expect_used,
             reason = "lengths fit; GCM-SIV's limit of 2^36 bytes is no vector's length"
         )]
-        self.0.seal(nonce, &framed(aad), plain, rest).expect("aws-lc seals");
+        self.0
+            .run(Way::Encrypt, nonce, &framed(aad), plain, rest)
+            .expect("aws-lc seals");
         sealed
     }
 
@@ -59,7 +62,9 @@ impl SealKey {
         let length = sealed.len().checked_sub(Self::OVERHEAD).ok_or(SealError)?;
         let (nonce, rest) = sealed.split_at(NONCE);
         let mut plain = Zeroizing::new(vec![0; length]);
-        self.0.open(nonce, &framed(aad), rest, &mut plain).ok_or(SealError)?;
+        self.0
+            .run(Way::Decrypt, nonce, &framed(aad), rest, &mut plain)
+            .ok_or(SealError)?;
         Ok(plain)
     }
 }

@@ -2,14 +2,14 @@
 //! checked, everything else is the caller's.
 //!
 //! `None` stands for any failure; aws-lc's per-thread error queue is emptied, because a host application may share it.
-//! Thread safety: aws-lc's keys may be used by many threads at once as long as none changes them (openssl/evp.h,
-//! "concurrently"), and nothing here changes a key after it is made.
+//! aws-lc's keys may be used by many threads at once if none changes them (openssl/evp.h), and nothing here does.
 #![allow(
     unsafe_code,
     reason = "the one place of the crate that calls C; each block says what makes it sound"
 )]
 
-use crate::secret::{Secret, SecretArray};
+use super::{AeadKind, Block, RsaHalf, RsaHashes, RsaNumbers, Way};
+use crate::secret::Secret;
 use aws_lc_sys as sys;
 use hsmd_proto::ck::MechanismType;
 use hsmd_proto::meta::Curve;
@@ -54,20 +54,12 @@ impl<T: Native> Owned<T> {
     /// # Safety
     /// `raw` is null or an object of which nobody else holds this reference.
     unsafe fn take(raw: *mut T) -> Option<Self> {
-        let owned = NonNull::new(raw).map(Self);
-        if owned.is_none() {
-            clear_errors();
-        }
-        owned
+        check(c_int::from(!raw.is_null()))?;
+        NonNull::new(raw).map(Self)
     }
 
     const fn get(&self) -> *mut T {
         self.0.as_ptr()
-    }
-
-    /// Hands the object to aws-lc, which then owns it.
-    fn give(self) {
-        std::mem::forget(self);
     }
 }
 
@@ -79,32 +71,47 @@ impl<T: Native> Drop for Owned<T> {
 }
 
 // SAFETY: these objects have no thread affinity; references are counted atomically (openssl/evp.h, openssl/ec_key.h).
-unsafe impl Send for Owned<sys::EVP_PKEY> {}
-// SAFETY: see the module's text: used through shared references only for what aws-lc allows concurrently.
-unsafe impl Sync for Owned<sys::EVP_PKEY> {}
-// SAFETY: as for EVP_PKEY.
-unsafe impl Send for Owned<sys::EC_KEY> {}
-// SAFETY: as for EVP_PKEY.
-unsafe impl Sync for Owned<sys::EC_KEY> {}
+unsafe impl<T: Native> Send for Owned<T> {}
+// SAFETY: see the text above: used through shared references only for what aws-lc allows concurrently.
+unsafe impl<T: Native> Sync for Owned<T> {}
 
-fn clear_errors() {
-    // SAFETY: touches the calling thread's queue only.
-    unsafe { sys::ERR_clear_error() }
+/// Owns a flat C value: boxed, because it must not move, and wiped when dropped.
+struct Flat<T>(Box<MaybeUninit<T>>);
+
+impl<T> Flat<T> {
+    fn zeroed() -> Self {
+        Self(Box::new(MaybeUninit::zeroed()))
+    }
 }
+
+impl<T> Drop for Flat<T> {
+    fn drop(&mut self) {
+        cleanse(&mut *self.0);
+    }
+}
+
+// SAFETY: the values used here have no thread affinity and do not own what they point to (constants).
+unsafe impl<T> Send for Flat<T> {}
+// SAFETY: after they are made they are passed as const only.
+unsafe impl<T> Sync for Flat<T> {}
 
 /// aws-lc's 1 for success.
 fn check(result: c_int) -> Option<()> {
-    if result == 1 {
-        return Some(());
+    if result != 1 {
+        // SAFETY: touches the calling thread's queue only.
+        unsafe { sys::ERR_clear_error() }
     }
-    clear_errors();
-    None
+    (result == 1).then_some(())
 }
 
-/// Fills `out` from the DRBG.
-pub(crate) fn random(out: &mut [u8]) {
-    // SAFETY: writes exactly `out.len()` bytes. It always returns 1: without entropy it blocks or aborts (rand.h).
-    let _ = unsafe { sys::RAND_bytes(out.as_mut_ptr(), out.len()) };
+/// A slice as C takes it; never null, also when it is empty.
+const fn view(bytes: &[u8]) -> (*const u8, usize) {
+    (bytes.as_ptr(), bytes.len())
+}
+
+/// A slice to be written, as C takes it.
+const fn target(bytes: &mut [u8]) -> (*mut u8, usize) {
+    (bytes.as_mut_ptr(), bytes.len())
 }
 
 /// Overwrites a value that C code kept secrets in.
@@ -132,90 +139,24 @@ fn number(bytes: &[u8]) -> Option<Owned<sys::BIGNUM>> {
     unsafe { Owned::take(sys::BN_bin2bn(bytes.as_ptr(), bytes.len(), ptr::null_mut())) }
 }
 
-/// The number, big-endian, padded to `width` or, without one, of its own length.
-///
-/// # Safety
-/// `number` is null or points to a live number.
-unsafe fn bytes_of(number: *const sys::BIGNUM, width: Option<usize>) -> Option<Secret> {
-    if number.is_null() {
-        return None;
-    }
-    // SAFETY: the number is live, says the caller.
-    let mut out = Secret::zeroed(width.unwrap_or(unsafe { sys::BN_num_bytes(number) } as usize));
-    let target = out.expose_mut();
-    // SAFETY: writes exactly `target.len()` bytes.
-    check(unsafe { sys::BN_bn2bin_padded(target.as_mut_ptr(), target.len(), number) })?;
-    Some(out)
-}
-
-/// RSA's numbers, big-endian.
-pub(crate) struct RsaNumbers<'a> {
-    pub(crate) n: &'a [u8],
-    pub(crate) e: &'a [u8],
-    pub(crate) d: Option<&'a [u8]>,
-    /// p, q, dp, dq, qi.
-    pub(crate) crt: Option<[&'a [u8]; 5]>,
-}
-
-/// Padding of a raw RSA operation.
-#[derive(Clone, Copy)]
-pub(crate) enum RsaPadding {
-    /// Type 1 of PKCS #1 v1.5.
-    Pkcs1,
-    #[cfg(test)]
-    None,
-}
-
-impl RsaPadding {
-    const fn code(self) -> c_int {
-        match self {
-            Self::Pkcs1 => sys::RSA_PKCS1_PADDING,
-            #[cfg(test)]
-            Self::None => sys::RSA_NO_PADDING,
-        }
-    }
-}
-
-/// The hashes of PSS and OAEP.
-#[derive(Clone, Copy)]
-pub(crate) struct RsaHashes {
-    pub(crate) hash: MechanismType,
-    pub(crate) mgf: MechanismType,
-}
-
 /// An RSA key, public or private.
-pub(crate) struct Rsa {
-    key: Owned<sys::EVP_PKEY>,
-}
+pub(crate) struct Rsa(Owned<sys::EVP_PKEY>);
 
 impl Rsa {
-    /// Makes a key of its numbers; aws-lc checks that they belong together, that n is odd and e odd, >= 3 and at most
-    /// 33 bits long.
+    /// Makes a key of its numbers; aws-lc checks that they belong together (with primes), that n is odd, and that e is
+    /// odd, at least 3 and at most 33 bits long.
     pub(crate) fn new(numbers: &RsaNumbers<'_>) -> Option<Self> {
         let (n, e) = (number(numbers.n)?, number(numbers.e)?);
-        // SAFETY (all three): the numbers live through the call, which copies them; the result is ours or null.
-        let rsa = match (numbers.d, numbers.crt) {
-            (None, _) => unsafe { Owned::take(sys::RSA_new_public_key(n.get(), e.get())) },
-            (Some(d), None) => {
-                let d = number(d)?;
-                // SAFETY: see above.
-                unsafe { Owned::take(sys::RSA_new_private_key_no_crt(n.get(), e.get(), d.get())) }
-            }
-            (Some(d), Some([p, q, dp, dq, qi])) => {
-                let (d, p, q) = (number(d)?, number(p)?, number(q)?);
-                let (dp, dq, qi) = (number(dp)?, number(dq)?, number(qi)?);
-                // SAFETY: see above.
-                unsafe {
-                    Owned::take(sys::RSA_new_private_key(
-                        n.get(),
-                        e.get(),
-                        d.get(),
-                        p.get(),
-                        q.get(),
-                        dp.get(),
-                        dq.get(),
-                        qi.get(),
-                    ))
+        let d = numbers.d.map_or(Some(None), |d| number(d).map(Some))?;
+        // SAFETY: the numbers live through the calls, which copy them; the result is ours or null.
+        let rsa = unsafe {
+            match (d, numbers.crt) {
+                (None, _) => Owned::take(sys::RSA_new_public_key(n.get(), e.get())),
+                (Some(d), None) => Owned::take(sys::RSA_new_private_key_no_crt(n.get(), e.get(), d.get())),
+                (Some(d), Some([p, q, dp, dq, qi])) => {
+                    let (p, q, dp, dq, qi) = (number(p)?, number(q)?, number(dp)?, number(dq)?, number(qi)?);
+                    let (n, e, d, p, q) = (n.get(), e.get(), d.get(), p.get(), q.get());
+                    Owned::take(sys::RSA_new_private_key(n, e, d, p, q, dp.get(), dq.get(), qi.get()))
                 }
             }
         };
@@ -224,11 +165,10 @@ impl Rsa {
 
     /// Generates a key (FIPS 186-5, A.1.3). `bits` is a multiple of 128.
     pub(crate) fn generate(bits: u32, e: &[u8]) -> Option<Self> {
-        let e = number(e)?;
+        let (e, bits) = (number(e)?, c_int::try_from(bits).ok()?);
         // SAFETY: a new, empty key; `e` lives through the call; no progress callback.
         unsafe {
             let rsa = Owned::take(sys::RSA_new())?;
-            let bits = c_int::try_from(bits).ok()?;
             check(sys::RSA_generate_key_ex(rsa.get(), bits, e.get(), ptr::null_mut()))?;
             Self::from_rsa(&rsa)
         }
@@ -239,19 +179,13 @@ impl Rsa {
         unsafe {
             let key = Owned::take(sys::EVP_PKEY_new())?;
             check(sys::EVP_PKEY_set1_RSA(key.get(), rsa.get()))?;
-            Some(Self { key })
+            Some(Self(key))
         }
     }
 
     fn rsa(&self) -> *mut sys::RSA {
         // SAFETY: the constructor put an RSA key in; it lives as long as `self`.
-        unsafe { sys::EVP_PKEY_get0_RSA(self.key.get()) }
-    }
-
-    /// The modulus' length in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        // SAFETY: the key is live.
-        unsafe { sys::RSA_size(self.rsa()) as usize }
+        unsafe { sys::EVP_PKEY_get0_RSA(self.0.get()) }
     }
 
     /// The modulus' length in bits.
@@ -260,128 +194,80 @@ impl Rsa {
         unsafe { sys::RSA_bits(self.rsa()) }
     }
 
-    /// n and e.
-    pub(crate) fn public_numbers(&self) -> Option<(Vec<u8>, Vec<u8>)> {
-        let (mut n, mut e) = (ptr::null(), ptr::null());
-        // SAFETY: writes two pointers to numbers that live as long as the key.
+    /// The modulus' length in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bits().div_ceil(8) as usize
+    }
+
+    /// `RSAPrivateKey` or `RSAPublicKey` (RFC 8017, A.1).
+    pub(crate) fn der(&self, half: RsaHalf) -> Option<Secret> {
+        let (mut data, mut length, key) = (ptr::null_mut(), 0, self.rsa());
+        // SAFETY: on success the buffer is ours, `length` bytes long, and `OPENSSL_free` wipes it.
         unsafe {
-            sys::RSA_get0_key(self.rsa(), &raw mut n, &raw mut e, ptr::null_mut());
-            Some((
-                bytes_of(n, None)?.expose().to_vec(),
-                bytes_of(e, None)?.expose().to_vec(),
-            ))
+            check(match half {
+                RsaHalf::Private => sys::RSA_private_key_to_bytes(&raw mut data, &raw mut length, key),
+                RsaHalf::Public => sys::RSA_public_key_to_bytes(&raw mut data, &raw mut length, key),
+            })?;
+            let out = Secret::from_slice(std::slice::from_raw_parts(data, length));
+            sys::OPENSSL_free(data.cast());
+            Some(out)
         }
     }
 
-    /// d, p, q, dp, dq, qi.
-    pub(crate) fn private_numbers(&self) -> Option<[Secret; 6]> {
-        let [mut d, mut p, mut q, mut dp, mut dq, mut qi] = [ptr::null(); 6];
-        // SAFETY: writes pointers to numbers that live as long as the key, or null.
-        unsafe {
-            let rsa = self.rsa();
-            sys::RSA_get0_key(rsa, ptr::null_mut(), ptr::null_mut(), &raw mut d);
-            sys::RSA_get0_factors(rsa, &raw mut p, &raw mut q);
-            sys::RSA_get0_crt_params(rsa, &raw mut dp, &raw mut dq, &raw mut qi);
-            Some([
-                bytes_of(d, None)?,
-                bytes_of(p, None)?,
-                bytes_of(q, None)?,
-                bytes_of(dp, None)?,
-                bytes_of(dq, None)?,
-                bytes_of(qi, None)?,
-            ])
-        }
-    }
-
-    /// Pads `data` and applies the private key; `out` is as long as the modulus.
-    pub(crate) fn sign(&self, padding: RsaPadding, data: &[u8], out: &mut [u8]) -> Option<()> {
-        let mut length = 0;
-        // SAFETY: writes at most `out.len()` bytes, reads `data.len()`; the key is live.
-        check(unsafe {
-            sys::RSA_sign_raw(
-                self.rsa(),
-                &raw mut length,
-                out.as_mut_ptr(),
-                out.len(),
-                data.as_ptr(),
-                data.len(),
-                padding.code(),
-            )
-        })?;
-        (length == out.len()).then_some(())
+    /// Pads `data` (PKCS #1 v1.5, type 1) and applies the private key; `out` is as long as the modulus.
+    pub(crate) fn sign(&self, data: &[u8], out: &mut [u8]) -> Option<()> {
+        (self.raw(RsaHalf::Private, data, out)? == out.len()).then_some(())
     }
 
     /// Applies the public key and takes the padding off; gives the length of what was signed. `out` is as long as the
     /// modulus.
-    pub(crate) fn recover(&self, padding: RsaPadding, signature: &[u8], out: &mut [u8]) -> Option<usize> {
-        let mut length = 0;
-        // SAFETY: writes at most `out.len()` bytes, reads `signature.len()`; the key is live.
+    pub(crate) fn recover(&self, signature: &[u8], out: &mut [u8]) -> Option<usize> {
+        self.raw(RsaHalf::Public, signature, out)
+    }
+
+    fn raw(&self, half: RsaHalf, input: &[u8], out: &mut [u8]) -> Option<usize> {
+        let ((i, length), (o, room), mut written) = (view(input), target(out), 0);
+        let (key, w, padding) = (self.rsa(), &raw mut written, sys::RSA_PKCS1_PADDING);
+        // SAFETY: both write at most `room` bytes and read `length`; the key is live.
         check(unsafe {
-            sys::RSA_verify_raw(
-                self.rsa(),
-                &raw mut length,
-                out.as_mut_ptr(),
-                out.len(),
-                signature.as_ptr(),
-                signature.len(),
-                padding.code(),
-            )
+            match half {
+                RsaHalf::Private => sys::RSA_sign_raw(key, w, o, room, i, length, padding),
+                RsaHalf::Public => sys::RSA_verify_raw(key, w, o, room, i, length, padding),
+            }
         })?;
-        Some(length)
+        Some(written)
     }
 
     /// RSASSA-PSS over a digest; `out` is as long as the modulus.
-    pub(crate) fn sign_pss(&self, hashes: RsaHashes, salt: usize, digest: &[u8], out: &mut [u8]) -> Option<()> {
-        let (hash, mgf) = (message_digest(hashes.hash)?, message_digest(hashes.mgf)?);
-        let salt = c_int::try_from(salt).ok()?;
-        let mut length = 0;
-        // SAFETY: writes at most `out.len()` bytes, reads `digest.len()` (checked against the hash); the key is live.
-        check(unsafe {
-            sys::RSA_sign_pss_mgf1(
-                self.rsa(),
-                &raw mut length,
-                out.as_mut_ptr(),
-                out.len(),
-                digest.as_ptr(),
-                digest.len(),
-                hash,
-                mgf,
-                salt,
-            )
-        })?;
-        (length == out.len()).then_some(())
+    pub(crate) fn sign_pss(&self, with: RsaHashes, salt: usize, digest: &[u8], out: &mut [u8]) -> Option<()> {
+        let (hash, mgf) = (message_digest(with.hash)?, message_digest(with.mgf)?);
+        let ((i, length), (o, room), mut written) = (view(digest), target(out), 0);
+        let (key, w, salt) = (self.rsa(), &raw mut written, c_int::try_from(salt).ok()?);
+        // SAFETY: writes at most `room` bytes, reads `length` (which it holds against the hash); the key is live.
+        check(unsafe { sys::RSA_sign_pss_mgf1(key, w, o, room, i, length, hash, mgf, salt) })?;
+        (written == room).then_some(())
     }
 
     /// Whether `signature` is RSASSA-PSS over a digest.
-    pub(crate) fn verify_pss(&self, hashes: RsaHashes, salt: usize, digest: &[u8], signature: &[u8]) -> Option<()> {
-        let (hash, mgf) = (message_digest(hashes.hash)?, message_digest(hashes.mgf)?);
-        let salt = c_int::try_from(salt).ok()?;
-        // SAFETY: reads `digest.len()` and `signature.len()` bytes; the key is live.
-        check(unsafe {
-            sys::RSA_verify_pss_mgf1(
-                self.rsa(),
-                digest.as_ptr(),
-                digest.len(),
-                hash,
-                mgf,
-                salt,
-                signature.as_ptr(),
-                signature.len(),
-            )
-        })
+    pub(crate) fn verify_pss(&self, with: RsaHashes, salt: usize, digest: &[u8], signature: &[u8]) -> Option<()> {
+        let (hash, mgf) = (message_digest(with.hash)?, message_digest(with.mgf)?);
+        let ((i, length), (s, size)) = (view(digest), view(signature));
+        let (key, salt) = (self.rsa(), c_int::try_from(salt).ok()?);
+        // SAFETY: reads `length` and `size` bytes; the key is live.
+        check(unsafe { sys::RSA_verify_pss_mgf1(key, i, length, hash, mgf, salt, s, size) })
     }
 
     /// RSAES-OAEP; `out` is as long as the modulus. Gives the length written.
     pub(crate) fn oaep(&self, way: Way, with: RsaHashes, label: &[u8], input: &[u8], out: &mut [u8]) -> Option<usize> {
         let (hash, mgf) = (message_digest(with.hash)?, message_digest(with.mgf)?);
-        if out.len() < self.bytes() {
+        let ((i, length), (o, room)) = (view(input), target(out));
+        let mut written = room;
+        if room < self.bytes() {
             return None;
         }
-        let mut length = out.len();
-        // SAFETY: the context holds its own reference of the key; buffers are passed with their lengths; the label's
-        // copy is made by aws-lc's allocator and belongs to the context once `set0` succeeded.
+        // SAFETY: the context holds its own reference of the key; buffers are passed with their lengths.
         unsafe {
-            let context = Owned::take(sys::EVP_PKEY_CTX_new(self.key.get(), ptr::null_mut()))?;
+            let context = Owned::take(sys::EVP_PKEY_CTX_new(self.0.get(), ptr::null_mut()))?;
             let ctx = context.get();
             check(match way {
                 Way::Encrypt => sys::EVP_PKEY_encrypt_init(ctx),
@@ -390,112 +276,29 @@ impl Rsa {
             check(sys::EVP_PKEY_CTX_set_rsa_padding(ctx, sys::RSA_PKCS1_OAEP_PADDING))?;
             check(sys::EVP_PKEY_CTX_set_rsa_oaep_md(ctx, hash))?;
             check(sys::EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, mgf))?;
-            if !label.is_empty() {
-                let copy = sys::OPENSSL_memdup(label.as_ptr().cast(), label.len()).cast::<u8>();
-                if copy.is_null() {
-                    return None;
-                }
-                let taken = check(sys::EVP_PKEY_CTX_set0_rsa_oaep_label(ctx, copy, label.len()));
-                if taken.is_none() {
-                    sys::OPENSSL_free(copy.cast());
-                    return None;
-                }
-            }
-            let run = match way {
-                Way::Encrypt => sys::EVP_PKEY_encrypt,
-                Way::Decrypt => sys::EVP_PKEY_decrypt,
-            };
-            check(run(ctx, out.as_mut_ptr(), &raw mut length, input.as_ptr(), input.len()))?;
-        }
-        Some(length)
-    }
-
-    pub(crate) fn private_der(&self) -> Option<Secret> {
-        marshal(&self.key, sys::EVP_marshal_private_key)
-    }
-
-    pub(crate) fn public_der(&self) -> Option<Secret> {
-        marshal(&self.key, sys::EVP_marshal_public_key)
-    }
-}
-
-/// Encrypt or decrypt.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    Encrypt,
-    Decrypt,
-}
-
-type Marshal = unsafe extern "C" fn(*mut sys::CBB, *const sys::EVP_PKEY) -> c_int;
-
-fn marshal(key: &Owned<sys::EVP_PKEY>, write: Marshal) -> Option<Secret> {
-    let mut builder = MaybeUninit::<sys::CBB>::zeroed();
-    let (mut data, mut length) = (ptr::null_mut(), 0);
-    // SAFETY: `init` makes the zeroed builder valid and `cleanup` may follow any outcome; after `finish` the buffer is
-    // ours, `length` bytes long, and `OPENSSL_free` wipes it.
-    unsafe {
-        check(sys::CBB_init(builder.as_mut_ptr(), 256))?;
-        let done = check(write(builder.as_mut_ptr(), key.get()))
-            .and_then(|()| check(sys::CBB_finish(builder.as_mut_ptr(), &raw mut data, &raw mut length)));
-        sys::CBB_cleanup(builder.as_mut_ptr());
-        done?;
-        let out = Secret::from_slice(std::slice::from_raw_parts(data, length));
-        sys::OPENSSL_free(data.cast());
-        Some(out)
-    }
-}
-
-/// A private key that was read from PKCS #8.
-pub(crate) enum Parsed {
-    Rsa(Rsa),
-    Ec(Ec),
-    Ed25519(Secret),
-}
-
-/// Reads a PKCS #8 private key (RFC 5208, RFC 5958); trailing bytes are refused.
-pub(crate) fn parse_private(der: &[u8]) -> Option<Parsed> {
-    let mut reader = sys::CBS {
-        data: der.as_ptr(),
-        len: der.len(),
-    };
-    // SAFETY: the reader stays within `der`; the result is ours or null.
-    let key = unsafe { Owned::take(sys::EVP_parse_private_key(&raw mut reader)) }?;
-    if reader.len != 0 {
-        return None;
-    }
-    // SAFETY: the key is live.
-    match unsafe { sys::EVP_PKEY_id(key.get()) } {
-        sys::EVP_PKEY_RSA => Some(Parsed::Rsa(Rsa { key })),
-        sys::EVP_PKEY_EC => {
-            // SAFETY: `get1` gives a reference of its own; group and name are read while the key lives.
-            let (ec, name) = unsafe {
-                let ec = Owned::take(sys::EVP_PKEY_get1_EC_KEY(key.get()))?;
-                let name = sys::EC_GROUP_get_curve_name(sys::EC_KEY_get0_group(ec.get()));
-                (ec, name)
-            };
-            let curve = [Curve::P256, Curve::P384]
-                .into_iter()
-                .find(|curve| curve_name(*curve) == Some(name))?;
-            Some(Parsed::Ec(Ec { key: ec, curve }))
-        }
-        sys::EVP_PKEY_ED25519 => {
-            let mut seed = Secret::zeroed(32);
-            let mut length = 32;
-            // SAFETY: writes at most `length` bytes.
-            check(unsafe {
-                sys::EVP_PKEY_get_raw_private_key(key.get(), seed.expose_mut().as_mut_ptr(), &raw mut length)
+            set_label(&context, label)?;
+            check(match way {
+                Way::Encrypt => sys::EVP_PKEY_encrypt(ctx, o, &raw mut written, i, length),
+                Way::Decrypt => sys::EVP_PKEY_decrypt(ctx, o, &raw mut written, i, length),
             })?;
-            (length == 32).then_some(Parsed::Ed25519(seed))
         }
-        _ => None,
+        Some(written)
     }
 }
 
-const fn curve_name(curve: Curve) -> Option<c_int> {
-    match curve {
-        Curve::P256 => Some(sys::NID_X9_62_prime256v1),
-        Curve::P384 => Some(sys::NID_secp384r1),
-        Curve::Ed25519 => None,
+fn set_label(context: &Owned<sys::EVP_PKEY_CTX>, label: &[u8]) -> Option<()> {
+    if label.is_empty() {
+        return Some(());
+    }
+    // SAFETY: the copy is made by aws-lc's allocator and belongs to the context once `set0` succeeded.
+    unsafe {
+        let copy = NonNull::new(sys::OPENSSL_memdup(label.as_ptr().cast(), label.len()))?;
+        let copy = copy.as_ptr().cast::<u8>();
+        let taken = check(sys::EVP_PKEY_CTX_set0_rsa_oaep_label(context.get(), copy, label.len()));
+        if taken.is_none() {
+            sys::OPENSSL_free(copy.cast());
+        }
+        taken
     }
 }
 
@@ -507,8 +310,13 @@ pub(crate) struct Ec {
 
 impl Ec {
     fn empty(curve: Curve) -> Option<Self> {
+        let name = match curve {
+            Curve::P256 => sys::NID_X9_62_prime256v1,
+            Curve::P384 => sys::NID_secp384r1,
+            Curve::Ed25519 => return None,
+        };
         // SAFETY: the result is ours or null.
-        let key = unsafe { Owned::take(sys::EC_KEY_new_by_curve_name(curve_name(curve)?)) }?;
+        let key = unsafe { Owned::take(sys::EC_KEY_new_by_curve_name(name)) }?;
         Some(Self { key, curve })
     }
 
@@ -522,17 +330,12 @@ impl Ec {
         if !matches!(octets.first(), Some(2..=4)) {
             return None;
         }
-        // SAFETY: a new point of this group; reads `octets.len()` bytes and checks that the point is on the curve.
+        let (group, (i, length)) = (self.group(), view(octets));
+        // SAFETY: a new point of this group; reads `length` bytes and checks that the point is on the curve.
         unsafe {
-            let point = Owned::take(sys::EC_POINT_new(self.group()))?;
-            check(sys::EC_POINT_oct2point(
-                self.group(),
-                point.get(),
-                octets.as_ptr(),
-                octets.len(),
-                ptr::null_mut(),
-            ))?;
-            (sys::EC_POINT_is_at_infinity(self.group(), point.get()) == 0).then_some(point)
+            let point = Owned::take(sys::EC_POINT_new(group))?;
+            check(sys::EC_POINT_oct2point(group, point.get(), i, length, ptr::null_mut()))?;
+            (sys::EC_POINT_is_at_infinity(group, point.get()) == 0).then_some(point)
         }
     }
 
@@ -547,20 +350,19 @@ impl Ec {
 
     /// A private key from its scalar, 1 to the group's order - 1; the public half is computed.
     pub(crate) fn from_scalar(curve: Curve, scalar: &[u8]) -> Option<Self> {
-        let key = Self::empty(curve)?;
-        let scalar = number(scalar)?;
+        let (key, scalar) = (Self::empty(curve)?, number(scalar)?);
+        let (group, none, context) = (key.group(), ptr::null(), ptr::null_mut());
         // SAFETY: all live; `mul` with a null `q` computes scalar * generator in constant time.
         unsafe {
             check(sys::EC_KEY_set_private_key(key.key.get(), scalar.get()))?;
-            let point = Owned::take(sys::EC_POINT_new(key.group()))?;
-            let (group, none) = (key.group(), ptr::null());
+            let point = Owned::take(sys::EC_POINT_new(group))?;
             check(sys::EC_POINT_mul(
                 group,
                 point.get(),
                 scalar.get(),
                 none,
                 ptr::null(),
-                ptr::null_mut(),
+                context,
             ))?;
             check(sys::EC_KEY_set_public_key(key.key.get(), point.get()))?;
             check(sys::EC_KEY_check_key(key.key.get()))?;
@@ -583,42 +385,38 @@ impl Ec {
     /// The public point, uncompressed.
     pub(crate) fn point(&self) -> Option<Vec<u8>> {
         let mut out = vec![0; 1 + 2 * self.curve.field_bytes()];
-        // SAFETY: writes at most `out.len()` bytes; the point lives as long as the key.
+        let form = sys::point_conversion_form_t::POINT_CONVERSION_UNCOMPRESSED;
+        let (group, (o, room)) = (self.group(), target(&mut out));
+        // SAFETY: writes at most `room` bytes; the point lives as long as the key.
         let written = unsafe {
-            sys::EC_POINT_point2oct(
-                self.group(),
-                sys::EC_KEY_get0_public_key(self.key.get()),
-                sys::point_conversion_form_t::POINT_CONVERSION_UNCOMPRESSED,
-                out.as_mut_ptr(),
-                out.len(),
-                ptr::null_mut(),
-            )
+            let point = sys::EC_KEY_get0_public_key(self.key.get());
+            sys::EC_POINT_point2oct(group, point, form, o, room, ptr::null_mut())
         };
-        (written == out.len()).then_some(out)
+        (written == room).then_some(out)
     }
 
     /// The private scalar, as long as a field element.
     pub(crate) fn scalar(&self) -> Option<Secret> {
-        // SAFETY: the number lives as long as the key, or is null.
+        let mut out = Secret::zeroed(self.curve.field_bytes());
+        let (o, room) = target(out.expose_mut());
+        // SAFETY: the number lives as long as the key; writes exactly `room` bytes.
         unsafe {
-            bytes_of(
-                sys::EC_KEY_get0_private_key(self.key.get()),
-                Some(self.curve.field_bytes()),
-            )
+            let scalar = NonNull::new(sys::EC_KEY_get0_private_key(self.key.get()).cast_mut())?;
+            check(sys::BN_bn2bin_padded(o, room, scalar.as_ptr()))?;
         }
+        Some(out)
     }
 
     /// ECDSA over a digest of any length (left-truncated: FIPS 186-5, 6.4.1); `out` is r || s.
     pub(crate) fn sign(&self, digest: &[u8], out: &mut [u8]) -> Option<()> {
         let half = self.curve.field_bytes();
-        let (left, right) = out.split_at_mut_checked(half)?;
-        if right.len() != half {
-            return None;
-        }
-        let (mut r, mut s) = (ptr::null(), ptr::null());
-        // SAFETY: reads `digest.len()` bytes; r and s live as long as the signature; both halves have `half` bytes.
+        let (left, right) = out
+            .split_at_mut_checked(half)
+            .filter(|(_, right)| right.len() == half)?;
+        let ((i, length), mut r, mut s) = (view(digest), ptr::null(), ptr::null());
+        // SAFETY: reads `length` bytes; r and s live as long as the signature; both halves have `half` bytes.
         unsafe {
-            let signature = Owned::take(sys::ECDSA_do_sign(digest.as_ptr(), digest.len(), self.key.get()))?;
+            let signature = Owned::take(sys::ECDSA_do_sign(i, length, self.key.get()))?;
             sys::ECDSA_SIG_get0(signature.get(), &raw mut r, &raw mut s);
             check(sys::BN_bn2bin_padded(left.as_mut_ptr(), half, r))?;
             check(sys::BN_bn2bin_padded(right.as_mut_ptr(), half, s))
@@ -628,19 +426,13 @@ impl Ec {
     /// Whether r || s is a signature of the digest.
     pub(crate) fn verify(&self, digest: &[u8], signature: &[u8]) -> Option<()> {
         let (r, s) = signature.split_at_checked(self.curve.field_bytes())?;
-        let (r, s) = (number(r)?, number(s)?);
-        // SAFETY: `set0` takes both numbers over when it succeeds; reads `digest.len()` bytes; everything is live.
+        let (r, s, (i, length)) = (number(r)?, number(s)?, view(digest));
+        // SAFETY: `set0` takes both numbers over when it succeeds; reads `length` bytes; everything is live.
         unsafe {
             let parsed = Owned::take(sys::ECDSA_SIG_new())?;
             check(sys::ECDSA_SIG_set0(parsed.get(), r.get(), s.get()))?;
-            r.give();
-            s.give();
-            check(sys::ECDSA_do_verify(
-                digest.as_ptr(),
-                digest.len(),
-                parsed.get(),
-                self.key.get(),
-            ))
+            std::mem::forget((r, s));
+            check(sys::ECDSA_do_verify(i, length, parsed.get(), self.key.get()))
         }
     }
 
@@ -648,97 +440,16 @@ impl Ec {
     pub(crate) fn agree(&self, octets: &[u8]) -> Option<Secret> {
         let point = self.read_point(octets)?;
         let mut out = Secret::zeroed(self.curve.field_bytes());
-        let target = out.expose_mut();
-        // SAFETY: writes at most `target.len()` bytes; all live; no derivation function.
-        let written = unsafe {
-            sys::ECDH_compute_key(
-                target.as_mut_ptr().cast(),
-                target.len(),
-                point.get(),
-                self.key.get(),
-                None,
-            )
-        };
-        if usize::try_from(written).ok() == Some(target.len()) {
-            return Some(out);
-        }
-        clear_errors();
-        None
-    }
-
-    fn pkey(&self) -> Option<Owned<sys::EVP_PKEY>> {
-        // SAFETY: both live; `set1` takes its own reference.
-        unsafe {
-            let key = Owned::take(sys::EVP_PKEY_new())?;
-            check(sys::EVP_PKEY_set1_EC_KEY(key.get(), self.key.get()))?;
-            Some(key)
-        }
-    }
-
-    pub(crate) fn private_der(&self) -> Option<Secret> {
-        marshal(&self.pkey()?, sys::EVP_marshal_private_key)
-    }
-
-    pub(crate) fn public_der(&self) -> Option<Secret> {
-        marshal(&self.pkey()?, sys::EVP_marshal_public_key)
-    }
-}
-
-/// An Ed25519 private key: seed and public point (RFC 8032, 5.1.5).
-pub(crate) struct Ed25519(SecretArray<64>);
-
-impl Ed25519 {
-    /// Computes the public half.
-    pub(crate) fn new(seed: &[u8; 32]) -> Self {
-        let mut point = [0; 32];
-        // SAFETY: reads 32 bytes, writes 32 and 64.
-        Self(SecretArray::filled(|out| unsafe {
-            sys::ED25519_keypair_from_seed(point.as_mut_ptr(), out.as_mut_ptr(), seed.as_ptr());
-        }))
-    }
-
-    /// The public point.
-    pub(crate) fn point(&self) -> [u8; 32] {
-        let mut point = [0; 32];
-        point.copy_from_slice(&self.0.expose()[32..]);
-        point
-    }
-
-    /// Pure Ed25519.
-    pub(crate) fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
-        let mut out = [0; 64];
-        let key = self.0.expose().as_ptr();
-        // SAFETY: writes 64 bytes, reads `message.len()` and 64.
-        check(unsafe { sys::ED25519_sign(out.as_mut_ptr(), message.as_ptr(), message.len(), key) })?;
+        let (o, room) = target(out.expose_mut());
+        // SAFETY: writes at most `room` bytes; all live; no derivation function.
+        let written = unsafe { sys::ECDH_compute_key(o.cast(), room, point.get(), self.key.get(), None) };
+        check(c_int::from(usize::try_from(written) == Ok(room)))?;
         Some(out)
     }
-
-    pub(crate) fn private_der(&self) -> Option<Secret> {
-        let key = self.0.expose().as_ptr();
-        // SAFETY: reads the 32 bytes of the seed, copies them; the result is ours or null.
-        let key = unsafe {
-            Owned::take(sys::EVP_PKEY_new_raw_private_key(
-                sys::EVP_PKEY_ED25519,
-                ptr::null_mut(),
-                key,
-                32,
-            ))
-        };
-        marshal(&key?, sys::EVP_marshal_private_key)
-    }
 }
 
-/// Whether `signature` is pure Ed25519 over `message`.
-pub(crate) fn ed25519_verify(point: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Option<()> {
-    // SAFETY: reads `message.len()`, 64 and 32 bytes.
-    check(unsafe { sys::ED25519_verify(message.as_ptr(), message.len(), signature.as_ptr(), point.as_ptr()) })
-}
-
-/// Both key schedules of an AES key.
-pub(crate) struct Aes(Box<[sys::AES_KEY; 2]>);
-
-/// An AES block.
-pub(crate) type Block = [u8; 16];
+/// Both key schedules of an AES key: to encrypt, to decrypt.
+pub(crate) struct Aes(Flat<[sys::AES_KEY; 2]>);
 
 impl Aes {
     /// Expands a key of 16, 24 or 32 bytes.
@@ -746,29 +457,34 @@ impl Aes {
         if !matches!(key.len(), 16 | 24 | 32) {
             return None;
         }
-        let empty = sys::AES_KEY {
-            rd_key: [0; 60],
-            rounds: 0,
-        };
-        let mut schedules = Self(Box::new([empty; 2]));
-        let bits = key.len() as u32 * 8;
-        let [encrypt, decrypt] = &mut *schedules.0;
-        // SAFETY: reads `bits / 8` bytes, writes one schedule each. They return 0 for success, and the length is right.
+        let (i, bits) = (key.as_ptr(), key.len() as u32 * 8);
+        let mut aes = Self(Flat::zeroed());
+        // SAFETY: a schedule is numbers only, so zeros are one; reads `bits / 8` bytes, writes one schedule each.
         let failed = unsafe {
-            sys::AES_set_encrypt_key(key.as_ptr(), bits, encrypt)
-                | sys::AES_set_decrypt_key(key.as_ptr(), bits, decrypt)
+            let [encrypt, decrypt] = aes.0.0.assume_init_mut();
+            sys::AES_set_encrypt_key(i, bits, encrypt) | sys::AES_set_decrypt_key(i, bits, decrypt)
         };
-        (failed == 0).then_some(schedules)
+        // Unlike everywhere else, 0 is success.
+        (failed == 0).then_some(aes)
+    }
+
+    fn key(&self, way: Way) -> *const sys::AES_KEY {
+        // SAFETY: `new` filled both.
+        let [encrypt, decrypt] = unsafe { self.0.0.assume_init_ref() };
+        match way {
+            Way::Encrypt => encrypt,
+            Way::Decrypt => decrypt,
+        }
     }
 
     /// One block, in place.
     pub(crate) fn block(&self, way: Way, block: &mut Block) {
-        let data = block.as_mut_ptr();
+        let (key, data) = (self.key(way), block.as_mut_ptr());
         // SAFETY: reads and writes 16 bytes, in place as aes.h allows.
         unsafe {
             match way {
-                Way::Encrypt => sys::AES_encrypt(data, data, &raw const self.0[0]),
-                Way::Decrypt => sys::AES_decrypt(data, data, &raw const self.0[1]),
+                Way::Encrypt => sys::AES_encrypt(data, data, key),
+                Way::Decrypt => sys::AES_decrypt(data, data, key),
             }
         }
     }
@@ -778,63 +494,33 @@ impl Aes {
         if !data.len().is_multiple_of(16) {
             return None;
         }
-        let (schedule, direction) = match way {
-            Way::Encrypt => (&self.0[0], sys::AES_ENCRYPT),
-            Way::Decrypt => (&self.0[1], sys::AES_DECRYPT),
+        let ((o, length), key) = (target(data), self.key(way));
+        let way = if way == Way::Encrypt {
+            sys::AES_ENCRYPT
+        } else {
+            sys::AES_DECRYPT
         };
-        // SAFETY: reads and writes `data.len()` bytes, whole blocks, in place as aes.h allows; `iv` has 16.
-        unsafe {
-            let (pointer, length) = (data.as_mut_ptr(), data.len());
-            sys::AES_cbc_encrypt(pointer, pointer, length, schedule, iv.as_mut_ptr(), direction);
-        }
+        // SAFETY: reads and writes `length` bytes, whole blocks, in place as aes.h allows; `iv` has 16.
+        unsafe { sys::AES_cbc_encrypt(o, o, length, key, iv.as_mut_ptr(), way) }
         Some(())
     }
 
     /// CTR with a 128-bit counter, in place.
     pub(crate) fn ctr(&self, counter: &mut Block, data: &mut [u8]) {
-        let (mut spare, mut used) = ([0; 16], 0);
-        // SAFETY: reads and writes `data.len()` bytes, in place as aes.h allows; `counter` and `spare` have 16.
-        unsafe {
-            sys::AES_ctr128_encrypt(
-                data.as_ptr(),
-                data.as_mut_ptr(),
-                data.len(),
-                &raw const self.0[0],
-                counter.as_mut_ptr(),
-                spare.as_mut_ptr(),
-                &raw mut used,
-            );
-        }
+        let (mut spare, mut used) = ([0_u8; 16], 0);
+        let ((o, length), key) = (target(data), self.key(Way::Encrypt));
+        let (counter, rest) = (counter.as_mut_ptr(), spare.as_mut_ptr());
+        // SAFETY: reads and writes `length` bytes, in place as aes.h allows; `counter` and `rest` have 16.
+        unsafe { sys::AES_ctr128_encrypt(o, o, length, key, counter, rest, &raw mut used) }
         cleanse(&mut spare);
     }
 }
 
-impl Drop for Aes {
-    fn drop(&mut self) {
-        cleanse(&mut *self.0);
-    }
-}
-
-/// Kinds of authenticated encryption.
-#[derive(Clone, Copy)]
-pub(crate) enum AeadKind {
-    Gcm,
-    GcmSiv,
-}
-
-/// A key for authenticated encryption; boxed, because aws-lc aligns the state inside by its address.
-pub(crate) struct Aead {
-    context: Box<MaybeUninit<sys::EVP_AEAD_CTX>>,
-    tag: usize,
-}
-
-// SAFETY: no thread affinity, and `seal` and `open` take the context as const (openssl/aead.h: "may be used concurrently").
-unsafe impl Send for Aead {}
-// SAFETY: see above.
-unsafe impl Sync for Aead {}
+/// A key for authenticated encryption.
+pub(crate) struct Aead(Flat<sys::EVP_AEAD_CTX>);
 
 impl Aead {
-    /// GCM: keys of 16, 24 or 32 bytes, tags of 1 to 16. GCM-SIV: 32 and 16.
+    /// Expands a key; see [`AeadKind`] for the lengths.
     pub(crate) fn new(kind: AeadKind, key: &[u8], tag: usize) -> Option<Self> {
         // SAFETY: these return pointers to constants.
         let aead = unsafe {
@@ -849,96 +535,50 @@ impl Aead {
         if !(1..=16).contains(&tag) {
             return None;
         }
-        let mut context = Box::new(MaybeUninit::zeroed());
-        // SAFETY: the context is zeroed, at its final address; reads `key.len()` bytes.
-        check(unsafe {
-            sys::EVP_AEAD_CTX_init(
-                context.as_mut_ptr(),
-                aead,
-                key.as_ptr(),
-                key.len(),
-                tag,
-                ptr::null_mut(),
-            )
-        })?;
-        Some(Self { context, tag })
+        let (mut key, (k, length)) = (Self(Flat::zeroed()), view(key));
+        // SAFETY: the context is zeroed, at its final address (aws-lc aligns the state inside by it); reads `length`
+        // bytes. Should it fail, the zeroed context may be cleaned up.
+        check(unsafe { sys::EVP_AEAD_CTX_init(key.0.0.as_mut_ptr(), aead, k, length, tag, ptr::null_mut()) })?;
+        Some(key)
     }
 
-    /// Encrypts; `out` is as long as `plain` and the tag.
-    pub(crate) fn seal(&self, nonce: &[u8], aad: &[u8], plain: &[u8], out: &mut [u8]) -> Option<()> {
-        let mut length = 0;
-        // SAFETY: writes at most `out.len()` bytes, reads the others' lengths; `out` is a borrow of its own.
+    /// To encrypt, `out` is as long as `input` and the tag; to decrypt, as `input` without it, and zero if the tag is
+    /// wrong.
+    pub(crate) fn run(&self, way: Way, nonce: &[u8], aad: &[u8], input: &[u8], out: &mut [u8]) -> Option<()> {
+        let ((o, room), (n, nonce), (a, aad), (i, input)) = (target(out), view(nonce), view(aad), view(input));
+        let (key, mut written) = (self.0.0.as_ptr(), 0);
+        let w = &raw mut written;
+        // SAFETY: both write at most `room` bytes and read as many as each length says; `out` overlaps nothing.
         check(unsafe {
-            sys::EVP_AEAD_CTX_seal(
-                self.context.as_ptr(),
-                out.as_mut_ptr(),
-                &raw mut length,
-                out.len(),
-                nonce.as_ptr(),
-                nonce.len(),
-                plain.as_ptr(),
-                plain.len(),
-                aad.as_ptr(),
-                aad.len(),
-            )
+            match way {
+                Way::Encrypt => sys::EVP_AEAD_CTX_seal(key, o, w, room, n, nonce, i, input, a, aad),
+                Way::Decrypt => sys::EVP_AEAD_CTX_open(key, o, w, room, n, nonce, i, input, a, aad),
+            }
         })?;
-        (length == out.len() && length == plain.len() + self.tag).then_some(())
-    }
-
-    /// Decrypts; `out` is as long as `sealed` without the tag, and zero if the tag is wrong.
-    pub(crate) fn open(&self, nonce: &[u8], aad: &[u8], sealed: &[u8], out: &mut [u8]) -> Option<()> {
-        let mut length = 0;
-        // SAFETY: writes at most `out.len()` bytes, reads the others' lengths; `out` is a borrow of its own.
-        check(unsafe {
-            sys::EVP_AEAD_CTX_open(
-                self.context.as_ptr(),
-                out.as_mut_ptr(),
-                &raw mut length,
-                out.len(),
-                nonce.as_ptr(),
-                nonce.len(),
-                sealed.as_ptr(),
-                sealed.len(),
-                aad.as_ptr(),
-                aad.len(),
-            )
-        })?;
-        (length == out.len()).then_some(())
+        (written == room).then_some(())
     }
 }
 
 impl Drop for Aead {
     fn drop(&mut self) {
-        // SAFETY: `new` initialised it, and `self` ends here.
-        unsafe { sys::EVP_AEAD_CTX_cleanup(self.context.as_mut_ptr()) }
-        cleanse(&mut *self.context);
+        // SAFETY: initialised by `new`, or zero; not used afterwards, but for being wiped.
+        unsafe { sys::EVP_AEAD_CTX_cleanup(self.0.0.as_mut_ptr()) }
     }
 }
 
 /// An HMAC key with the hash states after both pads.
-pub(crate) struct Hmac(Box<MaybeUninit<sys::HMAC_CTX>>);
-
-// SAFETY: a flat value without thread affinity, read only after `new`.
-unsafe impl Send for Hmac {}
-// SAFETY: see above.
-unsafe impl Sync for Hmac {}
+pub(crate) struct Hmac(Flat<sys::HMAC_CTX>);
 
 impl Hmac {
     /// A key of any length.
     pub(crate) fn new(hash: MechanismType, key: &[u8]) -> Option<Self> {
-        let hash = message_digest(hash)?;
-        let mut hmac = Self(Box::new(MaybeUninit::zeroed()));
-        let context = hmac.0.as_mut_ptr();
-        // SAFETY: `init` makes the context valid; reads `key.len()` bytes; a Rust slice is never null.
+        let (hash, (k, length)) = (message_digest(hash)?, view(key));
+        let mut hmac = Self(Flat::zeroed());
+        let context = hmac.0.0.as_mut_ptr();
+        // SAFETY: `init` makes the context valid; reads `length` bytes.
         unsafe {
             sys::HMAC_CTX_init(context);
-            check(sys::HMAC_Init_ex(
-                context,
-                key.as_ptr().cast(),
-                key.len(),
-                hash,
-                ptr::null_mut(),
-            ))?;
+            check(sys::HMAC_Init_ex(context, k.cast(), length, hash, ptr::null_mut()))?;
         }
         Some(hmac)
     }
@@ -946,27 +586,16 @@ impl Hmac {
     /// The MAC of the parts, one after the other, into the front of `out`; gives its length.
     pub(crate) fn compute(&self, parts: &[&[u8]], out: &mut [u8; 64]) -> Option<usize> {
         let mut context = MaybeUninit::<sys::HMAC_CTX>::zeroed();
-        let running = context.as_mut_ptr();
-        let mut length = 0;
-        // SAFETY: the copy of an initialised context is one; it is flat, and cleanup wipes it. No hash here writes more
-        // than 64 bytes.
+        let (running, mut written) = (context.as_mut_ptr(), 0);
+        // SAFETY: the copy of an initialised context is one; reads each part's length. No hash here writes more than
+        // 64 bytes.
         let done = unsafe {
-            let done = check(sys::HMAC_CTX_copy(running, self.0.as_ptr()))
-                .and_then(|()| {
-                    parts
-                        .iter()
-                        .try_for_each(|part| check(sys::HMAC_Update(running, part.as_ptr(), part.len())))
-                })
-                .and_then(|()| check(sys::HMAC_Final(running, out.as_mut_ptr(), &raw mut length)));
-            sys::HMAC_CTX_cleanup(running);
-            done
+            let update = |part: &&[u8]| check(sys::HMAC_Update(running, part.as_ptr(), part.len()));
+            check(sys::HMAC_CTX_copy(running, self.0.0.as_ptr()))
+                .and_then(|()| parts.iter().try_for_each(update))
+                .and_then(|()| check(sys::HMAC_Final(running, out.as_mut_ptr(), &raw mut written)))
         };
-        done.map(|()| length as usize)
-    }
-}
-
-impl Drop for Hmac {
-    fn drop(&mut self) {
-        cleanse(&mut *self.0);
+        cleanse(&mut context);
+        done.map(|()| written as usize)
     }
 }

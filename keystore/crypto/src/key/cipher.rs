@@ -2,7 +2,8 @@
 
 use super::symmetric::Symmetric;
 use super::{append, keywrap};
-use crate::awslc::ffi::{Aes, Block, Way};
+use crate::awslc::ffi::Aes;
+use crate::awslc::{Block, Way};
 use crate::error::OpError;
 use hsmd_proto::mechanism::Family;
 use hsmd_proto::params::{CtrParams, GcmParams, Params};
@@ -143,7 +144,8 @@ fn gcm_seal(key: &Symmetric, params: &GcmParams, data: &[u8], out: &mut Vec<u8>)
     let tag = gcm_tag(params)?;
     let aead = key.gcm()?;
     append(out, data.len() + 16, |target| {
-        aead.seal(&params.iv, &params.aad, data, target).ok_or(OpError::Failed)
+        aead.run(Way::Encrypt, &params.iv, &params.aad, data, target)
+            .ok_or(OpError::Failed)
     })?;
     // A shorter tag is the front of the long one (SP 800-38D, 7.1).
     out.truncate(out.len() - (16 - tag));
@@ -155,9 +157,10 @@ fn gcm_open(key: &Symmetric, params: &GcmParams, data: &[u8], out: &mut Vec<u8>)
     let length = data.len().checked_sub(tag).ok_or(OpError::EncryptedLength)?;
     append(out, length, |target| {
         let opened = if tag == 16 {
-            key.gcm()?.open(&params.iv, &params.aad, data, target)
+            key.gcm()?.run(Way::Decrypt, &params.iv, &params.aad, data, target)
         } else {
-            key.gcm_with_tag(tag)?.open(&params.iv, &params.aad, data, target)
+            key.gcm_with_tag(tag)?
+                .run(Way::Decrypt, &params.iv, &params.aad, data, target)
         };
         opened.ok_or(OpError::Encrypted)
     })

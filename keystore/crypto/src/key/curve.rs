@@ -1,14 +1,17 @@
 //! Elliptic curves: ECDSA (FIPS 186-5, 6), ECDH (SP 800-56A), Ed25519 (RFC 8032).
 
 use super::{append, rsa::with_digest};
-use crate::awslc::ffi::{self, Ec, Ed25519};
+use crate::awslc::ffi::Ec;
 use crate::error::{KeyError, OpError};
 use crate::material::Input;
 use crate::point;
 use crate::secret::Secret;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, ParsedPublicKey};
 use hsmd_proto::ck::{Kdf, MechanismType};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::params::EcdhParams;
+
+const ED25519_SIGNATURE: usize = 64;
 
 pub(crate) fn open_private(curve: Curve, scalar: &Secret) -> Result<Ec, KeyError> {
     // Longer values only with leading zeros: ASN.1 INTEGERs and careless callers bring them along.
@@ -65,15 +68,27 @@ fn with_input<T>(
     }
 }
 
-pub(crate) fn sign_eddsa(key: &Ed25519, input: Input<'_>, out: &mut Vec<u8>) -> Result<(), OpError> {
-    let signature = key.sign(message(input)?).ok_or(OpError::Failed)?;
-    out.extend_from_slice(&signature);
+/// An Ed25519 private key from its seed (RFC 8032, 5.1.5).
+pub(crate) fn open_edwards_private(seed: &Secret) -> Result<Ed25519KeyPair, KeyError> {
+    Ed25519KeyPair::from_seed_unchecked(seed.expose()).map_err(|_| KeyError::Invalid)
+}
+
+pub(crate) fn open_edwards_public(point: &[u8; 32]) -> Result<ParsedPublicKey, KeyError> {
+    ParsedPublicKey::new(&ED25519, point).map_err(|_| KeyError::Invalid)
+}
+
+pub(crate) fn sign_eddsa(key: &Ed25519KeyPair, input: Input<'_>, out: &mut Vec<u8>) -> Result<(), OpError> {
+    let signature = key.try_sign(message(input)?).map_err(|_| OpError::Failed)?;
+    out.extend_from_slice(signature.as_ref());
     Ok(())
 }
 
-pub(crate) fn verify_eddsa(point: &[u8; 32], input: Input<'_>, signature: &[u8]) -> Result<(), OpError> {
-    let signature = signature.try_into().map_err(|_| OpError::SignatureLength)?;
-    ffi::ed25519_verify(point, message(input)?, signature).ok_or(OpError::Signature)
+pub(crate) fn verify_eddsa(key: &ParsedPublicKey, input: Input<'_>, signature: &[u8]) -> Result<(), OpError> {
+    if signature.len() != ED25519_SIGNATURE {
+        return Err(OpError::SignatureLength);
+    }
+    key.verify_sig(message(input)?, signature)
+        .map_err(|_| OpError::Signature)
 }
 
 /// Pure Ed25519 hashes the message twice: a digest made outside is of no use.
@@ -91,10 +106,4 @@ pub(crate) fn agree(key: &Ec, params: &EcdhParams) -> Result<Secret, OpError> {
     point::octets(key.curve(), &params.public_point)
         .and_then(|octets| key.agree(octets))
         .ok_or(OpError::Parameter)
-}
-
-/// SubjectPublicKeyInfo of an Ed25519 key (RFC 8410, 4).
-pub(crate) fn edwards_der(point: &[u8; 32]) -> Vec<u8> {
-    const PREFIX: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-    [PREFIX, point].concat()
 }

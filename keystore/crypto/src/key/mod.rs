@@ -10,10 +10,13 @@ pub(crate) mod mac;
 pub(crate) mod rsa;
 pub(crate) mod symmetric;
 
-use crate::awslc::ffi::{Ec, Ed25519, Rsa, Way};
+use crate::awslc::Way;
+use crate::awslc::ffi::{Ec, Rsa};
+use crate::encoding;
 use crate::error::{KeyError, OpError};
 use crate::material::{Input, Material};
 use crate::secret::Secret;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, ParsedPublicKey};
 use hsmd_proto::mechanism::{self, Family, Row};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::params::{EcdhParams, Mechanism};
@@ -31,8 +34,8 @@ enum Inner {
     RsaPublic(Rsa),
     EcPrivate(Ec),
     EcPublic(Ec),
-    EdPrivate(Ed25519),
-    EdPublic([u8; 32]),
+    EdPrivate(Ed25519KeyPair, ParsedPublicKey),
+    EdPublic(ParsedPublicKey),
 }
 
 impl Key {
@@ -48,10 +51,11 @@ impl Key {
             Material::EcPrivate { curve, scalar } => Inner::EcPrivate(curve::open_private(*curve, scalar)?),
             Material::EcPublic { curve, point } => Inner::EcPublic(curve::open_public(*curve, point)?),
             Material::EdPrivate { seed } => {
-                let seed = seed.expose().try_into().map_err(|_| KeyError::Invalid)?;
-                Inner::EdPrivate(Ed25519::new(seed))
+                let key = curve::open_edwards_private(seed)?;
+                let public = curve::open_edwards_public(&point_of(key.public_key().as_ref()))?;
+                Inner::EdPrivate(key, public)
             }
-            Material::EdPublic { point } => Inner::EdPublic(*point),
+            Material::EdPublic { point } => Inner::EdPublic(curve::open_edwards_public(point)?),
         }))
     }
 
@@ -65,7 +69,7 @@ impl Key {
             (Inner::RsaPrivate(key), Family::RsaPkcs1) => rsa::sign_pkcs1(key, row.hash, input, out),
             (Inner::RsaPrivate(key), Family::RsaPss) => rsa::sign_pss(key, row.hash, &mechanism.params, input, out),
             (Inner::EcPrivate(key), Family::Ecdsa) => curve::sign_ecdsa(key, row.hash, input, out),
-            (Inner::EdPrivate(key), Family::Eddsa) => curve::sign_eddsa(key, input, out),
+            (Inner::EdPrivate(key, _), Family::Eddsa) => curve::sign_eddsa(key, input, out),
             (Inner::Symmetric(key), Family::Hmac) => mac::sign(key, row.hash, input, out),
             (_, Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa | Family::Hmac) => {
                 Err(OpError::KeyType)
@@ -90,8 +94,9 @@ impl Key {
             (Inner::EcPrivate(key) | Inner::EcPublic(key), Family::Ecdsa) => {
                 curve::verify_ecdsa(key, row.hash, input, signature)
             }
-            (Inner::EdPrivate(key), Family::Eddsa) => curve::verify_eddsa(&key.point(), input, signature),
-            (Inner::EdPublic(point), Family::Eddsa) => curve::verify_eddsa(point, input, signature),
+            (Inner::EdPrivate(_, key) | Inner::EdPublic(key), Family::Eddsa) => {
+                curve::verify_eddsa(key, input, signature)
+            }
             (Inner::Symmetric(key), Family::Hmac) => mac::verify(key, row.hash, input, signature),
             (_, Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa | Family::Hmac) => {
                 Err(OpError::KeyType)
@@ -145,16 +150,14 @@ impl Key {
     #[must_use]
     pub fn public(&self) -> Option<Material> {
         match &self.0 {
-            Inner::RsaPrivate(key) | Inner::RsaPublic(key) => {
-                let (n, e) = key.public_numbers()?;
-                Some(Material::RsaPublic { n, e })
-            }
+            Inner::RsaPrivate(key) | Inner::RsaPublic(key) => rsa::public_material(key),
             Inner::EcPrivate(key) | Inner::EcPublic(key) => Some(Material::EcPublic {
                 curve: key.curve(),
                 point: key.point()?,
             }),
-            Inner::EdPrivate(key) => Some(Material::EdPublic { point: key.point() }),
-            Inner::EdPublic(point) => Some(Material::EdPublic { point: *point }),
+            Inner::EdPrivate(_, key) | Inner::EdPublic(key) => Some(Material::EdPublic {
+                point: point_of(key.as_ref()),
+            }),
             Inner::Symmetric(_) => None,
         }
     }
@@ -162,14 +165,7 @@ impl Key {
     /// The public half as DER of SubjectPublicKeyInfo (RFC 5280, 4.1): `CKA_PUBLIC_KEY_INFO`.
     #[must_use]
     pub fn public_der(&self) -> Option<Vec<u8>> {
-        let der = match &self.0 {
-            Inner::RsaPrivate(key) | Inner::RsaPublic(key) => key.public_der()?,
-            Inner::EcPrivate(key) | Inner::EcPublic(key) => key.public_der()?,
-            Inner::EdPrivate(key) => return Some(curve::edwards_der(&key.point())),
-            Inner::EdPublic(point) => return Some(curve::edwards_der(point)),
-            Inner::Symmetric(_) => return None,
-        };
-        Some(der.expose().to_vec())
+        encoding::public_key_info(&self.public()?)
     }
 
     /// The size in the mechanism table's unit: bits of a modulus or a curve, bytes of a secret.
@@ -179,7 +175,7 @@ impl Key {
             Inner::Symmetric(key) => key.value().len() as u64,
             Inner::RsaPrivate(key) | Inner::RsaPublic(key) => u64::from(key.bits()),
             Inner::EcPrivate(key) | Inner::EcPublic(key) => key.curve().bits(),
-            Inner::EdPrivate(_) | Inner::EdPublic(_) => Curve::Ed25519.bits(),
+            Inner::EdPrivate(..) | Inner::EdPublic(_) => Curve::Ed25519.bits(),
         }
     }
 }
@@ -192,44 +188,15 @@ impl std::fmt::Debug for Key {
             Inner::RsaPublic(_) => "Key(RSA public)",
             Inner::EcPrivate(_) => "Key(EC private)",
             Inner::EcPublic(_) => "Key(EC public)",
-            Inner::EdPrivate(_) => "Key(Ed25519 private)",
+            Inner::EdPrivate(..) => "Key(Ed25519 private)",
             Inner::EdPublic(_) => "Key(Ed25519 public)",
         })
     }
 }
 
-/// Where a family of the mechanism table is bound. The test that walks the table holds it against what [`Key`] does.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Binding {
-    Digest,
-    Generate,
-    Sign,
-    Crypt,
-    Agree,
-}
-
-#[cfg(test)]
-impl Binding {
-    pub(crate) const fn of(family: Family) -> Self {
-        match family {
-            Family::Digest => Self::Digest,
-            Family::RsaKeyPairGen
-            | Family::EcKeyPairGen
-            | Family::EdwardsKeyPairGen
-            | Family::AesKeyGen
-            | Family::GenericSecretKeyGen => Self::Generate,
-            Family::Hmac | Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa => Self::Sign,
-            Family::RsaOaep
-            | Family::AesCbc
-            | Family::AesCbcPad
-            | Family::AesCtr
-            | Family::AesGcm
-            | Family::AesKw
-            | Family::AesKwp => Self::Crypt,
-            Family::Ecdh => Self::Agree,
-        }
-    }
+/// aws-lc-rs gives public keys as slices; Ed25519's have 32 bytes.
+fn point_of(bytes: &[u8]) -> [u8; 32] {
+    bytes.first_chunk().copied().unwrap_or_default()
 }
 
 fn row(mechanism: &Mechanism) -> Result<&'static Row, OpError> {

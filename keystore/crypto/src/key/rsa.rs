@@ -1,10 +1,12 @@
 //! RSA: PKCS #1 v1.5 and PSS signatures, OAEP (RFC 8017).
 
 use super::append;
-use crate::awslc::ffi::{Rsa, RsaHashes, RsaNumbers, RsaPadding, Way};
+use crate::awslc::ffi::Rsa;
+use crate::awslc::{RsaHalf, RsaHashes, RsaNumbers, Way};
 use crate::digest;
+use crate::encoding;
 use crate::error::{KeyError, OpError};
-use crate::material::{Input, Material, RsaCrt, RsaPrivate};
+use crate::material::{Input, Material, RsaPrivate};
 use crate::seal;
 use hsmd_proto::ck::MechanismType;
 use hsmd_proto::mechanism::{digest_length, mgf_hash};
@@ -53,8 +55,8 @@ pub(crate) fn is_pair(key: &Rsa) -> bool {
     const TEXT: &[u8] = b"hsmd pairwise consistency check";
     let (mut signature, mut recovered) = ([0; MAX_BYTES], [0; MAX_BYTES]);
     let (signature, recovered) = (&mut signature[..key.bytes()], &mut recovered[..key.bytes()]);
-    key.sign(RsaPadding::Pkcs1, TEXT, signature)
-        .and_then(|()| key.recover(RsaPadding::Pkcs1, signature, recovered))
+    key.sign(TEXT, signature)
+        .and_then(|()| key.recover(signature, recovered))
         .is_some_and(|length| &recovered[..length] == TEXT)
 }
 
@@ -76,10 +78,12 @@ fn check_lengths<'a>(numbers: impl IntoIterator<Item = &'a [u8]>) -> Result<(), 
 
 /// The numbers of a private key with primes.
 pub(crate) fn private_material(key: &Rsa) -> Option<Material> {
-    let (n, e) = key.public_numbers()?;
-    let [d, p, q, dp, dq, qi] = key.private_numbers()?;
-    let crt = Some(RsaCrt { p, q, dp, dq, qi });
-    Some(Material::RsaPrivate(RsaPrivate { n, e, d, crt }))
+    encoding::rsa_private(key.der(RsaHalf::Private)?.expose())
+}
+
+/// n and e.
+pub(crate) fn public_material(key: &Rsa) -> Option<Material> {
+    encoding::rsa_public(key.der(RsaHalf::Public)?.expose())
 }
 
 /// What is padded: the caller's own data (CKM_RSA_PKCS), or a DigestInfo around the digest (6.1.14).
@@ -135,9 +139,7 @@ pub(crate) fn sign_pkcs1(
 ) -> Result<(), OpError> {
     with_encoded(hash, input, |data| {
         check_room(key, data)?;
-        append(out, key.bytes(), |target| {
-            key.sign(RsaPadding::Pkcs1, data, target).ok_or(OpError::Failed)
-        })
+        append(out, key.bytes(), |target| key.sign(data, target).ok_or(OpError::Failed))
     })
 }
 
@@ -152,7 +154,7 @@ pub(crate) fn verify_pkcs1(
         check_signature_length(key, signature)?;
         let mut recovered = [0; MAX_BYTES];
         let length = key
-            .recover(RsaPadding::Pkcs1, signature, &mut recovered[..key.bytes()])
+            .recover(signature, &mut recovered[..key.bytes()])
             .ok_or(OpError::Signature)?;
         if seal::equal(&recovered[..length], data) {
             Ok(())

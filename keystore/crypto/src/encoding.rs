@@ -1,0 +1,115 @@
+//! ASN.1 of keys: PKCS #1 (RFC 8017, A.1), SEC 1 private keys (RFC 5915), SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) and
+//! the algorithm identifiers of RFC 3279, 5480 and 8410. Structures and bytes; whether numbers make a key is checked by
+//! [`crate::Key::open`].
+
+use crate::material::{Material, RsaCrt, RsaPrivate};
+use crate::secret::Secret;
+use der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetStringRef, UintRef};
+use der::{Decode, Encode, Sequence};
+use hsmd_proto::meta::Curve;
+use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+
+pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+pub(crate) const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(crate) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+
+/// `namedCurve`; `None` for Ed25519, whose algorithm says it all.
+pub(crate) const fn named_curve(curve: Curve) -> Option<ObjectIdentifier> {
+    match curve {
+        Curve::P256 => Some(P256),
+        Curve::P384 => Some(P384),
+        Curve::Ed25519 => None,
+    }
+}
+
+/// The curve of a `namedCurve`.
+pub(crate) fn curve_of(name: ObjectIdentifier) -> Option<Curve> {
+    [Curve::P256, Curve::P384]
+        .into_iter()
+        .find(|curve| named_curve(*curve) == Some(name))
+}
+
+/// `RSAPublicKey`.
+#[derive(Sequence)]
+struct RsaPublicKey<'a> {
+    n: UintRef<'a>,
+    e: UintRef<'a>,
+}
+
+/// `RSAPrivateKey` of two primes.
+#[derive(Sequence)]
+struct RsaPrivateKey<'a> {
+    version: u8,
+    n: UintRef<'a>,
+    e: UintRef<'a>,
+    d: UintRef<'a>,
+    p: UintRef<'a>,
+    q: UintRef<'a>,
+    dp: UintRef<'a>,
+    dq: UintRef<'a>,
+    qi: UintRef<'a>,
+}
+
+/// `ECPrivateKey`.
+#[derive(Sequence)]
+pub(crate) struct EcPrivateKey<'a> {
+    pub(crate) version: u8,
+    pub(crate) scalar: &'a OctetStringRef,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    pub(crate) curve: Option<ObjectIdentifier>,
+    #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
+    pub(crate) point: Option<BitStringRef<'a>>,
+}
+
+/// Reads an `RSAPublicKey`: n and e.
+pub(crate) fn rsa_public(der: &[u8]) -> Option<Material> {
+    let key = RsaPublicKey::from_der(der).ok()?;
+    Some(Material::RsaPublic {
+        n: key.n.as_bytes().to_vec(),
+        e: key.e.as_bytes().to_vec(),
+    })
+}
+
+/// Reads an `RSAPrivateKey`.
+pub(crate) fn rsa_private(der: &[u8]) -> Option<Material> {
+    let key = RsaPrivateKey::from_der(der).ok().filter(|key| key.version == 0)?;
+    let secret = |number: UintRef<'_>| Secret::from_slice(number.as_bytes());
+    Some(Material::RsaPrivate(RsaPrivate {
+        n: key.n.as_bytes().to_vec(),
+        e: key.e.as_bytes().to_vec(),
+        d: secret(key.d),
+        crt: Some(RsaCrt {
+            p: secret(key.p),
+            q: secret(key.q),
+            dp: secret(key.dp),
+            dq: secret(key.dq),
+            qi: secret(key.qi),
+        }),
+    }))
+}
+
+/// DER of SubjectPublicKeyInfo; `None` for material that is no public key.
+pub(crate) fn public_key_info(public: &Material) -> Option<Vec<u8>> {
+    match public {
+        Material::RsaPublic { n, e } => {
+            let (n, e) = (UintRef::new(n).ok()?, UintRef::new(e).ok()?);
+            info(RSA, Some(AnyRef::from(Null)), &RsaPublicKey { n, e }.to_der().ok()?)
+        }
+        Material::EcPublic { curve, point } => info(EC, Some(AnyRef::from(&named_curve(*curve)?)), point),
+        Material::EdPublic { point } => info(ED25519, None, point),
+        _ => None,
+    }
+}
+
+fn info(oid: ObjectIdentifier, parameters: Option<AnyRef<'_>>, key: &[u8]) -> Option<Vec<u8>> {
+    let algorithm = AlgorithmIdentifierRef { oid, parameters };
+    let subject_public_key = BitStringRef::from_bytes(key).ok()?;
+    SubjectPublicKeyInfoRef {
+        algorithm,
+        subject_public_key,
+    }
+    .to_der()
+    .ok()
+}
