@@ -10,11 +10,17 @@ use crate::state::Staged;
 pub(crate) struct Embedded {
     journal: Journal,
     outbox: Outbox,
+    /// The keeper was asked for a spare segment.
+    asked: bool,
 }
 
 impl Embedded {
     pub(crate) fn new(journal: Journal, outbox: Outbox) -> Self {
-        Self { journal, outbox }
+        Self {
+            journal,
+            outbox,
+            asked: false,
+        }
     }
 }
 
@@ -33,9 +39,11 @@ impl Engine for Embedded {
 
     fn applied(&mut self, staged: &Staged) {
         self.outbox.leave(staged);
-        if self.journal.wants_spare() {
+        let wants = self.journal.wants_spare();
+        if wants && !self.asked {
             self.outbox.send(Message::Fill);
         }
+        self.asked = wants;
     }
 
     fn status(&self, status: &mut StoreStatus) {

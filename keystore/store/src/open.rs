@@ -154,81 +154,79 @@ pub(crate) fn open(
         notices: Vec::new(),
     };
     let mut found = opening.find(&root)?;
-    let mut replayed = opening.replay(&mut found)?;
-    let resume = opening.repair(&mut found, &replayed)?;
-    let settings = JournalSettings {
-        dir: journal_dir,
-        segment_bytes: options.segment_bytes,
-        retry_full: options.retry_full,
-    };
-    let begun = resume.active.is_none() && resume.closed.is_empty();
-    let journal_start = if begun {
-        resume.spares.first().map_or(resume.next_index, |spare| spare.0)
-    } else {
-        found.root.journal_start
-    };
-    let journal = Journal::resume(&disk, keys, settings, resume)?;
-    // From here on the store counts as open: after the journal is there, before the first commit.
-    let value = RootValue {
-        journal_start,
-        closed: None,
-    };
-    if found.root_missing || found.root != value {
-        root.write(&value.to_bytes(keys)).map_err(into_io)?;
-    }
-    let kept_backups = backup::list(&disk, &backup_dir)?
-        .into_iter()
-        .map(|(revision, _)| revision)
-        .collect();
-    let state = std::mem::take(&mut replayed.state);
+    let replayed = opening.replay(&mut found)?;
+    let resume = opening.repair(&mut found, &replayed, &root)?;
+    let (journal, journal_start) = opening.begin(&mut found, resume, &root)?;
     let report = LoadReport {
         loaded: found.loaded,
-        revision: state.revision,
-        records: state.records.len(),
+        revision: replayed.state.revision,
+        records: replayed.state.records.len(),
         replayed: replayed.batches,
         notices: opening.notices,
-        quarantined: replayed.troubles(&state),
+        quarantined: replayed.troubles(),
     };
-    if found.loaded == Loaded::Fresh {
-        // Only now: a sled folder without a root file means that the root file was lost.
-        found.generation += 1;
-        let tree = Tree::create(&dir.join(format!("sled.{}", found.generation)));
-        // If it fails, the keeper tries again.
-        found.tree = tree.and_then(|tree| tree.fill(&state, &hasher).map(|()| tree)).ok();
-    }
-    let shared = Arc::new(Shared {
-        state: RwLock::new(state),
-        hasher: hasher.clone(),
-    });
+    let started = Started {
+        journal,
+        journal_start,
+        root,
+        lock,
+    };
+    Ok((assemble(dir, keys, options, found, replayed, started)?, report))
+}
+
+/// What is running once the store counts as open.
+struct Started {
+    journal: Journal,
+    journal_start: u64,
+    root: RootFiles,
+    lock: FolderLock,
+}
+
+/// Starts the keeper and hands everything to the shared layer.
+fn assemble(
+    dir: &std::path::Path,
+    keys: &StoreKeys,
+    options: SledOptions,
+    found: Found,
+    replayed: Replayed,
+    started: Started,
+) -> Result<Parts, OpenError> {
+    let journal = started.journal.share();
+    let backups = dir.join("backup");
+    let kept = backup::list(&journal.disk, &backups)?;
+    let shared = Shared {
+        state: RwLock::new(replayed.state),
+        hasher: Hasher(keys.head()),
+    };
+    let shared = Arc::new(shared);
     let work = Work {
         shared: Arc::clone(&shared),
         keys: keys.clone(),
-        journal: journal.share(),
-        backups: backup_dir,
+        journal,
+        backups,
         dir: dir.to_owned(),
         generation: found.generation,
         tree: found.tree,
-        kept_backups,
+        kept_backups: kept.into_iter().map(|(revision, _)| revision).collect(),
         backup_after: options.backup_after,
         retry: options.retry_full,
-        root,
-        journal_start,
+        root: started.root,
+        journal_start: started.journal_start,
     };
-    let keeper = Keeper::start(work, replayed.dirty, lock)?;
+    let keeper = Keeper::start(work, replayed.dirty, started.lock)?;
     let mut operations = Operations::new(options.limits.operations);
     for (operation, revision) in found.operations.into_iter().chain(replayed.operations) {
         operations.remember(operation, Outcome::Committed(Revision(revision)));
     }
-    let parts = Parts {
+    Ok(Parts {
         shared,
         limits: options.limits,
         faults: options.faults,
         on_fatal: options.on_fatal,
-        engine: Box::new(Embedded::new(journal, keeper.outbox())),
+        engine: Box::new(Embedded::new(started.journal, keeper.outbox())),
         operations,
         keeper: Some(keeper),
-    };
-    Ok((parts, report))
+    })
 }
 
 /// Room for one batch at the limits.
@@ -439,8 +437,9 @@ impl Opening<'_> {
 
     /// Makes the journal fit to go on: a torn end is overwritten; after damage a backup of the state is made first, then the
     /// journal begins anew, and the damaged segments are put aside.
-    fn repair(&mut self, found: &mut Found, replayed: &Replayed) -> Result<Resume, OpenError> {
+    fn repair(&mut self, found: &mut Found, replayed: &Replayed, root: &RootFiles) -> Result<Resume, OpenError> {
         self.remove_leftovers()?;
+        self.put_backups_aside()?;
         let revision = replayed.state.revision.0;
         let resume = &mut found.scan.resume;
         if found.scan.first.is_none() {
@@ -478,6 +477,10 @@ impl Opening<'_> {
             BackupError::Io(kind) => OpenError::Io(kind.into()),
             _ => OpenError::Io(io::ErrorKind::InvalidData.into()),
         })?;
+        // Before the segments go: else a journal that is not there would be taken for a lost one.
+        found.root.journal_start = resume.next_index;
+        root.write(&found.root.to_bytes(self.keys)).map_err(into_io)?;
+        found.root_missing = false;
         self.put_aside()?;
         let link = Link {
             tag: resume.link.tag,
@@ -488,6 +491,51 @@ impl Opening<'_> {
             next_index: resume.next_index,
             ..nothing_to_resume()
         })
+    }
+
+    /// Opens the journal for writing; then the store counts as open. Returns the number with which the journal began.
+    fn begin(&self, found: &mut Found, resume: Resume, root: &RootFiles) -> Result<(Journal, u64), OpenError> {
+        let unused = resume.active.is_none() && resume.closed.is_empty();
+        let first = resume.spares.first().map_or(resume.next_index, |spare| spare.0);
+        let journal_start = if unused { first } else { found.root.journal_start };
+        let settings = JournalSettings {
+            dir: self.journal_dir.clone(),
+            segment_bytes: self.options.segment_bytes,
+            retry_full: self.options.retry_full,
+        };
+        let journal = Journal::resume(self.disk, self.keys, settings, resume)?;
+        let value = RootValue {
+            journal_start,
+            closed: None,
+        };
+        if found.root_missing || found.root != value {
+            root.write(&value.to_bytes(self.keys)).map_err(into_io)?;
+        }
+        if found.loaded == Loaded::Fresh {
+            // Only now: a sled folder without a root file means that the root file was lost.
+            found.generation += 1;
+            let tree = Tree::create(&self.dir.join(format!("sled.{}", found.generation)));
+            // If it fails, the keeper tries again.
+            found.tree = tree
+                .and_then(|tree| tree.fill(&State::default(), self.hasher).map(|()| tree))
+                .ok();
+        }
+        Ok((journal, journal_start))
+    }
+
+    /// Moves backups that do not open to `damaged/`, so that none of them is counted upon.
+    fn put_backups_aside(&self) -> io::Result<()> {
+        let aside = self.dir.join("damaged");
+        for notice in &self.notices {
+            if let Notice::BackupDamaged(file) = notice
+                && let Some(name) = file.file_name()
+            {
+                self.disk.make_folder(&aside)?;
+                self.disk.rename(file, &aside.join(name))?;
+                self.disk.sync_folder(&self.backup_dir)?;
+            }
+        }
+        Ok(())
     }
 
     /// Moves all segments to `damaged/`, where the operator may look at them and remove them.

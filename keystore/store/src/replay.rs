@@ -152,8 +152,8 @@ impl Replayed {
     }
 
     /// The groups in quarantine.
-    pub(crate) fn troubles(&self, state: &State) -> Vec<(String, Trouble)> {
-        let groups = state.groups.iter();
+    pub(crate) fn troubles(&self) -> Vec<(String, Trouble)> {
+        let groups = self.state.groups.iter();
         groups
             .filter_map(|(name, group)| Some((name.to_string(), group.trouble.clone()?)))
             .collect()

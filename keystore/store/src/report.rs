@@ -127,9 +127,6 @@ pub enum BackupError {
     /// The store has stopped.
     #[error("the store has stopped")]
     Stopped,
-    /// A quarantined group must be repaired first, so that the backup does not make the loss final.
-    #[error("a group is quarantined")]
-    Quarantined,
 }
 
 /// Result of [`crate::Store::check`]: everything is read again and compared.

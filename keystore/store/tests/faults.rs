@@ -77,7 +77,7 @@ fn a_fault_at_any_operation_loses_nothing_and_lies_about_nothing() {
     let (mut runs, mut stops) = (0, 0);
     for (at, (step, fault)) in faults.into_iter().enumerate() {
         // Without soak every n up to 20, then every fifth, so that the whole stays short.
-        let every = |n: &u64| soak() > 1 || *n <= 20 || (n + at as u64) % 5 == 0;
+        let every = |n: &u64| soak() > 1 || *n <= 20 || (n + at as u64).is_multiple_of(5);
         for nth in (1..=counting.steps(Some(step))).filter(every) {
             let dir = tempfile::tempdir().unwrap();
             let plan = Faults::new();

@@ -65,12 +65,12 @@ fn batches() -> impl Strategy<Value = Vec<Batch>> {
 /// Makes versions fit more often than chance would.
 fn nudge(model: &Model, batch: &mut Batch, at: usize) {
     for write in &mut batch.writes {
-        if at % 4 != 0 {
+        if !at.is_multiple_of(4) {
             write.version = model.version(&write.path) + 1;
         }
     }
     for compare in &mut batch.compares {
-        if at % 3 != 0 {
+        if !at.is_multiple_of(3) {
             compare.version = model.version(&compare.path);
         }
     }

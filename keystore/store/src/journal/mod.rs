@@ -229,6 +229,9 @@ impl Journal {
         if !self.have_spares(spares) {
             return Err(EngineError::Full);
         }
+        if !reserve {
+            self.full_since = None;
+        }
         if fits { Ok(()) } else { self.activate() }
     }
 
