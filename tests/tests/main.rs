@@ -10,6 +10,7 @@ mod applications;
 mod attacks;
 mod control;
 mod disk;
+mod docs;
 mod fork;
 mod frames;
 mod hostile;

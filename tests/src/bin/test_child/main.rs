@@ -17,9 +17,10 @@ mod storm_worker;
 use std::path::Path;
 use std::process::ExitCode;
 
-use cryptoki_sys::CKU_USER;
+use cryptoki_sys::{CKA_LABEL, CKM_AES_CBC, CKU_USER};
 use hsmd_tests::daemon::LABEL;
 use hsmd_tests::module::{Module, Session};
+use hsmd_tests::template::{Mechanism, bytes};
 
 /// What one run found wrong.
 #[derive(Debug, Default)]
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
                 &mut findings,
             );
         }
+        ["hold", module, pin, label] => hold(&Module::load(Path::new(module)), pin, label),
         _ => findings.list.push(format!("unknown arguments: {words:?}")),
     }
     for sentence in &findings.list {
@@ -69,6 +71,17 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Uses a key and stays, until its input ends, so that a test can look at its memory.
+fn hold(module: &Module, pin: &str, label: &str) {
+    let session = logged_in(module, pin);
+    let key = module.find(session, &[bytes(CKA_LABEL, label)]).expect("C_FindObjects")[0];
+    let cbc = Mechanism::Bytes(CKM_AES_CBC, vec![0; 16]);
+    module.encrypt(session, &cbc, key, &[0; 16]).expect("C_Encrypt");
+    println!("used");
+    let mut rest = String::new();
+    std::io::stdin().read_line(&mut rest).expect("the input");
 }
 
 /// Initialises the module and logs the user in on the token of the test.

@@ -1,0 +1,86 @@
+//! Pages of the book that are written from tables in the code, so that they cannot tell yesterday's truth.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use hsmd_proto::ck::KeyType;
+use hsmd_proto::mechanism::{MultiPart, Operations, Row, TABLE, Unit};
+use hsmd_proto::policy::Policy;
+
+const HEAD: &str = "\
+# Mechanisms
+
+Written from the mechanism table (`proto/src/mechanism/table.rs`); a test compares. Sizes are in bits for RSA and EC keys,
+in bytes for others; the smallest is that of the policy `standard`. *Parts* says what happens to data that comes in parts:
+hashed in the module, processed block by block, collected up to `max_data`, or refused.
+
+| mechanism | keys | sizes | operations | parts | PKCS#11 3.2 |
+|---|---|---|---|---|---|
+";
+
+const OPERATIONS: [(Operations, &str); 10] = [
+    (Operations::ENCRYPT, "encrypt"),
+    (Operations::DECRYPT, "decrypt"),
+    (Operations::DIGEST, "digest"),
+    (Operations::SIGN, "sign"),
+    (Operations::VERIFY, "verify"),
+    (Operations::GENERATE, "generate"),
+    (Operations::GENERATE_KEY_PAIR, "generate pair"),
+    (Operations::WRAP, "wrap"),
+    (Operations::UNWRAP, "unwrap"),
+    (Operations::DERIVE, "derive"),
+];
+
+fn key_type(kind: KeyType) -> String {
+    kind.name().map_or_else(
+        || "other".to_owned(),
+        |name| name.trim_start_matches("CKK_").replace('_', " "),
+    )
+}
+
+fn line(row: &Row) -> String {
+    let keys: Vec<String> = row.key_types.iter().map(|kind| key_type(*kind)).collect();
+    let sizes = match row.unit {
+        Unit::None => String::new(),
+        _ if row.min_under(Policy::Standard) == row.max => row.max.to_string(),
+        _ if row.max >= 1 << 20 => format!("from {}", row.min_under(Policy::Standard)),
+        _ => format!("{} to {}", row.min_under(Policy::Standard), row.max),
+    };
+    let operations: Vec<&str> = OPERATIONS
+        .iter()
+        .filter(|(operation, _)| row.operations.contains(*operation))
+        .map(|(_, name)| *name)
+        .collect();
+    let parts = match row.multi_part {
+        MultiPart::No => "",
+        MultiPart::Hash => "hashed",
+        MultiPart::Blocks => "blocks",
+        MultiPart::Collect => "collected",
+    };
+    let name = row.mechanism.name().unwrap_or("?");
+    format!(
+        "| `{name}` | {} | {sizes} | {} | {parts} | {} |\n",
+        keys.join(", "),
+        operations.join(", "),
+        row.section
+    )
+}
+
+#[test]
+fn the_mechanisms_page_is_what_the_table_says() {
+    let mut page = HEAD.to_owned();
+    for row in TABLE {
+        page.push_str(&line(row));
+    }
+    writeln!(page, "\n{} mechanisms.", TABLE.len()).expect("a String takes everything");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mechanisms.md");
+    if std::env::var_os("HSMD_WRITE_DOCS").is_some() {
+        fs::write(&file, &page).expect("the page");
+    }
+    let written = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/mechanisms.md is behind the table: HSMD_WRITE_DOCS=1 cargo test --profile ci -p hsmd-tests mechanisms_page"
+    );
+}
