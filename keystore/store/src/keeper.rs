@@ -105,6 +105,8 @@ pub(crate) struct Work {
     pub(crate) dir: PathBuf,
     pub(crate) generation: u64,
     pub(crate) tree: Option<Tree>,
+    /// What `tree` holds.
+    pub(crate) tree_revision: Revision,
     pub(crate) kept_backups: Vec<u64>,
     pub(crate) backup_after: u64,
     pub(crate) retry: Duration,
@@ -117,7 +119,7 @@ impl Keeper {
         let (sender, receiver) = unbounded();
         let figures = Arc::new(Mutex::new(Figures {
             sled: work.tree.is_some(),
-            sled_revision: Revision::default(),
+            sled_revision: work.tree_revision,
             backup_revision: Revision(work.kept_backups.first().copied().unwrap_or(0)),
         }));
         let dirty = Arc::new(Mutex::new(dirty));

@@ -206,6 +206,11 @@ fn assemble(
         backups,
         dir: dir.to_owned(),
         generation: found.generation,
+        tree_revision: if found.tree.is_some() {
+            Revision(replayed.base)
+        } else {
+            Revision(0)
+        },
         tree: found.tree,
         kept_backups: kept.into_iter().map(|(revision, _)| revision).collect(),
         backup_after: options.backup_after,

@@ -21,7 +21,8 @@ pub(crate) struct Replayed {
     pub(crate) operations: Vec<([u8; 16], u64)>,
     /// What sled does not have yet, if sled was the base.
     pub(crate) dirty: Dirty,
-    base: u64,
+    /// Revision of the base.
+    pub(crate) base: u64,
 }
 
 impl Gap {

@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::batch::{Record, Revision};
 use crate::codec::{Malformed, Reader};
@@ -18,6 +18,8 @@ use crate::state::{Group, State};
 
 const META: &[u8] = b"m";
 const CACHE_BYTES: u64 = 16 << 20;
+/// How long a folder that was closed a moment ago is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// A larger change is written in parts, with the tree marked as incomplete meanwhile.
 const ATOMIC_RECORDS: usize = 4096;
 
@@ -50,19 +52,28 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Opens a folder that does not exist yet.
+    /// Opens a folder, or makes it.
     pub(crate) fn create(folder: &Path) -> Result<Self, SledFault> {
-        guard(|| {
+        let until = Instant::now() + LOCK_PATIENCE;
+        loop {
             let config = sled::Config::new()
                 .path(folder)
                 .cache_capacity(CACHE_BYTES)
                 .flush_every_ms(None);
-            let db = config.open().map_err(|_| SledFault::Failed)?;
-            Ok(Self {
-                db: Some(db),
-                folder: folder.to_owned(),
-            })
-        })
+            match guard(|| Ok(config.open()))? {
+                Ok(db) => {
+                    return Ok(Self {
+                        db: Some(db),
+                        folder: folder.to_owned(),
+                    });
+                }
+                // A closed sled lets go of its lock a moment later; another process is kept out by the store's own lock.
+                Err(error) if is_locked(&error) && Instant::now() < until => {
+                    std::thread::park_timeout(Duration::from_millis(2));
+                }
+                Err(_) => return Err(SledFault::Failed),
+            }
+        }
     }
 
     /// Opens a folder and reads everything in it, on a thread of its own, since a damaged folder can keep sled busy for ever.
@@ -188,6 +199,10 @@ impl Drop for Tree {
         // Closing a damaged tree panics too.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
     }
+}
+
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
 fn guard<T>(work: impl FnOnce() -> Result<T, SledFault>) -> Result<T, SledFault> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use hsmd_store::{Fault, Faults, Loss, Notice, SledOptions, Store};
 
 use crate::disk::options;
-use crate::model::{Model, Random, batch, keys, path, purge, put, soak};
+use crate::model::{Model, Random, batch, folder, keys, path, purge, put, soak};
 
 /// What the caller of a crashed store knows: the state after its last acknowledged batch, and the one that was under way.
 struct Known {
@@ -101,8 +101,8 @@ pub(crate) fn sled_folders(dir: &Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn a_crash_at_any_step_loses_nothing_acknowledged_and_brings_nothing_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let old_sled = tempfile::tempdir().unwrap();
+    let dir = folder();
+    let old_sled = folder();
     let mut known = Known {
         acknowledged: Model::default(),
         under_way: None,
@@ -159,7 +159,7 @@ fn a_crash_at_any_step_loses_nothing_acknowledged_and_brings_nothing_back() {
 
 #[test]
 fn a_crash_during_the_repair_of_a_damaged_journal_loses_nothing() {
-    let base = tempfile::tempdir().unwrap();
+    let base = folder();
     let mut model = Model::default();
     let (store, _) = crate::disk::open(base.path());
     crate::disk::fill(&store, &mut model, 0, 150);
@@ -180,7 +180,7 @@ fn a_crash_during_the_repair_of_a_damaged_journal_loses_nothing() {
     std::fs::write(&used, bytes).unwrap();
     let mut crashes = 0;
     for step in 1..200 {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         copy_folder(base.path(), dir.path());
         let faults = Faults::tracking();
         faults.plan(None, step, 1, Fault::Crash);

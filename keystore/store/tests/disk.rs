@@ -7,7 +7,7 @@ use hsmd_store::{
     Limits, Loaded, Notice, OpenError, Outcome, Path, Revision, SledFault, SledOptions, Store, StoreKeys,
 };
 
-use crate::model::{Model, batch, keys, path, purge, put};
+use crate::model::{Model, batch, folder, keys, path, purge, put};
 
 /// Small segments, so that a test crosses many.
 pub(crate) fn options() -> SledOptions {
@@ -48,7 +48,7 @@ pub(crate) fn fill(store: &Store, model: &mut Model, from: u64, count: u64) {
 
 #[test]
 fn what_was_committed_is_there_after_a_clean_close_and_after_none() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut model = Model::default();
     for round in 0..6 {
         let (store, report) = open(dir.path());
@@ -68,12 +68,38 @@ fn what_was_committed_is_there_after_a_clean_close_and_after_none() {
     let (store, report) = open(dir.path());
     assert_eq!(report.quarantined, vec![]);
     assert_eq!(Model::of(&store), model);
-    assert!(store.status().backup_revision > Revision(0), "{:?}", store.status());
+}
+
+#[test]
+fn backups_are_made_without_being_asked_and_old_segments_go() {
+    let dir = folder();
+    let mut model = Model::default();
+    let (store, _) = open(dir.path());
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let first = dir.path().join("journal/0000000000000000.seg");
+    let mut number = 0;
+    while first.exists() {
+        assert!(std::time::Instant::now() < until, "{:?}", store.status());
+        fill(&store, &mut model, number, 50);
+        number += 50;
+    }
+    assert!(store.status().backup_revision > Revision(0));
+    assert!(store.check().is_clean());
+    drop(store);
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_str().unwrap().starts_with("sled.") {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    let (store, report) = open(dir.path());
+    assert_eq!(report.loaded, Loaded::Backup);
+    assert_eq!(Model::of(&store), model);
 }
 
 #[test]
 fn an_operation_is_resolved_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let batch = batch(7, vec![put("/a/b", 1, b"x")]);
     open(dir.path()).0.commit(batch.clone()).unwrap();
     let (store, _) = open(dir.path());
@@ -82,7 +108,7 @@ fn an_operation_is_resolved_after_a_restart() {
 
 #[test]
 fn a_second_daemon_is_refused_and_the_lock_ends_with_the_store() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let (store, _) = open(dir.path());
     assert!(matches!(
         Store::open_sled(dir.path(), keys(), options()),
@@ -96,7 +122,7 @@ fn a_second_daemon_is_refused_and_the_lock_ends_with_the_store() {
 
 #[test]
 fn other_keys_are_refused_and_change_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut model = Model::default();
     fill(&open(dir.path()).0, &mut model, 0, 50);
     let others = StoreKeys::new([9; 32], [9; 32]);
@@ -111,7 +137,7 @@ fn other_keys_are_refused_and_change_nothing() {
 
 #[test]
 fn a_lost_sled_folder_is_rebuilt_from_backup_and_journal() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut model = Model::default();
     let (store, _) = open(dir.path());
     fill(&store, &mut model, 0, 400);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hsmd_store::{CommitError, Fatal, Fault, Faults, Outcome, SledOptions, Step, Store};
 
 use crate::disk::{open, options};
-use crate::model::{Model, batch, keys, path, put, soak};
+use crate::model::{Model, batch, folder, keys, path, put, soak};
 
 /// Commits as much as goes. Returns the model, and what was under way when the store stopped.
 fn work(dir: &std::path::Path, faults: &Faults, fatal: &Arc<AtomicU64>) -> (Model, Option<Model>) {
@@ -73,13 +73,13 @@ fn a_fault_at_any_operation_loses_nothing_and_lies_about_nothing() {
         (Step::SyncFolder, Fault::Fail(ErrorKind::Other)),
     ];
     let counting = Faults::new();
-    work(tempfile::tempdir().unwrap().path(), &counting, &Arc::default());
+    work(folder().path(), &counting, &Arc::default());
     let (mut runs, mut stops) = (0, 0);
     for (at, (step, fault)) in faults.into_iter().enumerate() {
         // Without soak every n up to 20, then every fifth, so that the whole stays short.
         let every = |n: &u64| soak() > 1 || *n <= 20 || (n + at as u64).is_multiple_of(5);
         for nth in (1..=counting.steps(Some(step))).filter(every) {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = folder();
             let plan = Faults::new();
             plan.plan(Some(step), nth, 1, fault);
             let fatal = Arc::default();
@@ -99,7 +99,7 @@ fn a_fault_at_any_operation_loses_nothing_and_lies_about_nothing() {
 
 #[test]
 fn a_failed_sync_stops_the_store_for_good() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let faults = Faults::new();
     let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let hook = Arc::clone(&told);
@@ -128,7 +128,7 @@ fn a_failed_sync_stops_the_store_for_good() {
 
 #[test]
 fn a_full_disk_refuses_cleanly_keeps_the_reserve_and_recovers_without_restart() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let faults = Faults::new();
     let options = SledOptions {
         faults: faults.clone(),

@@ -99,6 +99,13 @@ impl Model {
     }
 }
 
+/// A folder of its own for a test, in memory where there is such a file system: what tests simulate does not need the disk.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// How many times as long the tests run: `HSMD_SOAK`, 1 by default.
 pub(crate) fn soak() -> u64 {
     std::env::var("HSMD_SOAK")

@@ -6,12 +6,12 @@ use hsmd_store::{Batch, CommitError, Compacted, Compare, Limit, Limits, Outcome,
 use proptest::prelude::*;
 
 use crate::disk;
-use crate::model::{Model, batch, compare, keys, path, put, soak};
+use crate::model::{Model, batch, compare, folder, keys, path, put, soak};
 
 /// Runs the test on a store of each engine.
 fn each_engine(limits: &Limits, test: impl Fn(&Store)) {
     test(&Store::memory(keys(), limits.clone()));
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let options = hsmd_store::SledOptions {
         limits: limits.clone(),
         ..disk::options()
@@ -117,7 +117,7 @@ proptest! {
 
     #[test]
     fn sled_does_what_the_model_does_over_restarts(rounds in proptest::collection::vec(batches(), 3)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let mut model = Model::default();
         for batches in rounds {
             let (store, report) = disk::open(dir.path());
