@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
 
 use hsmd_crypto::random;
 use hsmd_store::{Batch, Path, Record, Store, Write};
@@ -26,16 +27,34 @@ enum Op {
 }
 
 enum Order {
-    Do { path: Path, op: Op },
+    Do {
+        path: Path,
+        op: Op,
+    },
     /// Answered when every login record ordered before is durable.
     Flush(SyncSender<bool>),
     /// Everything under this prefix goes.
-    Purge { prefix: String, done: Option<SyncSender<bool>> },
+    Purge {
+        prefix: String,
+    },
 }
 
-/// The handle of the thread, which ends when the handle is dropped.
+/// The handle of the thread. When it is dropped the thread does what was ordered and ends, and the drop waits for that: whoever
+/// has dropped a keystore may open its folder again.
 pub(crate) struct Background {
-    orders: SyncSender<Order>,
+    orders: Option<SyncSender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the background thread has panicked");
+        }
+    }
 }
 
 impl Background {
@@ -43,13 +62,27 @@ impl Background {
     pub(crate) fn start(store: Store, barrier: Arc<Barrier>) -> Result<Self, Error> {
         let (orders, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("hsmd-background".to_owned());
-        thread.spawn(move || Worker { store, barrier, queue, purges: VecDeque::new() }.run())?;
-        Ok(Self { orders })
+        let thread = thread.spawn(move || {
+            Worker {
+                store,
+                barrier,
+                queue,
+                purges: VecDeque::new(),
+            }
+            .run()
+        })?;
+        Ok(Self {
+            orders: Some(orders),
+            thread: Some(thread),
+        })
     }
 
     /// Puts a login record, some time soon.
     pub(crate) fn put(&self, path: Path, record: LoginRecord) {
-        self.order(Order::Do { path, op: Op::Put(record) });
+        self.order(Order::Do {
+            path,
+            op: Op::Put(record),
+        });
     }
 
     /// Purges a login record, some time soon.
@@ -66,46 +99,39 @@ impl Background {
 
     /// Purges everything under `prefix`, some time soon. A crash before the end is made good at the next start.
     pub(crate) fn purge(&self, prefix: String) {
-        self.order(Order::Purge { prefix, done: None });
-    }
-
-    /// As [`Self::purge`], and waits for it; false if the store refused.
-    pub(crate) fn purge_now(&self, prefix: String) -> bool {
-        let (done, wait) = sync_channel(1);
-        self.order(Order::Purge { prefix, done: Some(done) });
-        wait.recv().unwrap_or(false)
+        self.order(Order::Purge { prefix });
     }
 
     fn order(&self, order: Order) {
-        if self.orders.send(order).is_err() {
+        if self.orders.as_ref().is_none_or(|orders| orders.send(order).is_err()) {
             tracing::error!("the background thread has ended");
         }
     }
 }
 
-type Purge = (String, Option<SyncSender<bool>>);
-
 struct Worker {
     store: Store,
     barrier: Arc<Barrier>,
     queue: Receiver<Order>,
-    purges: VecDeque<Purge>,
+    purges: VecDeque<String>,
 }
 
 impl Worker {
     fn run(mut self) {
         let mut well = true;
         loop {
-            // Between two orders, a piece of a purge.
-            let first = if self.purges.is_empty() {
-                let Ok(order) = self.queue.recv() else { return };
-                Some(order)
-            } else {
-                self.queue.try_recv().ok()
-            };
-            let Some(first) = first else {
-                self.purge_some();
-                continue;
+            // Between two orders, a purge. One that is cut off by the end is made good at the next start.
+            let first = match self.queue.try_recv() {
+                Ok(order) => order,
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) if !self.purges.is_empty() => {
+                    self.purge_some();
+                    continue;
+                }
+                Err(TryRecvError::Empty) => {
+                    let Ok(order) = self.queue.recv() else { return };
+                    order
+                }
             };
             let (ops, flush) = self.collect(first);
             well &= self.write(&ops);
@@ -125,9 +151,13 @@ impl Worker {
             match order {
                 Order::Do { path, op } => drop(ops.insert(path, op)),
                 Order::Flush(done) => return (ops, Some(done)),
-                Order::Purge { prefix, done } => self.purges.push_back((prefix, done)),
+                Order::Purge { prefix } => self.purges.push_back(prefix),
             }
-            next = if ops.len() < BATCH { self.queue.try_recv().ok() } else { None };
+            next = if ops.len() < BATCH {
+                self.queue.try_recv().ok()
+            } else {
+                None
+            };
         }
         (ops, None)
     }
@@ -159,19 +189,22 @@ impl Worker {
             Op::Delete if current == 0 => return None,
             Op::Delete => None,
         };
-        Some(Write { path: path.clone(), version, value })
+        Some(Write {
+            path: path.clone(),
+            version,
+            value,
+        })
     }
 
     fn purge_some(&mut self) {
-        let Some((prefix, done)) = self.purges.pop_front() else { return };
+        let Some(prefix) = self.purges.pop_front() else { return };
         // Ascending: of a deleted key set, the root goes last, so that a crash leaves what says that it is deleted.
         let found = self.store.scan(&prefix);
-        let well = found.chunks(BATCH).all(|chunk| self.commit(chunk.iter().map(purge_write).collect()));
+        let well = found
+            .chunks(BATCH)
+            .all(|chunk| self.commit(chunk.iter().map(purge_write).collect()));
         if !well {
             tracing::warn!(prefix, "what is left under this prefix is purged at the next start");
-        }
-        if let Some(done) = done {
-            let _ = done.send(well);
         }
     }
 
@@ -179,11 +212,20 @@ impl Worker {
         if writes.is_empty() {
             return true;
         }
-        let batch = Batch { operation: random::array(), compares: Vec::new(), writes, reserve: true };
+        let batch = Batch {
+            operation: random::array(),
+            compares: Vec::new(),
+            writes,
+            reserve: true,
+        };
         matches!(commit(&self.store, batch), Ok(Committed::Done(_)))
     }
 }
 
 fn purge_write((path, record): &(Path, Record)) -> Write {
-    Write { path: path.clone(), version: record.version + 1, value: None }
+    Write {
+        path: path.clone(),
+        version: record.version + 1,
+        value: None,
+    }
 }

@@ -55,14 +55,20 @@ impl Core {
 
     /// Reads, opens and decodes a record; `None` if there is none.
     pub(crate) fn read<M: Message + Default>(&self, path: &Path, kind: Kind) -> Result<Option<(M, u64)>, Error> {
-        let Some(record) = self.store.get(path) else { return Ok(None) };
-        self.decode(path, kind, &record).map(|message| Some((message, record.version)))
+        let Some(record) = self.store.get(path) else {
+            return Ok(None);
+        };
+        self.decode(path, kind, &record)
+            .map(|message| Some((message, record.version)))
     }
 
     /// Opens and decodes a record that was read.
     pub(crate) fn decode<M: Message + Default>(&self, path: &Path, kind: Kind, record: &Record) -> Result<M, Error> {
         let damaged = || Error::Damaged(path.to_string());
-        let plain = self.barrier.open(path, record.version, kind, &record.value).map_err(|_| damaged())?;
+        let plain = self
+            .barrier
+            .open(path, record.version, kind, &record.value)
+            .map_err(|_| damaged())?;
         M::decode(plain.as_slice()).map_err(|_| damaged())
     }
 
@@ -70,7 +76,11 @@ impl Core {
     pub(crate) fn put(&self, path: &Path, version: u64, kind: Kind, message: &impl Message) -> hsmd_store::Write {
         let version = version + 1;
         let sealed = self.barrier.seal(path, version, kind, &message.encode_to_vec());
-        hsmd_store::Write { path: path.clone(), version, value: Some(sealed) }
+        hsmd_store::Write {
+            path: path.clone(),
+            version,
+            value: Some(sealed),
+        }
     }
 }
 
@@ -92,7 +102,10 @@ pub(crate) fn commit(store: &Store, batch: Batch) -> Result<Committed, Error> {
 }
 
 /// A path made of parts that are right by construction: fixed words and hexadecimal digits.
-#[expect(clippy::expect_used, reason = "callers pass `/`, fixed lower-case words and hexadecimal digits only, under 512 bytes")]
+#[expect(
+    clippy::expect_used,
+    reason = "callers pass `/`, fixed lower-case words and hexadecimal digits only, under 512 bytes"
+)]
 pub(crate) fn path(text: &str) -> Path {
     Path::new(text).expect("a path of words and digits")
 }
@@ -106,24 +119,33 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), ahead: AtomicU64::new(0) }
+        Self {
+            started: Instant::now(),
+            ahead: AtomicU64::new(0),
+        }
     }
 
     /// Milliseconds since the start.
     pub(crate) fn now(&self) -> u64 {
         let ahead = self.ahead.load(Ordering::Relaxed);
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(ahead)
+        u64::try_from(self.started.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(ahead)
     }
 
     /// Seconds since 1970, for records.
     pub(crate) fn unix(&self) -> u64 {
         let ahead = self.ahead.load(Ordering::Relaxed) / 1000;
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) + ahead
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
+            + ahead
     }
 
     /// Moves the clock on.
     #[cfg(test)]
     pub(crate) fn advance(&self, by: std::time::Duration) {
-        self.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.ahead
+            .fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }

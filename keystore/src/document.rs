@@ -97,7 +97,14 @@ impl Documents {
                 Ok(found) if found.format <= FORMAT => {
                     let value = (!found.deleted).then(|| Arc::from(found.value));
                     let (version, operation) = (record.version, found.operation);
-                    entries.insert(found.name, Entry { value, version, operation });
+                    entries.insert(
+                        found.name,
+                        Entry {
+                            value,
+                            version,
+                            operation,
+                        },
+                    );
                 }
                 _ => {
                     tracing::error!(%path, "a document does not open");
@@ -127,8 +134,12 @@ impl Documents {
     pub(crate) fn list(&self, prefix: &str) -> Result<Vec<(String, Document)>, Error> {
         self.check_served()?;
         let entries = self.entries.read();
-        let under = entries.range(prefix.to_owned()..).take_while(|(name, _)| name.starts_with(prefix));
-        Ok(under.filter_map(|(name, entry)| Some((name.clone(), document(entry)?))).collect())
+        let under = entries
+            .range(prefix.to_owned()..)
+            .take_while(|(name, _)| name.starts_with(prefix));
+        Ok(under
+            .filter_map(|(name, entry)| Some((name.clone(), document(entry)?)))
+            .collect())
     }
 
     /// Writes all or none. The same operation again answers what it answered (INV-10).
@@ -144,7 +155,10 @@ impl Documents {
         if self.has_done(core, &operation, &writes) {
             return Ok(self.committed(&writes));
         }
-        let mut batch = Batch { operation: operation.0, ..Batch::default() };
+        let mut batch = Batch {
+            operation: operation.0,
+            ..Batch::default()
+        };
         let mut applied = Vec::with_capacity(writes.len());
         {
             let entries = self.entries.read();
@@ -152,7 +166,10 @@ impl Documents {
                 let entry = entries.get(&write.name);
                 let current = entry.map_or(0, Entry::current);
                 if current != write.expected {
-                    return Ok(DocumentOutcome::Conflict { name: write.name.clone(), current });
+                    return Ok(DocumentOutcome::Conflict {
+                        name: write.name.clone(),
+                        current,
+                    });
                 }
                 let record = DocumentRecord {
                     format: FORMAT,
@@ -174,14 +191,25 @@ impl Documents {
         let mut entries = self.entries.write();
         for (version, record) in applied {
             let value = (!record.deleted).then(|| Arc::from(record.value));
-            entries.insert(record.name, Entry { value, version, operation: record.operation });
+            entries.insert(
+                record.name,
+                Entry {
+                    value,
+                    version,
+                    operation: record.operation,
+                },
+            );
         }
         drop(entries);
         Ok(self.committed(&writes))
     }
 
     fn check_served(&self) -> Result<(), Error> {
-        if self.quarantined { Err(Error::Quarantined("/fleet".to_owned())) } else { Ok(()) }
+        if self.quarantined {
+            Err(Error::Quarantined("/fleet".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     fn has_done(&self, core: &Core, operation: &OperationId, writes: &[DocumentWrite]) -> bool {
@@ -189,22 +217,34 @@ impl Documents {
             return true;
         }
         let entries = self.entries.read();
-        let done = |write: &DocumentWrite| entries.get(&write.name).is_some_and(|entry| entry.operation == operation.0);
+        let done = |write: &DocumentWrite| {
+            entries
+                .get(&write.name)
+                .is_some_and(|entry| entry.operation == operation.0)
+        };
         !writes.is_empty() && writes.iter().all(done)
     }
 
     fn committed(&self, writes: &[DocumentWrite]) -> DocumentOutcome {
         let entries = self.entries.read();
-        let versions = writes.iter().map(|write| entries.get(&write.name).map_or(0, Entry::current)).collect();
+        let versions = writes
+            .iter()
+            .map(|write| entries.get(&write.name).map_or(0, Entry::current))
+            .collect();
         DocumentOutcome::Committed { versions }
     }
 
     fn reread(&self, core: &Core, path: &Path) -> Result<DocumentOutcome, Error> {
-        let (record, version) =
-            core.read::<DocumentRecord>(path, Kind::Document)?.ok_or_else(|| Error::Damaged(path.to_string()))?;
+        let (record, version) = core
+            .read::<DocumentRecord>(path, Kind::Document)?
+            .ok_or_else(|| Error::Damaged(path.to_string()))?;
         let name = record.name;
         let value = (!record.deleted).then(|| Arc::from(record.value));
-        let entry = Entry { value, version, operation: record.operation };
+        let entry = Entry {
+            value,
+            version,
+            operation: record.operation,
+        };
         let current = entry.current();
         self.entries.write().insert(name.clone(), entry);
         Ok(DocumentOutcome::Conflict { name, current })
@@ -213,12 +253,17 @@ impl Documents {
 
 fn document(entry: &Entry) -> Option<Document> {
     let value = Arc::clone(entry.value.as_ref()?);
-    Some(Document { value, version: entry.version })
+    Some(Document {
+        value,
+        version: entry.version,
+    })
 }
 
 fn check_size(writes: &[DocumentWrite]) -> Result<(), Error> {
     let bytes = |write: &DocumentWrite| write.name.len() + write.value.as_ref().map_or(0, Vec::len);
-    let fits = writes.iter().all(|write| !write.name.is_empty() && bytes(write) <= MAX_BYTES);
+    let fits = writes
+        .iter()
+        .all(|write| !write.name.is_empty() && bytes(write) <= MAX_BYTES);
     if fits { Ok(()) } else { Err(Error::TooLarge) }
 }
 

@@ -95,7 +95,9 @@ impl From<CommitError> for Error {
             CommitError::Full => Self::Full,
             CommitError::Quarantined(group) => Self::Quarantined(group),
             CommitError::Stopped => Self::Stopped,
-            CommitError::TooLarge { .. } | CommitError::DuplicatePath(_) | CommitError::VersionZero(_) => Self::TooLarge,
+            CommitError::TooLarge { .. } | CommitError::DuplicatePath(_) | CommitError::VersionZero(_) => {
+                Self::TooLarge
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ mod flags;
 mod lifecycle;
 mod pins;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,6 +42,8 @@ pub struct KeySet {
     logins: LoginTable,
     tries: Tries,
     verifiers: Verifiers,
+    /// Objects whose records do not open (INV-7).
+    damaged: Mutex<BTreeSet<String>>,
     /// [`crate::core::Clock::now`] of the last request that came with a login.
     used: AtomicU64,
 }
@@ -83,14 +86,9 @@ impl Root {
         self.epoch
     }
 
-    /// What the key set allows.
-    pub(crate) fn policy(&self) -> Policy {
-        self.policy
-    }
-
-    /// Whether C_InitToken has been done.
+    /// Whether C_InitToken has been done (and the key set not been deleted since).
     pub(crate) fn initialized(&self) -> bool {
-        self.incarnation > 0
+        self.incarnation > 0 && !self.deleted
     }
 
     /// `/ks/<id>/<incarnation>/<rest>`; `rest` is made of lower-case words and hexadecimal digits ("o/<32 hex>").
@@ -100,7 +98,10 @@ impl Root {
 
     /// Every batch on this key set carries it: a switched incarnation or epoch makes the batch a conflict.
     pub(crate) fn compare(&self) -> Compare {
-        Compare { path: root_path(self.id), version: self.version }
+        Compare {
+            path: root_path(self.id),
+            version: self.version,
+        }
     }
 
     fn record(&self) -> KeySetRecord {
@@ -163,7 +164,10 @@ impl KeySet {
     /// Begins a write of objects: holds the root still until the answer is dropped. Not to be taken twice by one thread.
     pub(crate) fn begin_write(&self) -> Writing<'_> {
         let gate = self.gate.read();
-        Writing { root: self.root(), _gate: gate }
+        Writing {
+            root: self.root(),
+            _gate: gate,
+        }
     }
 
     /// The PSK, if a PIN or ticket has brought it and it was not wiped since.
@@ -176,11 +180,6 @@ impl KeySet {
         &self.objects
     }
 
-    /// [`Root::incarnation`] now.
-    pub(crate) fn incarnation(&self) -> u32 {
-        self.root.load().incarnation
-    }
-
     /// [`Root::epoch`] now.
     pub(crate) fn epoch(&self) -> u64 {
         self.root.load().epoch
@@ -190,6 +189,12 @@ impl KeySet {
     #[must_use]
     pub fn policy(&self) -> Policy {
         self.root.load().policy
+    }
+
+    /// Records that do not open; the rest is served (INV-7).
+    #[must_use]
+    pub fn damaged(&self) -> Vec<String> {
+        self.damaged.lock().iter().cloned().collect()
     }
 
     fn touch(&self) -> u64 {

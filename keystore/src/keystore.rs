@@ -136,7 +136,13 @@ impl Keystore {
         Ok(Self::assemble(core(store, &record, options)?, None, record.dev))
     }
 
-    fn open_store(dir: &Path, lock: FolderLock, file: RootFile, mut record: RootRecord, options: &Options) -> Result<Self, Error> {
+    fn open_store(
+        dir: &Path,
+        lock: FolderLock,
+        file: RootFile,
+        mut record: RootRecord,
+        options: &Options,
+    ) -> Result<Self, Error> {
         if record.dev != options.dev {
             return Err(Error::DevMark { dev: record.dev });
         }
@@ -148,14 +154,22 @@ impl Keystore {
             file.write(&record)?;
         }
         let dev = record.dev;
-        let files = Files { root: Mutex::new((file, record)), report, _lock: lock };
+        let files = Files {
+            root: Mutex::new((file, record)),
+            report,
+            _lock: lock,
+        };
         Ok(Self::assemble(core, Some(files), dev))
     }
 
     fn assemble(core: Arc<Core>, files: Option<Files>, dev: bool) -> Self {
         let documents = Documents::load(&core);
         let loaded = key_set::load_all(&core);
-        let key_sets = loaded.key_sets.into_iter().map(|key_set| (key_set.id(), key_set)).collect();
+        let key_sets = loaded
+            .key_sets
+            .into_iter()
+            .map(|key_set| (key_set.id(), key_set))
+            .collect();
         Self(Arc::new(Inner {
             housekept: AtomicU64::new(core.clock.now()),
             core,
@@ -188,12 +202,12 @@ impl Keystore {
     /// Figures.
     #[must_use]
     pub fn status(&self) -> Status {
-        let key_sets = self.0.key_sets.read();
+        let key_sets = self.key_sets();
         Status {
             node: self.node(),
             dev: self.0.dev,
             key_sets: key_sets.len(),
-            logins: key_sets.values().map(|key_set| key_set.login_count()).sum(),
+            logins: key_sets.iter().map(|key_set| key_set.login_count()).sum(),
             quarantined: self.quarantined(),
             store: self.0.core.store.status(),
             load: self.0.files.as_ref().map(|files| files.report.clone()),
@@ -268,7 +282,11 @@ impl Keystore {
     pub fn create_key_set_as(&self, id: KeySetId, policy: Policy) -> Result<Arc<KeySet>, Error> {
         let mut key_sets = self.0.key_sets.write();
         if let Some(there) = key_sets.get(&id) {
-            return if there.policy() == policy { Ok(Arc::clone(there)) } else { Err(Error::KeySetExists) };
+            return if there.policy() == policy {
+                Ok(Arc::clone(there))
+            } else {
+                Err(Error::KeySetExists)
+            };
         }
         let key_set = KeySet::create(&self.0.core, id, policy)?;
         key_sets.insert(id, Arc::clone(&key_set));
@@ -300,12 +318,20 @@ impl Keystore {
     }
 
     /// What is not served (INV-7): groups ("/ks/<id>", "/fleet") whose records do not fit their head or whose root record does
-    /// not open, and documents that do not open.
+    /// not open, and single records that do not open: documents, objects.
     #[must_use]
     pub fn quarantined(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.0.core.store.quarantined().into_iter().map(|(group, _)| group).collect();
+        let mut names: Vec<_> = self
+            .0
+            .core
+            .store
+            .quarantined()
+            .into_iter()
+            .map(|(group, _)| group)
+            .collect();
         names.extend(self.0.damaged.iter().cloned());
         names.extend(self.0.documents.damaged.iter().cloned());
+        names.extend(self.key_sets().iter().flat_map(|key_set| key_set.damaged()));
         names.sort_unstable();
         names.dedup();
         names
@@ -328,7 +354,12 @@ impl Keystore {
     }
 
     fn keep_house(&self) {
-        self.key_sets().iter().for_each(|key_set| key_set.keep_login_times());
+        for key_set in self.key_sets() {
+            key_set.keep_login_times();
+            if let Err(rv) = key_set.purge_tombstones() {
+                tracing::warn!(?key_set, %rv, "old tombstones stay");
+            }
+        }
         self.0.core.background.flush();
         if let Err(error) = self.renew_ticket_key() {
             tracing::warn!(%error, "the ticket key could not be renewed");
@@ -341,7 +372,9 @@ impl Keystore {
         let Some(files) = &self.0.files else { return Ok(()) };
         let mut root = files.root.lock();
         let (file, record) = &mut *root;
-        let Some(newest) = record.tickets.last() else { return Ok(()) };
+        let Some(newest) = record.tickets.last() else {
+            return Ok(());
+        };
         if core.clock.unix().saturating_sub(newest.created) < TICKET_KEY_AGE {
             return Ok(());
         }
@@ -352,11 +385,16 @@ impl Keystore {
         }
         let mut keys: Vec<_> = record.tickets.iter().map(TicketKey::duplicate).collect();
         keys.retain(|key| needed.contains(&key.version));
-        keys.push(TicketKey { version, created: core.clock.unix(), secret: SecretArray::random() });
+        keys.push(TicketKey {
+            version,
+            created: core.clock.unix(),
+            secret: SecretArray::random(),
+        });
         let mut next = record.duplicate();
         next.tickets = keys;
         file.write(&next)?;
-        core.ticket_keys.replace(next.tickets.iter().map(TicketKey::duplicate).collect());
+        core.ticket_keys
+            .replace(next.tickets.iter().map(TicketKey::duplicate).collect());
         *record = next;
         Ok(())
     }
@@ -374,7 +412,11 @@ impl std::fmt::Debug for Keystore {
 }
 
 fn core(store: Store, record: &RootRecord, options: &Options) -> Result<Arc<Core>, Error> {
-    let keys = record.barrier.iter().map(|(version, key)| (*version, SealKey::new(key))).collect();
+    let keys = record
+        .barrier
+        .iter()
+        .map(|(version, key)| (*version, SealKey::new(key)))
+        .collect();
     let barrier = Arc::new(Barrier::new(keys));
     let fleet = FleetSecret::new(record.fleet.duplicate());
     Ok(Arc::new(Core {
@@ -402,9 +444,16 @@ fn check_anchor(core: &Core, record: &RootRecord, report: &LoadReport) -> Result
     match core.read::<AnchorRecord>(&path, Kind::Anchor)? {
         Some((anchor, _)) if anchor.store == record.store => Ok(()),
         None if !record.complete && report.records == 0 => {
-            let anchor = AnchorRecord { format: FORMAT, store: record.store.to_vec() };
+            let anchor = AnchorRecord {
+                format: FORMAT,
+                store: record.store.to_vec(),
+            };
             let write = core.put(&path, 0, Kind::Anchor, &anchor);
-            let batch = Batch { operation: random::array(), writes: vec![write], ..Batch::default() };
+            let batch = Batch {
+                operation: random::array(),
+                writes: vec![write],
+                ..Batch::default()
+            };
             match core.commit(batch)? {
                 Committed::Done(_) => Ok(()),
                 Committed::Conflict(_) => Err(Error::Contended),
@@ -419,7 +468,11 @@ fn store_keys(record: &RootRecord) -> StoreKeys {
 }
 
 fn sled_options(options: &Options) -> SledOptions {
-    let mut sled = SledOptions { segment_bytes: options.segment_bytes, faults: options.faults.clone(), ..SledOptions::default() };
+    let mut sled = SledOptions {
+        segment_bytes: options.segment_bytes,
+        faults: options.faults.clone(),
+        ..SledOptions::default()
+    };
     if let Some(on_fatal) = &options.on_fatal {
         sled.on_fatal = Arc::clone(on_fatal);
     }

@@ -90,7 +90,11 @@ impl Login {
         (role, identity, epoch): (Role, Identity, u64),
         (secret, ticket_key): (SecretArray<32>, u32),
     ) -> Self {
-        let session_key = SealKey::new(&hkdf(secret.expose(), core.fleet.key("session object").expose(), &[&id.0]));
+        let session_key = SealKey::new(&hkdf(
+            secret.expose(),
+            core.fleet.key("session object").expose(),
+            &[&id.0],
+        ));
         Self {
             id,
             role,

@@ -65,7 +65,9 @@ impl MasterKey {
         for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
             *byte = digit(pair[0])? << 4 | digit(pair[1])?;
         }
-        Ok(Self::Key(SecretArray::filled(|out| out.copy_from_slice(key.as_slice()))))
+        Ok(Self::Key(SecretArray::filled(|out| {
+            out.copy_from_slice(key.as_slice())
+        })))
     }
 
     /// Makes a key file of a new random key, mode 0400, synced. An existing file is left alone.
@@ -133,7 +135,9 @@ mod tests {
         let made = MasterKey::create_file(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o400);
         assert_eq!(bytes(&MasterKey::from_file(&path).unwrap()), bytes(&made));
-        assert!(matches!(MasterKey::create_file(&path), Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::AlreadyExists));
+        assert!(
+            matches!(MasterKey::create_file(&path), Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::AlreadyExists)
+        );
     }
 
     #[test]
@@ -143,7 +147,9 @@ mod tests {
         MasterKey::create_file(&path).unwrap();
         for mode in [0o440, 0o404, 0o620, 0o644] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(MasterKey::from_file(&path), Err(Error::MasterKeyExposed { mode: found }) if found == mode));
+            assert!(
+                matches!(MasterKey::from_file(&path), Err(Error::MasterKeyExposed { mode: found }) if found == mode)
+            );
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         for text in ["", "abc", &"g".repeat(64), &"a".repeat(66)] {

@@ -56,7 +56,10 @@ pub(crate) fn unwrap(record: &PinRecord, pin: &[u8], place: Place) -> Result<Opt
         return Ok(None);
     }
     let plain = keys.wrap.open(&[&aad], &record.wrapped).map_err(|_| Rv::DEVICE_ERROR)?;
-    SecretArray::from_slice(&plain).map(Psk::new).map(Some).ok_or(Rv::DEVICE_ERROR)
+    SecretArray::from_slice(&plain)
+        .map(Psk::new)
+        .map(Some)
+        .ok_or(Rv::DEVICE_ERROR)
 }
 
 /// The work of a PIN check, for a role that has no PIN: so that this is not told by time.
@@ -66,7 +69,11 @@ pub(crate) fn pretend(pin: &[u8], cost: &PinCost) {
 }
 
 fn cost(record: &PinRecord) -> PinCost {
-    PinCost { memory_kib: record.memory_kib, passes: record.passes, lanes: record.lanes }
+    PinCost {
+        memory_kib: record.memory_kib,
+        passes: record.passes,
+        lanes: record.lanes,
+    }
 }
 
 fn keys(pin: &[u8], salt: &[u8; 16], cost: &PinCost, aad: &[u8]) -> Result<Keys, PinError> {
@@ -82,7 +89,13 @@ fn keys(pin: &[u8], salt: &[u8; 16], cost: &PinCost, aad: &[u8]) -> Result<Keys,
 fn aad(place: Place, cost: &PinCost, salt: &[u8; 16]) -> Vec<u8> {
     let mut aad = Vec::with_capacity(52);
     aad.extend_from_slice(&place.key_set.0);
-    for number in [place.incarnation, place.role.number(), cost.memory_kib, cost.passes, cost.lanes] {
+    for number in [
+        place.incarnation,
+        place.role.number(),
+        cost.memory_kib,
+        cost.passes,
+        cost.lanes,
+    ] {
         aad.extend_from_slice(&number.to_le_bytes());
     }
     aad.extend_from_slice(salt);
@@ -98,7 +111,11 @@ fn stretch_failed(error: PinError) -> Rv {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { key_set: KeySetId([7; 16]), incarnation: 1, role: Role::User };
+    const PLACE: Place = Place {
+        key_set: KeySetId([7; 16]),
+        incarnation: 1,
+        role: Role::User,
+    };
 
     #[test]
     fn a_wrap_opens_for_its_pin_and_place_only() {
@@ -107,9 +124,18 @@ mod tests {
         assert_eq!(unwrap(&record, b"1234", PLACE).unwrap().unwrap().expose(), psk.expose());
         assert!(unwrap(&record, b"1235", PLACE).unwrap().is_none());
         for place in [
-            Place { key_set: KeySetId([8; 16]), ..PLACE },
-            Place { incarnation: 2, ..PLACE },
-            Place { role: Role::So, ..PLACE },
+            Place {
+                key_set: KeySetId([8; 16]),
+                ..PLACE
+            },
+            Place {
+                incarnation: 2,
+                ..PLACE
+            },
+            Place {
+                role: Role::So,
+                ..PLACE
+            },
         ] {
             assert!(unwrap(&record, b"1234", place).unwrap().is_none());
         }

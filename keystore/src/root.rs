@@ -45,7 +45,11 @@ impl RootFile {
             header.extend_from_slice(&number.to_le_bytes());
         }
         header.extend_from_slice(check(&key).expose());
-        Ok(Self { files: Mutex::new(files), header, key: SealKey::new(&key) })
+        Ok(Self {
+            files: Mutex::new(files),
+            header,
+            key: SealKey::new(&key),
+        })
     }
 
     /// Reads and opens the root files.
@@ -66,7 +70,11 @@ impl RootFile {
             return Err(Error::WrongMasterKey);
         }
         let salt = header[SALT..].first_chunk().ok_or(Error::RootDamaged)?;
-        let cost = PinCost { memory_kib: number(COST), passes: number(COST + 4), lanes: number(COST + 8) };
+        let cost = PinCost {
+            memory_kib: number(COST),
+            passes: number(COST + 4),
+            lanes: number(COST + 8),
+        };
         let key = master.sealing_key(salt, &cost)?;
         // INV-7: the wrong key is named as such; what the right key does not open is damaged.
         if !equal(check(&key).expose(), &header[CHECK..]) {
@@ -75,7 +83,14 @@ impl RootFile {
         let key = SealKey::new(&key);
         let plain = key.open(&[header], sealed).map_err(|_| Error::RootDamaged)?;
         let record = RootRecord::decode(&plain).ok_or(Error::RootDamaged)?;
-        Ok((Self { files: Mutex::new(files), header: header.to_vec(), key }, record))
+        Ok((
+            Self {
+                files: Mutex::new(files),
+                header: header.to_vec(),
+                key,
+            },
+            record,
+        ))
     }
 
     /// Writes both files; they are durable when this returns.

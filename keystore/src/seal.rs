@@ -73,7 +73,12 @@ impl Barrier {
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (number, body) = sealed.split_first_chunk::<BARRIER_VERSION>().ok_or(SealError)?;
         let wanted = u32::from_le_bytes(*number);
-        let (_, key) = self.keys.iter().rev().find(|(version, _)| *version == wanted).ok_or(SealError)?;
+        let (_, key) = self
+            .keys
+            .iter()
+            .rev()
+            .find(|(version, _)| *version == wanted)
+            .ok_or(SealError)?;
         key.open(&aad(path, &version.to_le_bytes(), &[kind as u8], number), body)
     }
 }

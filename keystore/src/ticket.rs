@@ -60,7 +60,11 @@ pub(crate) struct TicketKey {
 
 impl TicketKey {
     pub(crate) fn duplicate(&self) -> Self {
-        Self { version: self.version, created: self.created, secret: self.secret.duplicate() }
+        Self {
+            version: self.version,
+            created: self.created,
+            secret: self.secret.duplicate(),
+        }
     }
 }
 
@@ -84,16 +88,13 @@ impl TicketKeys {
         *self.0.write() = keys;
     }
 
-    /// Copies, for the root record.
-    pub(crate) fn duplicate(&self) -> Vec<TicketKey> {
-        self.0.read().iter().map(TicketKey::duplicate).collect()
-    }
-
     /// Calls `with` with the key of this version.
     fn with<T>(&self, version: Option<u32>, with: impl FnOnce(&TicketKey) -> T) -> Option<T> {
         let keys = self.0.read();
         let mut newest_first = keys.iter().rev();
-        newest_first.find(|key| version.is_none_or(|version| key.version == version)).map(with)
+        newest_first
+            .find(|key| version.is_none_or(|version| key.version == version))
+            .map(with)
     }
 
     /// Makes the ticket of a login, under the newest key; also that key's version.
@@ -128,17 +129,25 @@ impl TicketKeys {
         let plain = self.with(Some(version), open)??;
         let id = LoginId::from_slice(plain.get(..16)?)?;
         let secret = SecretArray::from_slice(plain.get(16..)?)?;
-        Some(Opened { id, secret, key: version })
+        Some(Opened {
+            id,
+            secret,
+            key: version,
+        })
     }
 
     /// Seals the PSK for a login record: it opens only with the ticket key and the login's secret together.
     pub(crate) fn seal_psk(&self, version: u32, id: LoginId, secret: &SecretArray<32>, psk: &Psk) -> Option<Vec<u8>> {
-        self.with(Some(version), |key| psk_key(key, id, secret).seal(&[&id.0], psk.expose()))
+        self.with(Some(version), |key| {
+            psk_key(key, id, secret).seal(&[&id.0], psk.expose())
+        })
     }
 
     /// Opens what [`Self::seal_psk`] made.
     pub(crate) fn open_psk(&self, version: u32, id: LoginId, secret: &SecretArray<32>, sealed: &[u8]) -> Option<Psk> {
-        let mut plain = self.with(Some(version), |key| psk_key(key, id, secret).open(&[&id.0], sealed).ok())??;
+        let mut plain = self.with(Some(version), |key| {
+            psk_key(key, id, secret).open(&[&id.0], sealed).ok()
+        })??;
         let psk = SecretArray::from_slice(&plain).map(Psk::new);
         plain.zeroize();
         psk

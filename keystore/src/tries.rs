@@ -39,7 +39,8 @@ pub(crate) struct Gate {
     changed: Condvar,
     /// Held while the PIN is checked: one check at a time for each counter. Waiters find the verifier when they have it.
     pub(crate) check: Mutex<()>,
-    /// Copies for whoever does not want to wait for a write in progress.
+    /// Copies for whoever does not want to wait for a write in progress; good while `fresh`.
+    fresh: AtomicBool,
     locked: AtomicBool,
     failures: AtomicUsize,
 }
@@ -61,7 +62,9 @@ impl Tries {
     /// The counter under this path.
     pub(crate) fn gate(&self, path: Path) -> Arc<Gate> {
         let mut gates = self.0.lock();
-        let gate = gates.entry(path).or_insert_with_key(|path| Arc::new(Gate::new(path.clone())));
+        let gate = gates
+            .entry(path)
+            .or_insert_with_key(|path| Arc::new(Gate::new(path.clone())));
         Arc::clone(gate)
     }
 
@@ -95,6 +98,7 @@ impl Gate {
             state: Mutex::default(),
             changed: Condvar::new(),
             check: Mutex::new(()),
+            fresh: AtomicBool::new(false),
             locked: AtomicBool::new(false),
             failures: AtomicUsize::new(0),
         }
@@ -134,7 +138,13 @@ impl Gate {
                 if !self.write(core, lockout, &mut state, next)? {
                     continue;
                 }
-                return Ok(Begin::Taken(Place { gate: self, core, lockout, attempt, open: true }));
+                return Ok(Begin::Taken(Place {
+                    gate: self,
+                    core,
+                    lockout,
+                    attempt,
+                    open: true,
+                }));
             }
             // INV-8: with places open nobody is told "locked"; their verdicts may be successes.
             if self.changed.wait_until(&mut state, until).timed_out() {
@@ -145,12 +155,16 @@ impl Gate {
 
     /// Whether the role is locked, for a verifier's answer; and how many failures a success would clear.
     pub(crate) fn counts(&self, core: &Core) -> Result<(bool, usize), Rv> {
-        if let Some(mut state) = self.state.try_lock() {
-            self.load(core, &mut state)?;
-            let settled = record::settle(&state.record, &Run::of(core), None);
-            return Ok((settled.locked, settled.failures.len()));
+        if self.fresh.load(Ordering::Acquire) {
+            return Ok((
+                self.locked.load(Ordering::Acquire),
+                self.failures.load(Ordering::Acquire),
+            ));
         }
-        Ok((self.locked.load(Ordering::Acquire), self.failures.load(Ordering::Acquire)))
+        let mut state = self.state.lock();
+        self.load(core, &mut state)?;
+        let settled = record::settle(&state.record, &Run::of(core), None);
+        Ok((settled.locked, settled.failures.len()))
     }
 
     /// A right PIN without a place (by the verifier): clears the failures that are complete.
@@ -166,9 +180,7 @@ impl Gate {
     pub(crate) fn reset<T>(&self, write: impl FnOnce() -> T) -> T {
         let mut state = self.state.lock();
         let result = write();
-        *state = State::default();
-        self.locked.store(false, Ordering::Release);
-        self.failures.store(0, Ordering::Release);
+        self.forget(&mut state);
         self.changed.notify_all();
         result
     }
@@ -196,10 +208,16 @@ impl Gate {
 
     fn load(&self, core: &Core, state: &mut State) -> Result<(), Rv> {
         if !state.loaded {
-            let found = core.read::<TriesRecord>(&self.path, Kind::Tries).map_err(|error| error.rv())?;
+            let found = core
+                .read::<TriesRecord>(&self.path, Kind::Tries)
+                .map_err(|error| error.rv())?;
             let (record, version) = found.unwrap_or_default();
-            *state = State { loaded: true, record, version };
-            self.publish(state);
+            *state = State {
+                loaded: true,
+                record,
+                version,
+            };
+            self.publish(core, state);
         }
         Ok(())
     }
@@ -212,35 +230,57 @@ impl Gate {
         let write = core.put(&self.path, state.version, Kind::Tries, &next);
         let version = write.version;
         let locks = next.locked && !state.record.locked;
-        let outcome = if locks { lockout.commit(write) } else { commit(core, write) };
+        let outcome = if locks {
+            lockout.commit(write)
+        } else {
+            commit(core, write)
+        };
         match outcome {
             Ok(Committed::Done(_)) => {
-                *state = State { loaded: true, record: next, version };
-                self.publish(state);
+                *state = State {
+                    loaded: true,
+                    record: next,
+                    version,
+                };
+                self.publish(core, state);
                 Ok(true)
             }
             Ok(Committed::Conflict(_)) => {
-                state.loaded = false;
+                self.forget(state);
                 Ok(false)
             }
             Err(error) => {
                 // It may have been written: the record says.
-                state.loaded = false;
+                self.forget(state);
                 Err(error.rv())
             }
         }
     }
 
-    fn publish(&self, state: &State) {
+    /// The copies hold only what no earlier run has left open, so that nothing is to be settled any more.
+    fn publish(&self, core: &Core, state: &State) {
         self.locked.store(state.record.locked, Ordering::Release);
         self.failures.store(state.record.failures.len(), Ordering::Release);
+        let settled = record::settle(&state.record, &Run::of(core), None) == state.record;
+        self.fresh.store(settled, Ordering::Release);
+    }
+
+    /// The record is to be read again.
+    fn forget(&self, state: &mut State) {
+        self.fresh.store(false, Ordering::Release);
+        *state = State::default();
     }
 }
 
 /// A counter's write on its own.
 fn commit(core: &Core, write: Write) -> Result<Committed, Error> {
     // Counters may use the spare segment: a full disk must not stop PINs from being counted.
-    core.commit(Batch { operation: random::array(), compares: Vec::new(), writes: vec![write], reserve: true })
+    core.commit(Batch {
+        operation: random::array(),
+        compares: Vec::new(),
+        writes: vec![write],
+        reserve: true,
+    })
 }
 
 impl Place<'_> {
@@ -266,7 +306,9 @@ impl Place<'_> {
 
     fn give(&self, change: fn(&mut TriesRecord, &OperationId)) -> Result<(), Rv> {
         let mut state = self.gate.state.lock();
-        self.gate.change(self.core, self.lockout, &mut state, |record| change(record, &self.attempt))
+        self.gate.change(self.core, self.lockout, &mut state, |record| {
+            change(record, &self.attempt)
+        })
     }
 }
 

@@ -37,11 +37,15 @@ impl Verifiers {
     /// The PSK if `pin` is the one that was right before.
     pub(crate) fn check(&self, core: &Core, subject: Subject, pin: &[u8]) -> Option<Psk> {
         let verifiers = self.0.lock();
-        let verifier = verifiers.get(&subject.role).filter(|verifier| verifier.subject == subject)?;
+        let verifier = verifiers
+            .get(&subject.role)
+            .filter(|verifier| verifier.subject == subject)?;
         if !equal(&verifier.tag, &tag(core, subject, pin)) {
             return None;
         }
-        let plain = key(core, subject, pin).open(&[&subject.key_set.0], &verifier.psk).ok()?;
+        let plain = key(core, subject, pin)
+            .open(&[&subject.key_set.0], &verifier.psk)
+            .ok()?;
         SecretArray::from_slice(&plain).map(Psk::new)
     }
 

@@ -46,7 +46,8 @@ impl KeySet {
         let mut flags = RNG | LOGIN_REQUIRED;
         if root.initialized() {
             flags |= TOKEN_INITIALIZED;
-            let [user, so] = [Role::User, Role::So].map(|role| self.worst_counts(&root.path(&format!("tries/{}", role.word()))));
+            let [user, so] =
+                [Role::User, Role::So].map(|role| self.worst_counts(&root.path(&format!("tries/{}", role.word()))));
             flags |= bits(user, [USER_PIN_COUNT_LOW, USER_PIN_FINAL_TRY, USER_PIN_LOCKED]);
             flags |= bits(so, [SO_PIN_COUNT_LOW, SO_PIN_FINAL_TRY, SO_PIN_LOCKED]);
         }
@@ -68,14 +69,25 @@ impl KeySet {
         let found = self.core.store.scan(prefix.as_str());
         let each = found.iter().map(|(path, record)| {
             // A counter that does not open is refused when a PIN is tried; here it counts as locked.
-            let locked = Counts { locked: true, ..Counts::default() };
+            let locked = Counts {
+                locked: true,
+                ..Counts::default()
+            };
             let record = self.core.decode::<TriesRecord>(path, Kind::Tries, record);
             record.map_or(locked, |record| counts(&record, &run))
         });
-        each.fold(Counts::default(), |a, b| Counts { low: a.low | b.low, last: a.last | b.last, locked: a.locked | b.locked })
+        each.fold(Counts::default(), |a, b| Counts {
+            low: a.low | b.low,
+            last: a.last | b.last,
+            locked: a.locked | b.locked,
+        })
     }
 }
 
 fn bits(counts: Counts, [low, last, locked]: [u64; 3]) -> u64 {
-    [(counts.low, low), (counts.last, last), (counts.locked, locked)].iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum()
+    [(counts.low, low), (counts.last, last), (counts.locked, locked)]
+        .iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, bit)| bit)
+        .sum()
 }

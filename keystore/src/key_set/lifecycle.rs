@@ -70,7 +70,8 @@ fn load(core: &Arc<Core>, id: KeySetId, path: &Path, record: &Record, loaded: &m
         Ok(root) if root.deleted => core.background.purge(format!("/ks/{id}/")),
         Ok(root) => {
             let key_set = KeySet::assemble(core, root);
-            key_set.objects.load_public(&key_set);
+            let damaged = key_set.objects.load_public(&key_set);
+            key_set.damaged.lock().extend(damaged);
             loaded.key_sets.push(key_set);
         }
         Err(error) => {
@@ -112,6 +113,7 @@ impl KeySet {
             logins: LoginTable::default(),
             tries: Tries::default(),
             verifiers: Verifiers::default(),
+            damaged: Mutex::default(),
             used: AtomicU64::new(core.clock.now()),
         })
     }
@@ -130,7 +132,11 @@ impl KeySet {
         };
         let write = core.put(&root_path(id), 0, Kind::KeySet, &root.record());
         root.version = write.version;
-        match core.commit(Batch { operation: random::array(), writes: vec![write], ..Batch::default() })? {
+        match core.commit(Batch {
+            operation: random::array(),
+            writes: vec![write],
+            ..Batch::default()
+        })? {
             Committed::Done(_) => Ok(Self::assemble(core, root)),
             Committed::Conflict(_) => Err(Error::KeySetExists),
         }
@@ -138,7 +144,9 @@ impl KeySet {
 
     /// The write that makes `root` the record; moves `root.version` on.
     pub(super) fn put_root(&self, root: &mut Root) -> Write {
-        let write = self.core.put(&root_path(self.id), root.version, Kind::KeySet, &root.record());
+        let write = self
+            .core
+            .put(&root_path(self.id), root.version, Kind::KeySet, &root.record());
         root.version = write.version;
         write
     }
@@ -155,7 +163,10 @@ impl KeySet {
         for entry in self.logins.take_all() {
             if except.is_some_and(|except| except.id == entry.login.id) {
                 let ticket = entry.ticket.duplicate();
-                self.logins.insert(Entry { login: Arc::clone(&entry.login), ticket });
+                self.logins.insert(Entry {
+                    login: Arc::clone(&entry.login),
+                    ticket,
+                });
             } else {
                 entry.login.end();
             }
@@ -168,6 +179,7 @@ impl KeySet {
         if before.incarnation != now.incarnation {
             self.tries.clear();
             self.objects.clear();
+            self.damaged.lock().clear();
             if before.incarnation > 0 {
                 self.core.background.purge(prefix_of(self.id, before.incarnation));
             }
@@ -204,7 +216,11 @@ impl KeySet {
             self.check_length(so_pin).map_err(|_| Rv::PIN_INCORRECT)?;
         }
         let psk = Psk::new(SecretArray::random());
-        let place = Place { key_set: self.id, incarnation: before.incarnation + 1, role: Role::So };
+        let place = Place {
+            key_set: self.id,
+            incarnation: before.incarnation + 1,
+            role: Role::So,
+        };
         let mut pin = pin::wrap(&psk, so_pin, place, &self.core.options.pin_cost)?;
         remember(&mut pin.operations, &operation);
         let _gate = self.gate.write();
@@ -219,9 +235,14 @@ impl KeySet {
         root.epoch += 1;
         root.label = *label;
         remember(&mut root.operations, &operation);
-        let mut batch = Batch { operation: random::array(), ..Batch::default() };
+        let mut batch = Batch {
+            operation: random::array(),
+            ..Batch::default()
+        };
         batch.writes.push(self.put_root(&mut root));
-        batch.writes.push(self.core.put(&self.pin_path(&root, Role::So), 0, Kind::Pin, &pin));
+        batch
+            .writes
+            .push(self.core.put(&self.pin_path(&root, Role::So), 0, Kind::Pin, &pin));
         match self.core.commit(batch).map_err(|error| error.rv())? {
             Committed::Done(_) => {
                 self.switch(root, None);
@@ -273,7 +294,12 @@ impl KeySet {
         let mut root = Root::clone(&self.root());
         change(&mut root)?;
         let write = self.put_root(&mut root);
-        match self.core.commit(Batch { operation: random::array(), writes: vec![write], reserve: true, ..Batch::default() })? {
+        match self.core.commit(Batch {
+            operation: random::array(),
+            writes: vec![write],
+            reserve: true,
+            ..Batch::default()
+        })? {
             Committed::Done(_) => {
                 self.switch(root, None);
                 Ok(())
@@ -308,15 +334,21 @@ impl KeySet {
             return;
         }
         for (path, record) in self.core.store.scan(root.path("login").as_str()) {
-            let Ok(record) = self.core.decode::<LoginRecord>(&path, Kind::Login, &record) else { continue };
+            let Ok(record) = self.core.decode::<LoginRecord>(&path, Kind::Login, &record) else {
+                continue;
+            };
             if self.is_idle(&record) {
-                let ended = self.logins.all().into_iter().find(|entry| login_path(&root, entry.login.id) == path);
+                let ended = self
+                    .logins
+                    .all()
+                    .into_iter()
+                    .find(|entry| login_path(&root, entry.login.id) == path);
                 if let Some(entry) = ended {
                     if self.used_at(&entry.login) > record.used {
                         continue;
                     }
                     entry.login.end();
-                    self.logins.remove(&entry.login.id);
+                    self.forget(&entry.login.id);
                 }
                 self.core.background.delete(path);
             }
@@ -327,7 +359,9 @@ impl KeySet {
     pub(crate) fn ticket_keys_in_use(&self) -> Vec<u32> {
         let root = self.root();
         let found = self.core.store.scan(root.path("login").as_str());
-        let records = found.iter().filter_map(|(path, record)| self.core.decode::<LoginRecord>(path, Kind::Login, record).ok());
+        let records = found
+            .iter()
+            .filter_map(|(path, record)| self.core.decode::<LoginRecord>(path, Kind::Login, record).ok());
         records.map(|record| record.ticket_key).collect()
     }
 
@@ -346,7 +380,9 @@ impl KeySet {
         let root = self.root();
         for entry in self.logins.all() {
             let path = login_path(&root, entry.login.id);
-            let Ok(Some((mut record, _))) = self.core.read::<LoginRecord>(&path, Kind::Login) else { continue };
+            let Ok(Some((mut record, _))) = self.core.read::<LoginRecord>(&path, Kind::Login) else {
+                continue;
+            };
             let used = self.used_at(&entry.login);
             if used >= record.used + if exactly { 60 } else { USED_STEP } {
                 record.used = used;

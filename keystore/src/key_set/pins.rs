@@ -56,9 +56,7 @@ impl KeySet {
         // Under the lock, so that nobody resolves the ticket from the record at the same time.
         let _opening = self.opening.lock();
         login.end();
-        if let Some(entry) = self.logins.remove(&login.id) {
-            entry.login.end();
-        }
+        self.forget(&login.id);
         self.core.background.delete(login_path(&self.root(), login.id));
         if !self.core.background.flush() {
             tracing::warn!(login = %login.id, "the record of an ended login could not be removed");
@@ -75,7 +73,8 @@ impl KeySet {
             login.used.store(self.touch(), Ordering::Relaxed);
             return Ok(login);
         }
-        self.resolve_anew(&caller.identity, ticket).ok_or(Rv::USER_NOT_LOGGED_IN)
+        self.resolve_anew(&caller.identity, ticket)
+            .ok_or(Rv::USER_NOT_LOGGED_IN)
     }
 
     /// `C_InitPIN` (PKCS#11 3.2, 5.5.8): gives the user a PIN. If there was one, all other logins end and failures are forgotten.
@@ -98,7 +97,8 @@ impl KeySet {
         remember(&mut record.operations, &operation);
         // The login's own record may still be on its way; it is written anew below.
         self.core.background.flush();
-        self.user_gate().reset(|| self.put_user_pin(login, &psk, place.incarnation, record, operation))
+        self.user_gate()
+            .reset(|| self.put_user_pin(login, &psk, place.incarnation, record, operation))
     }
 
     /// `C_SetPIN` (PKCS#11 3.2, 5.5.9): changes the PIN of the login's role, or the user's without a login. All logins go on.
@@ -122,10 +122,18 @@ impl KeySet {
             return Ok(());
         }
         self.check_length(new)?;
-        let found = self.core.read::<PinRecord>(&path, Kind::Pin).map_err(|error| error.rv())?;
+        let found = self
+            .core
+            .read::<PinRecord>(&path, Kind::Pin)
+            .map_err(|error| error.rv())?;
         let proven = self.prove(caller, role, old, operation)?;
         let (before, version) = found.ok_or(Rv::USER_PIN_NOT_INITIALIZED)?;
-        let mut record = pin::wrap(&proven.psk, new, self.place(&proven.root, role), &self.core.options.pin_cost)?;
+        let mut record = pin::wrap(
+            &proven.psk,
+            new,
+            self.place(&proven.root, role),
+            &self.core.options.pin_cost,
+        )?;
         record.operations = before.operations;
         remember(&mut record.operations, &operation);
         let writing = self.begin_write();
@@ -151,28 +159,53 @@ impl KeySet {
     /// From the store.
     pub fn unlock(&self, role: Role) -> Result<(), Error> {
         let prefix = self.root().path(&format!("tries/{}", role.word()));
-        let paths: Vec<_> = self.core.store.scan(prefix.as_str()).into_iter().map(|(path, _)| path).collect();
+        let paths: Vec<_> = self
+            .core
+            .store
+            .scan(prefix.as_str())
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
         for path in paths {
             self.tries.gate(path.clone()).reset(|| {
-                let Some(record) = self.core.store.get(&path) else { return Ok(()) };
-                let write = Write { path: path.clone(), version: record.version + 1, value: None };
-                let batch = Batch { operation: random::array(), writes: vec![write], reserve: true, ..Batch::default() };
+                let Some(record) = self.core.store.get(&path) else {
+                    return Ok(());
+                };
+                let write = Write {
+                    path: path.clone(),
+                    version: record.version + 1,
+                    value: None,
+                };
+                let batch = Batch {
+                    operation: random::array(),
+                    writes: vec![write],
+                    reserve: true,
+                    ..Batch::default()
+                };
                 self.core.commit(batch).map(drop)
             })?;
         }
         Ok(())
     }
 
-    pub(super) fn pin_path(&self, root: &Root, role: Role) -> Path {
+    pub(crate) fn pin_path(&self, root: &Root, role: Role) -> Path {
         root.path(&format!("pin/{}", role.word()))
     }
 
     pub(super) fn place(&self, root: &Root, role: Role) -> Place {
-        Place { key_set: self.id, incarnation: root.incarnation, role }
+        Place {
+            key_set: self.id,
+            incarnation: root.incarnation,
+            role,
+        }
     }
 
     pub(super) fn check_length(&self, pin: &[u8]) -> Result<(), Rv> {
-        if self.core.options.pin_length.contains(&pin.len()) { Ok(()) } else { Err(Rv::PIN_LEN_RANGE) }
+        if self.core.options.pin_length.contains(&pin.len()) {
+            Ok(())
+        } else {
+            Err(Rv::PIN_LEN_RANGE)
+        }
     }
 
     /// Checks the SO's PIN, for C_InitToken.
@@ -181,7 +214,12 @@ impl KeySet {
     }
 
     fn subject(&self, root: &Root, role: Role, pin: u64) -> Subject {
-        Subject { key_set: self.id, role, epoch: root.epoch, pin }
+        Subject {
+            key_set: self.id,
+            role,
+            epoch: root.epoch,
+            pin,
+        }
     }
 
     fn check_login(&self, login: &Login) -> Result<(), Rv> {
@@ -190,7 +228,10 @@ impl KeySet {
     }
 
     fn has_done(&self, path: &Path, operation: &OperationId) -> Result<bool, Rv> {
-        let record = self.core.read::<PinRecord>(path, Kind::Pin).map_err(|error| error.rv())?;
+        let record = self
+            .core
+            .read::<PinRecord>(path, Kind::Pin)
+            .map_err(|error| error.rv())?;
         Ok(record.is_some_and(|(record, _)| done_before(&record.operations, operation)))
     }
 
@@ -214,7 +255,10 @@ impl KeySet {
         let root = self.root();
         let path = self.pin_path(&root, role);
         let record = match root.initialized() {
-            true => self.core.read::<PinRecord>(&path, Kind::Pin).map_err(|error| error.rv())?,
+            true => self
+                .core
+                .read::<PinRecord>(&path, Kind::Pin)
+                .map_err(|error| error.rv())?,
             false => None,
         };
         let Some((record, version)) = record else {
@@ -263,14 +307,30 @@ impl KeySet {
 
     fn make_login(&self, caller: &Caller, role: Role, proven: Proven, attempt: OperationId) -> Result<Ticket, Rv> {
         let core = &self.core;
-        let hash = hmac(core.fleet.key("login").expose(), &[&self.id.0, &caller.identity.0, &attempt.0]);
+        let hash = hmac(
+            core.fleet.key("login").expose(),
+            &[&self.id.0, &caller.identity.0, &attempt.0],
+        );
         let id = LoginId::from_slice(&hash[..16]).ok_or(Rv::GENERAL_ERROR)?;
-        if let Some(entry) = self.logins.by_id(&id).filter(|entry| entry.login.alive() && entry.login.role == role) {
+        if let Some(entry) = self
+            .logins
+            .by_id(&id)
+            .filter(|entry| entry.login.alive() && entry.login.role == role)
+        {
             return Ok(entry.ticket.duplicate());
         }
         let secret = SecretArray::random();
-        let (ticket, key) = core.ticket_keys.seal(self.id, &caller.identity, id, &secret).ok_or(Rv::GENERAL_ERROR)?;
-        let login = Login::new(core, self.id, id, (role, caller.identity, proven.root.epoch), (secret, key));
+        let (ticket, key) = core
+            .ticket_keys
+            .seal(self.id, &caller.identity, id, &secret)
+            .ok_or(Rv::GENERAL_ERROR)?;
+        let login = Login::new(
+            core,
+            self.id,
+            id,
+            (role, caller.identity, proven.root.epoch),
+            (secret, key),
+        );
         let record = self.login_record(&login, &proven.psk).ok_or(Rv::GENERAL_ERROR)?;
         let opening = self.opening.lock();
         if self.epoch() != proven.root.epoch {
@@ -279,14 +339,20 @@ impl KeySet {
         }
         core.background.put(login_path(&proven.root, id), record);
         self.open_private(proven.psk);
-        let entry = self.logins.insert(Entry { login: Arc::new(login), ticket });
+        let entry = self.logins.insert(Entry {
+            login: Arc::new(login),
+            ticket,
+        });
         drop(opening);
         self.touch();
         Ok(entry.ticket.duplicate())
     }
 
     fn login_record(&self, login: &Login, psk: &Psk) -> Option<LoginRecord> {
-        let psk = self.core.ticket_keys.seal_psk(login.ticket_key, login.id, &login.secret, psk)?;
+        let psk = self
+            .core
+            .ticket_keys
+            .seal_psk(login.ticket_key, login.id, &login.secret, psk)?;
         let now = self.core.clock.unix();
         Some(LoginRecord {
             format: FORMAT,
@@ -303,7 +369,8 @@ impl KeySet {
     /// The PSK has come. The caller holds `opening`.
     fn open_private(&self, psk: Psk) {
         if self.psk.load().is_none() {
-            self.objects.open_private(self, &psk);
+            let damaged = self.objects.open_private(self, &psk);
+            self.damaged.lock().extend(damaged);
             self.psk.store(Some(Arc::new(psk)));
         }
     }
@@ -328,12 +395,32 @@ impl KeySet {
         if !equal(&record.identity, &identity.0) || record.epoch != root.epoch || self.is_idle(&record) {
             return None;
         }
-        let psk = self.core.ticket_keys.open_psk(record.ticket_key, opened.id, &opened.secret, &record.psk)?;
+        let psk = self
+            .core
+            .ticket_keys
+            .open_psk(record.ticket_key, opened.id, &opened.secret, &record.psk)?;
         self.open_private(psk);
-        let login = Login::new(&self.core, self.id, opened.id, (role, *identity, root.epoch), (opened.secret, opened.key));
-        let entry = self.logins.insert(Entry { login: Arc::new(login), ticket: Ticket::from_slice(ticket) });
+        let login = Login::new(
+            &self.core,
+            self.id,
+            opened.id,
+            (role, *identity, root.epoch),
+            (opened.secret, opened.key),
+        );
+        let entry = self.logins.insert(Entry {
+            login: Arc::new(login),
+            ticket: Ticket::from_slice(ticket),
+        });
         self.touch();
         Some(Arc::clone(&entry.login))
+    }
+
+    /// Ends what memory knows of a login.
+    pub(super) fn forget(&self, id: &LoginId) {
+        if let Some(entry) = self.logins.remove(id) {
+            entry.login.end();
+        }
+        self.objects.sessions.forget_login(id);
     }
 
     pub(super) fn is_idle(&self, record: &LoginRecord) -> bool {
@@ -360,7 +447,11 @@ impl KeySet {
             return Err(Rv::USER_NOT_LOGGED_IN);
         }
         let before = self.core.store.get(&path).map_or(0, |record| record.version);
-        let mut batch = Batch { operation: random::array(), reserve: true, ..Batch::default() };
+        let mut batch = Batch {
+            operation: random::array(),
+            reserve: true,
+            ..Batch::default()
+        };
         batch.writes.push(self.core.put(&path, before, Kind::Pin, &record));
         if before == 0 {
             batch.compares.push(root.compare());
@@ -369,7 +460,11 @@ impl KeySet {
             batch.writes.push(self.put_root(&mut root));
             let tries = root.path("tries/user");
             if let Some(found) = self.core.store.get(&tries) {
-                batch.writes.push(Write { path: tries, version: found.version + 1, value: None });
+                batch.writes.push(Write {
+                    path: tries,
+                    version: found.version + 1,
+                    value: None,
+                });
             }
             let own = login_path(&root, login.id);
             let mut record = self.login_record(login, psk).ok_or(Rv::GENERAL_ERROR)?;
@@ -398,7 +493,12 @@ struct RoleLockout<'a> {
 impl Lockout for RoleLockout<'_> {
     fn commit(&self, write: Write) -> Result<Committed, Error> {
         let key_set = self.key_set;
-        let mut batch = Batch { operation: random::array(), writes: vec![write], reserve: true, ..Batch::default() };
+        let mut batch = Batch {
+            operation: random::array(),
+            writes: vec![write],
+            reserve: true,
+            ..Batch::default()
+        };
         if self.role == Role::So {
             // It closes the role to one client; the logins of others are none of its business.
             return key_set.core.commit(batch);
@@ -418,4 +518,25 @@ impl Lockout for RoleLockout<'_> {
 /// `login/<id>` of the incarnation.
 pub(super) fn login_path(root: &Root, id: LoginId) -> Path {
     root.path(&format!("login/{id}"))
+}
+
+#[cfg(test)]
+impl KeySet {
+    /// The verifiers, to be cleared.
+    pub(crate) fn verifiers_for_tests(&self) -> &crate::verifier::Verifiers {
+        &self.verifiers
+    }
+
+    /// Takes a place of the user and leaves it open, as a process does that is killed during the check.
+    pub(crate) fn reserve_for_tests(&self, caller: &Caller, attempt: OperationId) {
+        let gate = self.gate_of(&self.root(), Role::User, &caller.identity);
+        let lockout = RoleLockout {
+            key_set: self,
+            role: Role::User,
+        };
+        let Ok(Begin::Taken(place)) = gate.begin(&self.core, &lockout, attempt, || None::<()>) else {
+            return;
+        };
+        std::mem::forget(place);
+    }
 }

@@ -52,7 +52,9 @@ impl LoginTable {
 
     /// Adds a login. If another thread was faster with the same ticket, its entry stays and is returned.
     pub(crate) fn insert(&self, entry: Entry) -> Arc<Entry> {
-        let Some(nonce) = Ticket::nonce(entry.ticket.expose()).copied() else { return Arc::new(entry) };
+        let Some(nonce) = Ticket::nonce(entry.ticket.expose()).copied() else {
+            return Arc::new(entry);
+        };
         let mut by_id = self.by_id.write();
         if let Some(there) = by_id.get(&entry.login.id)
             && there.login.alive()

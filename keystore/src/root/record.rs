@@ -51,7 +51,11 @@ impl RootRecord {
             head: SecretArray::random(),
             fleet: SecretArray::random(),
             barrier: vec![(1, SecretArray::random())],
-            tickets: vec![TicketKey { version: 1, created: now, secret: SecretArray::random() }],
+            tickets: vec![TicketKey {
+                version: 1,
+                created: now,
+                secret: SecretArray::random(),
+            }],
         }
     }
 
@@ -61,7 +65,11 @@ impl RootRecord {
             journal: self.journal.duplicate(),
             head: self.head.duplicate(),
             fleet: self.fleet.duplicate(),
-            barrier: self.barrier.iter().map(|(version, key)| (*version, key.duplicate())).collect(),
+            barrier: self
+                .barrier
+                .iter()
+                .map(|(version, key)| (*version, key.duplicate()))
+                .collect(),
             tickets: self.tickets.iter().map(TicketKey::duplicate).collect(),
             ..*self
         }
@@ -82,7 +90,15 @@ impl RootRecord {
             put(&mut out, BARRIER, &[&version.to_le_bytes(), key.expose()]);
         }
         for key in &self.tickets {
-            put(&mut out, TICKET, &[&key.version.to_le_bytes(), &key.created.to_le_bytes(), key.secret.expose()]);
+            put(
+                &mut out,
+                TICKET,
+                &[
+                    &key.version.to_le_bytes(),
+                    &key.created.to_le_bytes(),
+                    key.secret.expose(),
+                ],
+            );
         }
         debug_assert!(out.len() <= length);
         out
@@ -113,7 +129,11 @@ impl RootRecord {
                     let (created, secret) = rest.split_first_chunk::<8>()?;
                     let (version, created) = (u32::from_le_bytes(*version), u64::from_le_bytes(*created));
                     let secret = SecretArray::from_slice(secret)?;
-                    tickets.push(TicketKey { version, created, secret });
+                    tickets.push(TicketKey {
+                        version,
+                        created,
+                        secret,
+                    });
                 }
                 _ => {}
             }
@@ -162,7 +182,10 @@ mod tests {
         let mut bytes = record.encode().to_vec();
         put(&mut bytes, 200, &[b"from the future"]);
         let read = RootRecord::decode(&bytes).unwrap();
-        assert_eq!((read.store, read.node, read.dev, read.complete), (record.store, record.node, true, true));
+        assert_eq!(
+            (read.store, read.node, read.dev, read.complete),
+            (record.store, record.node, true, true)
+        );
         assert_eq!(read.journal, record.journal);
         assert_eq!(read.head, record.head);
         assert_eq!(read.fleet, record.fleet);

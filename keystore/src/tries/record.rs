@@ -61,7 +61,12 @@ pub(crate) fn has_failed(record: &TriesRecord, attempt: &OperationId) -> bool {
 /// failures have reached the limit.
 pub(crate) fn settle(record: &TriesRecord, run: &Run, again: Option<&OperationId>) -> TriesRecord {
     let mut next = record.clone();
-    let ended: Vec<_> = next.reservations.iter().filter(|place| run.ended(place)).cloned().collect();
+    let ended: Vec<_> = next
+        .reservations
+        .iter()
+        .filter(|place| run.ended(place))
+        .cloned()
+        .collect();
     for place in ended {
         if again.is_none_or(|again| place.attempt.as_slice() != again.0) {
             // Not remembered by id: its PIN may have been right, and the same attempt may come again.
@@ -77,7 +82,11 @@ pub(crate) fn settle(record: &TriesRecord, run: &Run, again: Option<&OperationId
 /// left by an earlier run is taken over.
 pub(crate) fn reserve(mut record: TriesRecord, run: &Run, attempt: &OperationId) -> Option<TriesRecord> {
     let began = record.sequence;
-    if let Some(place) = record.reservations.iter_mut().find(|place| place.attempt.as_slice() == attempt.0) {
+    if let Some(place) = record
+        .reservations
+        .iter_mut()
+        .find(|place| place.attempt.as_slice() == attempt.0)
+    {
         if !run.ended(place) {
             return None;
         }
@@ -85,7 +94,9 @@ pub(crate) fn reserve(mut record: TriesRecord, run: &Run, attempt: &OperationId)
         return Some(record);
     }
     // Counted as a failure when its run ended; it is the same try still, and takes that place.
-    record.failures.retain(|failure| failure.attempt.as_slice() != attempt.0);
+    record
+        .failures
+        .retain(|failure| failure.attempt.as_slice() != attempt.0);
     if record.failures.len() + record.reservations.len() >= run.limit {
         return None;
     }
@@ -120,7 +131,10 @@ fn take_place(record: &mut TriesRecord, attempt: &[u8]) -> Option<ReservationRec
 fn add_failure(record: &mut TriesRecord, attempt: &[u8]) {
     record.sequence += 1;
     let sequence = record.sequence;
-    record.failures.push(FailureRecord { attempt: attempt.to_vec(), sequence });
+    record.failures.push(FailureRecord {
+        attempt: attempt.to_vec(),
+        sequence,
+    });
 }
 
 /// The verdict "right".
@@ -132,7 +146,9 @@ pub(crate) fn succeed(record: &mut TriesRecord, attempt: &OperationId) {
 
 /// Gives the place back without a verdict.
 pub(crate) fn release(record: &mut TriesRecord, attempt: &OperationId) {
-    record.reservations.retain(|place| place.attempt.as_slice() != attempt.0);
+    record
+        .reservations
+        .retain(|place| place.attempt.as_slice() != attempt.0);
 }
 
 /// Clears the failures that were complete at `began`. A lock stays: only the SO or an administrator lifts it.
@@ -148,7 +164,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn run(generation: u64) -> Run {
-        Run { node: [1; 16], generation, limit: 10 }
+        Run {
+            node: [1; 16],
+            generation,
+            limit: 10,
+        }
     }
 
     fn attempt(number: u8) -> OperationId {
