@@ -176,4 +176,19 @@ mod tests {
         assert_ne!(SecretArray::new([1, 2]), SecretArray::new([1, 3]));
         assert!(SecretArray::<2>::from_slice(b"abc").is_none());
     }
+
+    // INV-1: a dropped secret leaves nothing behind. `ZeroizeOnDrop` is what makes drop call `zeroize`.
+    #[test]
+    fn wiping_leaves_zeros_and_drop_wipes() {
+        fn wiped_when_dropped<T: ZeroizeOnDrop>() {}
+        wiped_when_dropped::<Secret>();
+        wiped_when_dropped::<SecretArray<32>>();
+        let mut secret = SecretArray::new([0x41; 32]);
+        secret.zeroize();
+        assert_eq!(secret.expose(), &[0; 32]);
+        let mut secret = Secret::new(vec![0x41; 32]);
+        // The bytes are wiped where they are; the box is emptied of them, not replaced.
+        secret.expose_mut().zeroize();
+        assert_eq!(secret.expose(), &[0; 32]);
+    }
 }

@@ -1,6 +1,5 @@
 //! Safe functions and owning types over aws-lc-sys. No policy and no PKCS#11 here: lengths that aws-lc relies on are
 //! checked, everything else is the caller's.
-//!
 //! `None` stands for any failure; aws-lc's per-thread error queue is emptied, because a host application may share it.
 //! aws-lc's keys may be used by many threads at once if none changes them (openssl/evp.h), and nothing here does.
 #![allow(

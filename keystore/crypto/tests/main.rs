@@ -1,0 +1,8 @@
+//! What the crate promises, seen from outside: published vectors, RustCrypto as the oracle, every row of the mechanism
+//! table, and hostile input. Not here: unit tests, which stand at the end of the files they test.
+
+mod hostile;
+mod oracle;
+mod sample;
+mod table;
+mod vectors;

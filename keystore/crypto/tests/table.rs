@@ -1,0 +1,148 @@
+//! Every row of the mechanism table is bound to code: each does what it says, and says so for other keys.
+
+use crate::sample;
+use hsmd_crypto::{Generate, Input, Key, Material, OpError, digest, generate};
+use hsmd_proto::ck::{KeyType, MechanismType, Mgf};
+use hsmd_proto::mechanism::{Family, Operations, ParamKind, Row, TABLE};
+use hsmd_proto::meta::Curve;
+use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::policy::Policy;
+
+/// A mechanism of the row with a parameter that fits.
+fn mechanism_of(row: &Row) -> Mechanism {
+    let hash = row.hash.unwrap_or(MechanismType::SHA256);
+    match row.params {
+        ParamKind::None | ParamKind::OptionalIv(_) | ParamKind::Eddsa => Mechanism::plain(row.mechanism),
+        ParamKind::Iv(length) => sample::mechanism(row.mechanism, Params::Iv(vec![1; length])),
+        ParamKind::Ctr => sample::ctr(32, [0; 16]),
+        ParamKind::Gcm => sample::gcm(&[2; 12], b"aad", 96),
+        ParamKind::Pss => sample::pss(row.mechanism, hash, Mgf::MGF1_SHA1, 20),
+        ParamKind::Oaep => sample::oaep(hash, Mgf::MGF1_SHA384, b"label"),
+        ParamKind::Ecdh => {
+            let Some(Material::EcPublic { point, .. }) = sample::open(&sample::ec(Curve::P256)).public() else {
+                panic!("no point");
+            };
+            sample::mechanism(row.mechanism, Params::Ecdh(sample::ecdh(&point)))
+        }
+    }
+}
+
+/// A key of the row's first key type, and its public half or itself.
+fn keys_of(row: &Row) -> (Key, Key) {
+    let material = match row.key_types[0] {
+        KeyType::RSA => sample::RSA_2048.duplicate(),
+        KeyType::EC => sample::ec(Curve::P256),
+        KeyType::EC_EDWARDS => generate(&Generate::Ed25519).unwrap(),
+        _ => generate(&Generate::Secret { bytes: 32 }).unwrap(),
+    };
+    let key = sample::open(&material);
+    let other = sample::open(&key.public().unwrap_or(material));
+    (key, other)
+}
+
+fn other_key(row: &Row) -> Key {
+    if row.key_types[0] == KeyType::EC {
+        sample::secret(&[7; 32])
+    } else {
+        sample::open(&sample::ec(Curve::P384))
+    }
+}
+
+#[test]
+fn every_row_is_bound() {
+    for row in TABLE {
+        let mechanism = mechanism_of(row);
+        mechanism.check(Policy::Legacy).unwrap();
+        match row.family {
+            Family::Digest => assert!(digest::hash(row.mechanism, b"").is_some(), "{}", row.mechanism),
+            Family::RsaKeyPairGen => assert!(!sample::RSA_2048.is_public()),
+            Family::EcKeyPairGen => assert!(!sample::ec(Curve::P384).is_public()),
+            Family::EdwardsKeyPairGen => assert!(generate(&Generate::Ed25519).is_ok()),
+            Family::AesKeyGen | Family::GenericSecretKeyGen => {
+                assert!(generate(&Generate::Secret { bytes: 16 }).is_ok());
+            }
+            Family::Hmac | Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa => signs(row, &mechanism),
+            Family::RsaOaep
+            | Family::AesCbc
+            | Family::AesCbcPad
+            | Family::AesCtr
+            | Family::AesGcm
+            | Family::AesKw
+            | Family::AesKwp => encrypts(row, &mechanism),
+            Family::Ecdh => {
+                let Params::Ecdh(params) = &mechanism.params else {
+                    panic!("{}", row.mechanism);
+                };
+                assert_eq!(keys_of(row).0.agree(params).unwrap().len(), 32);
+                assert_eq!(other_key(row).agree(params).unwrap_err(), OpError::KeyType);
+            }
+        }
+    }
+}
+
+fn signs(row: &Row, mechanism: &Mechanism) {
+    assert!(row.operations.contains(Operations::SIGN | Operations::VERIFY));
+    let name = row.mechanism;
+    let (key, other) = keys_of(row);
+    let data = [5; 32];
+    let mut signature = b"before".to_vec();
+    key.sign(mechanism, Input::Message(&data), &mut signature).unwrap();
+    let signature = signature.strip_prefix(b"before").unwrap();
+    other.verify(mechanism, Input::Message(&data), signature).unwrap();
+    key.verify(mechanism, Input::Message(&data), signature).unwrap();
+    let wrong = other.verify(mechanism, Input::Message(&[6; 32]), signature);
+    assert_eq!(wrong, Err(OpError::Signature), "{name}");
+    let short = other.verify(mechanism, Input::Message(&data), &signature[1..]);
+    assert_eq!(short, Err(OpError::SignatureLength), "{name}");
+    let mut out = Vec::new();
+    let foreign = other_key(row).sign(mechanism, Input::Message(&data), &mut out);
+    assert_eq!(foreign, Err(OpError::KeyType), "{name}");
+    let other_operation = key.encrypt(mechanism, &data, &mut out);
+    assert_eq!(other_operation, Err(OpError::Mechanism), "{name}");
+    if row.hashes_in_module() {
+        let digest = digest::hash(row.hash.unwrap(), &data).unwrap();
+        other.verify(mechanism, Input::Digest(&digest), signature).unwrap();
+        let odd = other.verify(mechanism, Input::Digest(&digest[1..]), signature);
+        assert_eq!(odd, Err(OpError::DataLength), "{name}");
+    }
+    assert!(out.is_empty());
+}
+
+fn encrypts(row: &Row, mechanism: &Mechanism) {
+    assert!(row.operations.contains(Operations::ENCRYPT | Operations::DECRYPT));
+    let name = row.mechanism;
+    let (key, other) = keys_of(row);
+    let data = [5; 32];
+    let mut sealed = b"before".to_vec();
+    other.encrypt(mechanism, &data, &mut sealed).unwrap();
+    let sealed = sealed.strip_prefix(b"before").unwrap();
+    let mut out = b"before".to_vec();
+    key.decrypt(mechanism, sealed, &mut out).unwrap();
+    assert_eq!(out.strip_prefix(b"before"), Some(data.as_slice()), "{name}");
+    let mut out = b"before".to_vec();
+    let foreign = other_key(row).encrypt(mechanism, &data, &mut out);
+    assert_eq!(foreign, Err(OpError::KeyType), "{name}");
+    // Without its own check value a mode cannot notice damage.
+    if !matches!(row.family, Family::AesCbc | Family::AesCbcPad | Family::AesCtr) {
+        let mut damaged = sealed.to_vec();
+        damaged[3] ^= 1;
+        assert_eq!(
+            key.decrypt(mechanism, &damaged, &mut out),
+            Err(OpError::Encrypted),
+            "{name}"
+        );
+    }
+    if row.family != Family::AesCtr {
+        let partial = key.decrypt(mechanism, &sealed[..7], &mut out);
+        assert_eq!(partial, Err(OpError::EncryptedLength), "{name}");
+    }
+    assert_eq!(out, b"before");
+}
+
+#[test]
+fn the_size_is_in_the_tables_unit() {
+    for row in TABLE.iter().filter(|row| !row.key_types.is_empty()) {
+        let size = keys_of(row).0.size();
+        assert!((row.min..=row.max).contains(&size), "{}: {size}", row.mechanism);
+    }
+}
