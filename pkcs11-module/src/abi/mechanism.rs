@@ -1,0 +1,190 @@
+//! CK_MECHANISM and its parameter structures, copied once into [`Mechanism`]. Whether a parameter fits is for
+//! `hsmd_proto::params`; here only the memory is made safe.
+
+use cryptoki_sys::{
+    CK_AES_CTR_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS, CK_GCM_PARAMS, CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS,
+    CK_RSA_PKCS_PSS_PARAMS, CK_ULONG, CKZ_DATA_SPECIFIED,
+};
+use hsmd_proto::ck::{Kdf, MechanismType, Mgf, Rv};
+use hsmd_proto::mechanism::{self, ParamKind};
+use hsmd_proto::params::{
+    CtrParams, EcdhParams, EddsaParams, GcmParams, Mechanism, OaepParams, Params, PssParams,
+};
+use std::marker::PhantomData;
+
+/// The longest byte string inside a parameter: IVs, labels, points, additional data.
+const LONGEST: CK_ULONG = 1 << 19;
+
+/// A mechanism that the caller gives.
+pub(crate) struct RawMechanism<'a> {
+    place: *const CK_MECHANISM,
+    call: PhantomData<&'a CK_MECHANISM>,
+}
+
+impl RawMechanism<'_> {
+    /// # Safety
+    /// `place` is NULL or a valid CK_MECHANISM whose parameter is valid for its length and, if it is the structure that
+    /// the specification gives to the mechanism, has valid inner pointers, during `'a`.
+    pub(in crate::abi) const unsafe fn new(place: *const CK_MECHANISM) -> Self {
+        Self { place, call: PhantomData }
+    }
+
+    /// Whether there is none: C_XxxInit then cancels (PKCS#11 3.0, 5.8 and others).
+    pub(crate) const fn is_null(&self) -> bool {
+        self.place.is_null()
+    }
+
+    /// Copies mechanism and parameter.
+    ///
+    /// # Errors
+    /// `CKR_ARGUMENTS_BAD` for NULL, `CKR_MECHANISM_INVALID` for a mechanism without a row, and
+    /// `CKR_MECHANISM_PARAM_INVALID` for a parameter of the wrong length or with a NULL inside.
+    pub(crate) fn parse(&self) -> Result<Mechanism, Rv> {
+        if self.place.is_null() {
+            return Err(Rv::ARGUMENTS_BAD);
+        }
+        // SAFETY: not NULL; the promise of `new`.
+        let raw = unsafe { self.place.read_unaligned() };
+        let kind = MechanismType(raw.mechanism);
+        let row = mechanism::row(kind).ok_or(Rv::MECHANISM_INVALID)?;
+        if raw.pParameter.is_null() && raw.ulParameterLen != 0 {
+            return Err(Rv::MECHANISM_PARAM_INVALID);
+        }
+        let params = if raw.pParameter.is_null() || raw.ulParameterLen == 0 {
+            Params::None
+        } else {
+            // SAFETY: not NULL; the promise of `new` covers the parameter.
+            unsafe { copy(row.params, &raw)? }
+        };
+        Ok(Mechanism { kind, params })
+    }
+}
+
+/// # Safety
+/// As [`RawMechanism::new`]; `pParameter` is not NULL.
+unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
+    let at = raw.pParameter;
+    let length = raw.ulParameterLen;
+    // SAFETY (all arms): `structure` compares the length with the structure's before it reads, and `bytes` checks for
+    // NULL and absurd lengths; the memory is valid by the promise.
+    unsafe {
+        Ok(match kind {
+            ParamKind::None => return Err(Rv::MECHANISM_PARAM_INVALID),
+            ParamKind::Iv(_) | ParamKind::OptionalIv(_) => Params::Iv(bytes(at.cast(), length)?),
+            ParamKind::Ctr => {
+                let raw: CK_AES_CTR_PARAMS = structure(at, length)?;
+                Params::Ctr(CtrParams { counter_bits: small(raw.ulCounterBits)?, block: raw.cb })
+            }
+            ParamKind::Gcm => {
+                let raw: CK_GCM_PARAMS = structure(at, length)?;
+                Params::Gcm(GcmParams {
+                    iv: bytes(raw.pIv, raw.ulIvLen)?,
+                    aad: bytes(raw.pAAD, raw.ulAADLen)?,
+                    tag_bits: small(raw.ulTagBits)?,
+                })
+            }
+            ParamKind::Pss => {
+                let raw: CK_RSA_PKCS_PSS_PARAMS = structure(at, length)?;
+                Params::Pss(PssParams { hash: MechanismType(raw.hashAlg), mgf: Mgf(raw.mgf), salt_length: raw.sLen })
+            }
+            ParamKind::Oaep => {
+                let raw: CK_RSA_PKCS_OAEP_PARAMS = structure(at, length)?;
+                // Some callers leave `source` at 0 when there is no label.
+                let specified = raw.source == CKZ_DATA_SPECIFIED || (raw.source == 0 && raw.ulSourceDataLen == 0);
+                if !specified {
+                    return Err(Rv::MECHANISM_PARAM_INVALID);
+                }
+                Params::Oaep(OaepParams {
+                    hash: MechanismType(raw.hashAlg),
+                    mgf: Mgf(raw.mgf),
+                    label: bytes(raw.pSourceData.cast(), raw.ulSourceDataLen)?,
+                })
+            }
+            ParamKind::Ecdh => {
+                let raw: CK_ECDH1_DERIVE_PARAMS = structure(at, length)?;
+                Params::Ecdh(EcdhParams {
+                    kdf: Kdf(raw.kdf),
+                    shared_data: bytes(raw.pSharedData, raw.ulSharedDataLen)?,
+                    public_point: bytes(raw.pPublicData, raw.ulPublicDataLen)?,
+                })
+            }
+            ParamKind::Eddsa => {
+                let raw: CK_EDDSA_PARAMS = structure(at, length)?;
+                Params::Eddsa(EddsaParams {
+                    prehash: raw.phFlag != 0,
+                    context: bytes(raw.pContextData, raw.ulContextDataLen)?,
+                })
+            }
+        })
+    }
+}
+
+/// # Safety
+/// `at` is valid for `length` bytes; `T` is a C structure of integers and pointers.
+unsafe fn structure<T: Copy>(at: *const std::ffi::c_void, length: CK_ULONG) -> Result<T, Rv> {
+    if length != size_of::<T>() as CK_ULONG {
+        return Err(Rv::MECHANISM_PARAM_INVALID);
+    }
+    // SAFETY: the length is the structure's; every bit pattern is a value of such a T.
+    Ok(unsafe { at.cast::<T>().read_unaligned() })
+}
+
+/// # Safety
+/// `at` is NULL or valid for `length` bytes.
+unsafe fn bytes(at: *const u8, length: CK_ULONG) -> Result<Vec<u8>, Rv> {
+    if length == 0 {
+        return Ok(Vec::new());
+    }
+    if at.is_null() || length > LONGEST {
+        return Err(Rv::MECHANISM_PARAM_INVALID);
+    }
+    // SAFETY: not NULL, at most 512 KiB, valid by the promise.
+    Ok(unsafe { std::slice::from_raw_parts(at, length as usize) }.to_vec())
+}
+
+fn small(number: CK_ULONG) -> Result<u32, Rv> {
+    u32::try_from(number).map_err(|_| Rv::MECHANISM_PARAM_INVALID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(kind: MechanismType, parameter: *mut std::ffi::c_void, length: usize) -> Result<Mechanism, Rv> {
+        let raw = CK_MECHANISM { mechanism: kind.0, pParameter: parameter, ulParameterLen: length as CK_ULONG };
+        // SAFETY: each test passes a parameter that is valid for its length, or NULL.
+        unsafe { RawMechanism::new(&raw const raw) }.parse()
+    }
+
+    #[test]
+    fn structures_of_the_wrong_length_are_refused() {
+        let mut pss = CK_RSA_PKCS_PSS_PARAMS { hashAlg: MechanismType::SHA256.0, mgf: Mgf::MGF1_SHA256.0, sLen: 32 };
+        let at = (&raw mut pss).cast();
+        assert!(parse(MechanismType::RSA_PKCS_PSS, at, size_of_val(&pss)).is_ok());
+        for length in [1, 23, 25, usize::MAX] {
+            let refused = parse(MechanismType::RSA_PKCS_PSS, at, length);
+            assert_eq!(refused, Err(Rv::MECHANISM_PARAM_INVALID));
+        }
+        let null = std::ptr::null_mut();
+        assert_eq!(parse(MechanismType::AES_CBC, null, 16), Err(Rv::MECHANISM_PARAM_INVALID));
+        assert_eq!(parse(MechanismType(0x7fff_0001), null, 0), Err(Rv::MECHANISM_INVALID));
+    }
+
+    #[test]
+    fn inner_pointers_may_be_null_only_with_length_zero() {
+        let mut gcm = CK_GCM_PARAMS {
+            pIv: std::ptr::null_mut(),
+            ulIvLen: 12,
+            ulIvBits: 0,
+            pAAD: std::ptr::null_mut(),
+            ulAADLen: 0,
+            ulTagBits: 128,
+        };
+        let length = size_of_val(&gcm);
+        let refused = parse(MechanismType::AES_GCM, (&raw mut gcm).cast(), length);
+        assert_eq!(refused, Err(Rv::MECHANISM_PARAM_INVALID));
+        let mut iv = [0_u8; 12];
+        gcm.pIv = iv.as_mut_ptr();
+        assert!(parse(MechanismType::AES_GCM, (&raw mut gcm).cast(), length).is_ok());
+    }
+}

@@ -1,0 +1,200 @@
+//! Encryption and decryption of whole data, and of parts that are collected. Chained parts are in `chain.rs`.
+
+use super::chain;
+use super::request::{Asker, output};
+use super::sign::collect;
+use crate::abi::pointers::{OutBuf, Written};
+use crate::state::operation::{KeyOperation, Outcome, Work};
+use hsmd_proto::ck::{ObjectClass, Rv};
+use hsmd_proto::convert::mechanism_to_wire;
+use hsmd_proto::mechanism::{Family, digest_length};
+use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::returns::{Function, late};
+use hsmd_proto::wire::{self, request};
+use zeroize::Zeroizing;
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Encrypt,
+    Decrypt,
+}
+
+impl Direction {
+    /// The code for data of a length that does not fit.
+    pub(crate) const fn length_error(self) -> Rv {
+        match self {
+            Self::Encrypt => Rv::DATA_LEN_RANGE,
+            Self::Decrypt => Rv::ENCRYPTED_DATA_LEN_RANGE,
+        }
+    }
+}
+
+/// What is known of a result's length before it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    Exact(usize),
+    AtMost(usize),
+}
+
+/// C_Encrypt, C_Decrypt.
+pub(crate) fn whole(
+    asker: Asker<'_>,
+    operation: &mut KeyOperation,
+    direction: Direction,
+    data: &[u8],
+    out: &OutBuf<'_>,
+) -> Result<Outcome, Rv> {
+    if let Some(outcome) = operation.give_kept(out) {
+        return Ok(outcome);
+    }
+    if data.len() > asker.instance.pool.max_data() {
+        return Err(direction.length_error());
+    }
+    let length = result_length(operation, direction, data.len())?;
+    if let Some(refused) = refuse(out, length) {
+        return Ok(refused.into());
+    }
+    let mechanism = operation.mechanism.clone();
+    let result = process(asker, operation, direction, &mechanism, data)?;
+    check_length(&result, length)?;
+    Ok(operation.give(out, result))
+}
+
+/// Too small a buffer costs no request where the length is known; a bound only answers length queries.
+fn refuse(out: &OutBuf<'_>, length: Length) -> Option<Written> {
+    match length {
+        Length::Exact(length) => out.refuse(length),
+        Length::AtMost(length) if out.is_query() => out.refuse(length),
+        Length::AtMost(_) => None,
+    }
+}
+
+/// A daemon that answers with another length is not believed.
+///
+/// # Errors
+/// `CKR_DEVICE_ERROR`.
+pub(crate) fn check_length(result: &[u8], length: Length) -> Result<(), Rv> {
+    let good = match length {
+        Length::Exact(exact) => result.len() == exact,
+        Length::AtMost(most) => result.len() <= most,
+    };
+    if good { Ok(()) } else { Err(Rv::DEVICE_ERROR) }
+}
+
+/// C_EncryptUpdate, C_DecryptUpdate.
+pub(crate) fn part(
+    asker: Asker<'_>,
+    operation: &mut KeyOperation,
+    direction: Direction,
+    data: &[u8],
+    out: &OutBuf<'_>,
+) -> Result<Outcome, Rv> {
+    match &mut operation.work {
+        Work::Whole | Work::Hash(_) => Err(Rv::FUNCTION_NOT_SUPPORTED),
+        Work::Blocks(_) => chain::part(asker, operation, direction, data, out),
+        Work::Collect(collected) => {
+            // Nothing comes out before the end: an authenticated text is whole or nothing.
+            let written = out.put(&[]);
+            if written == Written::Whole {
+                collect(collected, data, asker.instance.pool.max_data()).map_err(|_| direction.length_error())?;
+            }
+            Ok(Outcome::of_update(written))
+        }
+    }
+}
+
+/// C_EncryptFinal, C_DecryptFinal.
+pub(crate) fn last(
+    asker: Asker<'_>,
+    operation: &mut KeyOperation,
+    direction: Direction,
+    out: &OutBuf<'_>,
+) -> Result<Outcome, Rv> {
+    if let Some(outcome) = operation.give_kept(out) {
+        return Ok(outcome);
+    }
+    match &mut operation.work {
+        Work::Whole | Work::Hash(_) => Err(Rv::FUNCTION_NOT_SUPPORTED),
+        Work::Blocks(_) => chain::last(asker, operation, direction, out),
+        Work::Collect(collected) => {
+            let collected = std::mem::take(collected);
+            let outcome = whole(asker, operation, direction, &collected, out)?;
+            if operation.kept.is_none() {
+                operation.work = Work::Collect(collected);
+            }
+            Ok(outcome)
+        }
+    }
+}
+
+/// Sends data to the key, or encrypts with a public key in this process.
+///
+/// # Errors
+/// Codes that C_Encrypt, C_Decrypt and their parts may return.
+pub(crate) fn process(
+    asker: Asker<'_>,
+    operation: &KeyOperation,
+    direction: Direction,
+    mechanism: &Mechanism,
+    data: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Rv> {
+    operation.check_grant()?;
+    let here = direction == Direction::Encrypt
+        && operation.meta.class == ObjectClass::PUBLIC_KEY
+        && asker.slot.policy().local_public_operations();
+    if here
+        && let Some(view) = operation.key.view()
+        && let Some(key) = view.public_key()
+    {
+        return key.encrypt(mechanism, data).map(Zeroizing::new);
+    }
+    let result = asker.with_grant(operation.grant.as_ref().map(|grant| grant.as_slice())).call(
+        |writer| {
+            let crypt = wire::Crypt {
+                key: Some(operation.key.reference()),
+                mechanism: Some(mechanism_to_wire(mechanism)),
+                data: Some(writer.hide(data)),
+                digested: false,
+            };
+            match direction {
+                Direction::Encrypt => request::Op::Encrypt(crypt),
+                Direction::Decrypt => request::Op::Decrypt(crypt),
+            }
+        },
+        output,
+    );
+    result.map_err(|rv| late(Function::Use, rv))
+}
+
+/// The length of the result for data of a length.
+///
+/// # Errors
+/// `CKR_DATA_LEN_RANGE`, `CKR_ENCRYPTED_DATA_LEN_RANGE`: the operation ends, also at a length query.
+fn result_length(operation: &KeyOperation, direction: Direction, length: usize) -> Result<Length, Rv> {
+    use Direction::{Decrypt, Encrypt};
+    use Length::{AtMost, Exact};
+    let modulus = operation.meta.modulus_bytes();
+    let found = match (operation.row.family, &operation.mechanism.params, direction) {
+        (Family::AesCtr, _, _) => Some(Exact(length)),
+        (Family::AesCbc, _, _) => length.is_multiple_of(16).then_some(Exact(length)),
+        (Family::AesCbcPad, _, Encrypt) => Some(Exact((length / 16 + 1) * 16)),
+        (Family::AesCbcPad, _, Decrypt) => (length != 0 && length.is_multiple_of(16)).then_some(AtMost(length)),
+        (Family::AesGcm, Params::Gcm(gcm), Encrypt) => Some(Exact(length + gcm.tag_bits as usize / 8)),
+        (Family::AesGcm, Params::Gcm(gcm), Decrypt) => length.checked_sub(gcm.tag_bits as usize / 8).map(Exact),
+        (Family::RsaOaep, Params::Oaep(oaep), _) => {
+            let room = digest_length(oaep.hash).and_then(|hash| modulus.checked_sub(2 * hash + 2));
+            match (room, direction) {
+                (Some(room), Encrypt) => (length <= room).then_some(Exact(modulus)),
+                (Some(room), Decrypt) => (length == modulus).then_some(AtMost(room)),
+                (None, _) => None,
+            }
+        }
+        (Family::AesKw, _, Encrypt) => (length >= 16 && length.is_multiple_of(8)).then_some(Exact(length + 8)),
+        (Family::AesKw, _, Decrypt) => (length >= 24 && length.is_multiple_of(8)).then_some(Exact(length - 8)),
+        (Family::AesKwp, _, Encrypt) => (length != 0).then_some(Exact(length.next_multiple_of(8) + 8)),
+        (Family::AesKwp, _, Decrypt) => (length >= 16 && length.is_multiple_of(8)).then_some(AtMost(length - 8)),
+        _ => return Err(Rv::FUNCTION_FAILED),
+    };
+    found.ok_or(direction.length_error())
+}

@@ -1,0 +1,47 @@
+//! C_DeriveKey.
+
+use super::key::{Admitted, admit};
+use super::object::{adopt, check_new, one_object};
+use super::request::Asker;
+use crate::abi::mechanism::RawMechanism;
+use crate::abi::pointers::RawSlot;
+use crate::abi::template::RawTemplate;
+use crate::local;
+use crate::state::instance::Instance;
+use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
+use hsmd_proto::ck::Rv;
+use hsmd_proto::convert::{mechanism_to_wire, template_to_wire};
+use hsmd_proto::ids::UniqueId;
+use hsmd_proto::init::Operation;
+use hsmd_proto::wire::{self, request};
+
+/// C_DeriveKey (PKCS#11 3.2, 5.18.5).
+pub(crate) fn derive(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    mechanism: &RawMechanism<'_>,
+    base: CK_OBJECT_HANDLE,
+    template: &RawTemplate<'_>,
+    out: &RawSlot<'_, CK_OBJECT_HANDLE>,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    out.check()?;
+    let template = template.parse()?;
+    let asker = Asker::session(instance, &session);
+    let Admitted { key, mechanism, .. } = admit(asker, Operation::Derive, mechanism, base, Rv::KEY_HANDLE_INVALID)?;
+    check_new(&session, &template)?;
+    let id = UniqueId(local::random());
+    let made = asker.call(
+        |writer| {
+            let template = template_to_wire(&template, writer);
+            request::Op::DeriveKey(wire::DeriveKey {
+                base_key: Some(key.reference()),
+                mechanism: Some(mechanism_to_wire(&mechanism)),
+                unique_id: id.0.to_vec(),
+                template,
+            })
+        },
+        |result, sections| one_object(result, sections, id),
+    )?;
+    out.set(adopt(instance, &session, id, made).handle.0)
+}

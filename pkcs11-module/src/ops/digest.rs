@@ -1,0 +1,88 @@
+//! C_DigestInit, C_Digest, C_DigestUpdate, C_DigestKey, C_DigestFinal: in this process, without a request.
+
+use super::slot;
+use crate::abi::mechanism::RawMechanism;
+use crate::abi::pointers::{RawInput, RawOut};
+use crate::local::Digest;
+use crate::state::instance::Instance;
+use crate::state::lock;
+use crate::state::operation::{DigestOperation, Outcome, or_end, run};
+use crate::state::phase::{Phase, Step};
+use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
+use hsmd_proto::ck::Rv;
+use hsmd_proto::mechanism::{Operations, digest_length};
+
+/// C_DigestInit (PKCS#11 3.2, 5.12.1).
+pub(crate) fn init(instance: &Instance, session: CK_SESSION_HANDLE, mechanism: &RawMechanism<'_>) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).digest;
+    if mechanism.is_null() {
+        return if place.take().is_some() { Ok(()) } else { Err(Rv::ARGUMENTS_BAD) };
+    }
+    if place.is_some() {
+        return Err(Rv::OPERATION_ACTIVE);
+    }
+    let mechanism = mechanism.parse()?;
+    let row = slot::row(instance, &session.slot, mechanism.kind)?;
+    if !row.operations.contains(Operations::DIGEST) {
+        return Err(Rv::MECHANISM_INVALID);
+    }
+    mechanism.check(session.slot.policy())?;
+    let length = digest_length(mechanism.kind).ok_or(Rv::MECHANISM_INVALID)?;
+    let digest = Digest::new(mechanism.kind).ok_or(Rv::MECHANISM_INVALID)?;
+    *place = Some(DigestOperation { phase: Phase::Ready, digest, length });
+    Ok(())
+}
+
+/// C_Digest.
+pub(crate) fn single(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    data: RawInput<'_>,
+    out: RawOut<'_>,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).digest;
+    let (data, out) = or_end(place, data.get().and_then(|data| Ok((data, out.get()?))))?;
+    run(place, &session.slot, Step::Single, |operation| {
+        if let Some(refused) = out.refuse(operation.length) {
+            return Ok(refused.into());
+        }
+        operation.digest.update(data);
+        Ok(out.put(&operation.digest.clone().finish()).into())
+    })
+}
+
+/// C_DigestUpdate.
+pub(crate) fn update(instance: &Instance, session: CK_SESSION_HANDLE, data: RawInput<'_>) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).digest;
+    let data = or_end(place, data.get())?;
+    run(place, &session.slot, Step::Update, |operation| {
+        operation.digest.update(data);
+        Ok(Outcome::Open)
+    })
+}
+
+/// C_DigestKey: a digest that absorbed a key must not be in this process in clear (INV-1), so no key is digestible yet.
+pub(crate) fn key(instance: &Instance, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).digest;
+    run(place, &session.slot, Step::Update, |_| {
+        session.slot.objects.get(key).ok_or(Rv::KEY_HANDLE_INVALID)?;
+        Err(Rv::KEY_INDIGESTIBLE)
+    })
+}
+
+/// C_DigestFinal.
+pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOut<'_>) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).digest;
+    let out = or_end(place, out.get())?;
+    run(place, &session.slot, Step::Final, |operation| {
+        if let Some(refused) = out.refuse(operation.length) {
+            return Ok(refused.into());
+        }
+        Ok(out.put(&operation.digest.clone().finish()).into())
+    })
+}

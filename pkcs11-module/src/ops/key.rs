@@ -1,0 +1,133 @@
+//! What C_EncryptInit, C_DecryptInit, C_SignInit and C_VerifyInit have in common: the checks, without a round trip.
+
+use super::attribute::{fetch, known};
+use super::request::Asker;
+use super::slot;
+use crate::abi::mechanism::RawMechanism;
+use crate::state::object::{Object, View};
+use crate::state::operation::{Chain, KeyOperation, Running, Work};
+use crate::state::phase::Phase;
+use cryptoki_sys::CK_OBJECT_HANDLE;
+use hsmd_proto::ck::{AttributeType, MechanismType, Rv};
+use hsmd_proto::init::{self, Operation};
+use hsmd_proto::mechanism::{Family, MultiPart, Row};
+use hsmd_proto::meta::KeyMeta;
+use hsmd_proto::params::{Mechanism, Params};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A key that passed the checks of an Init, a wrap, an unwrap or a derive.
+pub(crate) struct Admitted {
+    pub(crate) key: Arc<Object>,
+    pub(crate) meta: KeyMeta,
+    pub(crate) mechanism: Mechanism,
+    pub(crate) row: &'static Row,
+}
+
+/// Begins an operation, or ends the one in progress when there is no mechanism (PKCS#11 3.0, 5.8.1 and others).
+///
+/// # Errors
+/// The code of the Init function.
+pub(crate) fn begin(
+    asker: Asker<'_>,
+    place: &mut Option<KeyOperation>,
+    operation: Operation,
+    mechanism: &RawMechanism<'_>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<(), Rv> {
+    let active = place.as_ref().is_some_and(|running| running.alive(asker.slot));
+    if mechanism.is_null() {
+        *place = None;
+        return if active { Ok(()) } else { Err(Rv::ARGUMENTS_BAD) };
+    }
+    if active {
+        return Err(Rv::OPERATION_ACTIVE);
+    }
+    *place = None;
+    let epoch = asker.slot.epoch();
+    let admitted = admit(asker, operation, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+    let Admitted { key, meta, mechanism, row, .. } = admitted;
+    let work = work(asker, operation, &mechanism, row, &meta);
+    *place = Some(KeyOperation {
+        phase: Phase::Ready,
+        key,
+        epoch: meta.private.then_some(epoch),
+        meta,
+        mechanism,
+        row,
+        work,
+        kept: None,
+        grant: None,
+    });
+    Ok(())
+}
+
+/// The checks in the order of the design. `no_key` is the code for a handle that is no key.
+///
+/// # Errors
+/// As C_XxxInit, C_WrapKey, C_UnwrapKey, C_DeriveKey.
+pub(crate) fn admit(
+    asker: Asker<'_>,
+    operation: Operation,
+    mechanism: &RawMechanism<'_>,
+    key: CK_OBJECT_HANDLE,
+    no_key: Rv,
+) -> Result<Admitted, Rv> {
+    let mechanism = mechanism.parse()?;
+    slot::row(asker.instance, asker.slot, mechanism.kind)?;
+    let policy = asker.slot.policy();
+    init::check_mechanism(operation, &mechanism, policy)?;
+    let key = asker.slot.objects.get(key).ok_or(no_key)?;
+    let gone = |rv| if rv == Rv::OBJECT_HANDLE_INVALID { no_key } else { rv };
+    let mut view = known(asker, &key).map_err(gone)?;
+    let check = |view: &View| -> Result<(KeyMeta, &'static Row), Rv> {
+        let meta = view.meta.clone().ok_or(no_key)?;
+        let row = init::check(operation, &mechanism, &meta, policy, asker.slot.user_logged_in())?;
+        Ok((meta, row))
+    };
+    let mut checked = check(&view);
+    // Another application may have changed the key since: what is old is asked for again before it is refused.
+    if checked.is_err() && !view.serves(AttributeType::LABEL) {
+        view = fetch(asker, &key, 1).map_err(gone)?;
+        checked = check(&view);
+    }
+    let (meta, row) = checked?;
+    Ok(Admitted { key, meta, mechanism, row })
+}
+
+fn work(asker: Asker<'_>, operation: Operation, mechanism: &Mechanism, row: &Row, meta: &KeyMeta) -> Work {
+    match row.multi_part {
+        MultiPart::No => Work::Whole,
+        MultiPart::Hash => Work::Hash(None),
+        MultiPart::Collect => Work::Collect(Zeroizing::new(Vec::new())),
+        MultiPart::Blocks => chain(asker, operation, mechanism, row, meta)
+            .map_or_else(|| Work::Collect(Zeroizing::new(Vec::new())), Work::Blocks),
+    }
+}
+
+/// A chain of blocks; `None` where the key or the slot lacks the plain mechanism that a padded one is continued with.
+fn chain(asker: Asker<'_>, operation: Operation, mechanism: &Mechanism, row: &Row, meta: &KeyMeta) -> Option<Chain> {
+    let plain = Mechanism { kind: MechanismType::AES_CBC, params: mechanism.params.clone() };
+    if row.family == Family::AesCbcPad
+        && (slot::row(asker.instance, asker.slot, plain.kind).is_err()
+            || init::check(operation, &plain, meta, asker.slot.policy(), true).is_err())
+    {
+        return None;
+    }
+    let (block, left) = match &mechanism.params {
+        Params::Iv(iv) => (iv.as_slice().try_into().ok()?, 0),
+        Params::Ctr(ctr) => (ctr.block, 1_u128.checked_shl(ctr.counter_bits).unwrap_or(u128::MAX)),
+        _ => return None,
+    };
+    Some(Chain { block, pending: Zeroizing::new(Vec::new()), used: 0, left })
+}
+
+impl KeyOperation {
+    /// Refuses to use a key that wants a PIN for each use and has had none.
+    ///
+    /// # Errors
+    /// `CKR_USER_NOT_LOGGED_IN`; the operation ends (facts/pkcs11, "Login").
+    pub(crate) fn check_grant(&self) -> Result<(), Rv> {
+        if self.meta.always_authenticate && self.grant.is_none() { Err(Rv::USER_NOT_LOGGED_IN) } else { Ok(()) }
+    }
+}

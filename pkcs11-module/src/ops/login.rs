@@ -1,0 +1,119 @@
+//! C_Login, C_LoginUser, C_Logout. Login state is one per slot and process, and lives here (DESIGN 5, "Login state").
+
+use super::request::{Asker, nothing};
+use super::token::pin;
+use crate::abi::pointers::RawInput;
+use crate::local;
+use crate::state::instance::Instance;
+use crate::state::lock;
+use crate::state::operation::{KeyOperation, Operations};
+use crate::state::phase::Phase;
+use crate::state::session::Session;
+use crate::state::slot::Login;
+use crate::transport::Failure;
+use cryptoki_sys::{CK_SESSION_HANDLE, CK_USER_TYPE};
+use hsmd_proto::ck::{Rv, UserType};
+use hsmd_proto::wire::{self, reply, request};
+use zeroize::Zeroizing;
+
+/// C_Login (PKCS#11 3.2, 5.6.7).
+pub(crate) fn login(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    user: CK_USER_TYPE,
+    pin_given: RawInput<'_>,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let user = UserType(user);
+    if !matches!(user, UserType::SO | UserType::USER | UserType::CONTEXT_SPECIFIC) {
+        return Err(Rv::USER_TYPE_INVALID);
+    }
+    if user == UserType::CONTEXT_SPECIFIC {
+        return context_specific(instance, &session, pin_given);
+    }
+    let pin = pin(pin_given)?;
+    let slot = &session.slot;
+    // Held over the round trip: of two logins at once the second finds the first one's result.
+    let gate = lock(&slot.gate);
+    if let Some(login) = slot.login() {
+        return Err(if login.user == user { Rv::USER_ALREADY_LOGGED_IN } else { Rv::USER_ANOTHER_ALREADY_LOGGED_IN });
+    }
+    if user == UserType::SO && gate.read_only > 0 {
+        return Err(Rv::SESSION_READ_ONLY_EXISTS);
+    }
+    let ticket = ask(Asker::session(instance, &session), user, pin)?;
+    // A session that was closed meanwhile may have been the last.
+    if session.ended().is_some() {
+        return Err(Rv::SESSION_CLOSED);
+    }
+    slot.logged_in(Login { user, ticket });
+    Ok(())
+}
+
+/// Sends a PIN and reads the ticket. The same attempt repeated after a lost reply counts once.
+fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Zeroizing<Vec<u8>>, Rv> {
+    let attempt: [u8; 16] = local::random();
+    asker.call(
+        |writer| {
+            request::Op::Login(wire::Login {
+                user: user.0,
+                pin: Some(writer.hide(pin)),
+                attempt: attempt.to_vec(),
+            })
+        },
+        |result, sections| match result {
+            Some(reply::Result::Login(login)) => {
+                let ticket = sections.get_opt(login.ticket.as_ref()).map_err(|_| Failure::Lost)?;
+                Ok(Zeroizing::new(ticket.ok_or(Failure::Lost)?.to_vec()))
+            }
+            _ => Err(Failure::Lost),
+        },
+    )
+}
+
+/// CKU_CONTEXT_SPECIFIC: between an Init on a key with CKA_ALWAYS_AUTHENTICATE and its first data; one operation each.
+fn context_specific(instance: &Instance, session: &Session, pin_given: RawInput<'_>) -> Result<(), Rv> {
+    let pin = pin(pin_given)?;
+    let mut operations = lock(&session.operations);
+    let operation = waiting(&mut operations).ok_or(Rv::OPERATION_NOT_INITIALIZED)?;
+    let grant = ask(Asker::session(instance, session), UserType::CONTEXT_SPECIFIC, pin)?;
+    operation.grant = Some(grant);
+    Ok(())
+}
+
+/// The operation that waits for a context-specific login.
+fn waiting(operations: &mut Operations) -> Option<&mut KeyOperation> {
+    let all = [&mut operations.sign, &mut operations.decrypt, &mut operations.encrypt, &mut operations.verify];
+    all.into_iter()
+        .flatten()
+        .find(|operation| operation.meta.always_authenticate && operation.grant.is_none() && operation.phase == Phase::Ready)
+}
+
+/// C_LoginUser: named users are not in this version; without a name it is C_Login.
+pub(crate) fn login_user(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    user: CK_USER_TYPE,
+    pin: RawInput<'_>,
+    name: RawInput<'_>,
+) -> Result<(), Rv> {
+    instance.session(session)?;
+    if name.get()?.is_empty() { login(instance, session, user, pin) } else { Err(Rv::FUNCTION_NOT_SUPPORTED) }
+}
+
+/// C_Logout (PKCS#11 3.2, 5.6.9).
+pub(crate) fn logout(instance: &Instance, session: CK_SESSION_HANDLE) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let _gate = lock(&session.slot.gate);
+    if leave(Asker::session(instance, &session)) { Ok(()) } else { Err(Rv::USER_NOT_LOGGED_IN) }
+}
+
+/// Logs out here whatever the daemon says, and tells it. `false` when nobody was logged in. The caller holds the gate.
+pub(crate) fn leave(asker: Asker<'_>) -> bool {
+    let Some(login) = asker.slot.logged_out() else {
+        return false;
+    };
+    // The record in the store ends at once if the daemon is there, else by its age.
+    let _ = asker.with_grant(Some(&login.ticket)).call(|_| request::Op::Logout(wire::Logout {}), nothing);
+    true
+}

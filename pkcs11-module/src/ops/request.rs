@@ -1,0 +1,88 @@
+//! Requests of a session: slot and ticket go along, a refused ticket logs the slot out, results are read as hostile.
+
+use crate::state::instance::Instance;
+use crate::state::session::Session;
+use crate::state::slot::Slot;
+use crate::transport::Failure;
+use hsmd_proto::ck::{Rv, UserType};
+use hsmd_proto::frame::{FrameWriter, Sections};
+use hsmd_proto::wire::{self, reply, request};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Who asks: a session, on its slot.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) instance: &'a Instance,
+    pub(crate) slot: &'a Arc<Slot>,
+    pub(crate) session: Option<&'a Session>,
+    /// Presented instead of the login's ticket: the grant of one operation.
+    grant: Option<&'a [u8]>,
+}
+
+impl<'a> Asker<'a> {
+    /// A session.
+    pub(crate) fn session(instance: &'a Instance, session: &'a Session) -> Self {
+        Self { instance, slot: &session.slot, session: Some(session), grant: None }
+    }
+
+    /// A slot without a session.
+    pub(crate) fn slot(instance: &'a Instance, slot: &'a Arc<Slot>) -> Self {
+        Self { instance, slot, session: None, grant: None }
+    }
+
+    /// The same, presenting a grant if there is one.
+    pub(crate) fn with_grant(self, grant: Option<&'a [u8]>) -> Self {
+        Self { grant, ..self }
+    }
+
+    /// Sends a request and reads its reply.
+    ///
+    /// # Errors
+    /// The daemon's code, or one for a daemon that cannot be reached.
+    pub(crate) fn call<T>(
+        self,
+        mut build: impl FnMut(&mut FrameWriter) -> request::Op,
+        read: impl FnOnce(Option<reply::Result>, &Sections<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Rv> {
+        let login = self.slot.login();
+        let ticket = self.grant.or(login.as_ref().map(|login| login.ticket.as_slice()));
+        let make = |writer: &mut FrameWriter| {
+            let ticket = ticket.map(|ticket| writer.hide(ticket));
+            wire::Request { slot: self.slot.id.0, ticket, op: Some(build(writer)) }
+        };
+        let result = self.instance.pool.call(self.session, make, read);
+        if let (Err(Failure::Refused(Rv::USER_NOT_LOGGED_IN)), Some(login), None) = (&result, &login, self.grant) {
+            // The SO meets this code at every private object; a user meets it only when the ticket is void.
+            if login.user == UserType::USER {
+                self.slot.ticket_refused(login);
+            }
+        }
+        result.map_err(|failure| match failure {
+            Failure::Refused(Rv::SLOT_ID_INVALID | Rv::TOKEN_NOT_PRESENT) if self.session.is_some() => Rv::DEVICE_ERROR,
+            other => other.rv(),
+        })
+    }
+}
+
+/// Reads a reply that only says OK.
+///
+/// # Errors
+/// None; the signature fits [`Asker::call`].
+pub(crate) fn nothing(_: Option<reply::Result>, _: &Sections<'_>) -> Result<(), Failure> {
+    Ok(())
+}
+
+/// Reads the output of sign, encrypt, decrypt, wrap and random.
+///
+/// # Errors
+/// [`Failure::Lost`] for a reply without one.
+pub(crate) fn output(result: Option<reply::Result>, sections: &Sections<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    match result {
+        Some(reply::Result::Output(range)) => {
+            let bytes = sections.get(&range).map_err(|_| Failure::Lost)?;
+            Ok(Zeroizing::new(bytes.to_vec()))
+        }
+        _ => Err(Failure::Lost),
+    }
+}

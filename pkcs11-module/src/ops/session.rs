@@ -1,0 +1,160 @@
+//! Sessions: open, close, information, cancel; operation state, which this version does not save.
+
+use super::login;
+use super::request::Asker;
+use crate::abi::pointers::{RawInput, RawOut, RawSlot};
+use crate::state::instance::Instance;
+use crate::state::lock;
+use crate::state::object::SessionHandle;
+use crate::state::session::Session;
+use crate::state::slot::Slot;
+use cryptoki_sys::{
+    CK_FLAGS, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID, CKF_DECRYPT, CKF_DIGEST, CKF_ENCRYPT, CKF_FIND_OBJECTS,
+    CKF_RW_SESSION, CKF_SERIAL_SESSION, CKF_SIGN, CKF_TOKEN_INITIALIZED, CKF_VERIFY, CKS_RO_PUBLIC_SESSION,
+    CKS_RO_USER_FUNCTIONS, CKS_RW_PUBLIC_SESSION, CKS_RW_SO_FUNCTIONS, CKS_RW_USER_FUNCTIONS,
+};
+use hsmd_proto::ck::{Rv, UserType};
+use std::sync::Arc;
+
+/// C_OpenSession (PKCS#11 3.2, 5.6.1). Notify callbacks are accepted and never called.
+pub(crate) fn open(
+    instance: &Instance,
+    slot: CK_SLOT_ID,
+    flags: CK_FLAGS,
+    out: &RawSlot<'_, CK_SESSION_HANDLE>,
+) -> Result<(), Rv> {
+    let slot = instance.slot(slot)?;
+    out.check()?;
+    if flags & CKF_SERIAL_SESSION == 0 {
+        return Err(Rv::SESSION_PARALLEL_NOT_SUPPORTED);
+    }
+    let info = slot.info();
+    let token = info.token.as_ref().filter(|_| info.token_present).ok_or(Rv::TOKEN_NOT_PRESENT)?;
+    if token.flags & CKF_TOKEN_INITIALIZED == 0 {
+        return Err(Rv::TOKEN_NOT_RECOGNIZED);
+    }
+    let read_write = flags & CKF_RW_SESSION != 0;
+    let mut gate = lock(&slot.gate);
+    if !read_write && slot.login().is_some_and(|login| login.user == UserType::SO) {
+        return Err(Rv::SESSION_READ_WRITE_SO_EXISTS);
+    }
+    let session = instance.add_session(Arc::clone(&slot), read_write);
+    if read_write {
+        gate.read_write += 1;
+    } else {
+        gate.read_only += 1;
+    }
+    out.set(session.handle.0)
+}
+
+/// C_CloseSession.
+pub(crate) fn close(instance: &Instance, session: CK_SESSION_HANDLE) -> Result<(), Rv> {
+    let session = instance.remove_session(SessionHandle(session)).ok_or(Rv::SESSION_HANDLE_INVALID)?;
+    end(instance, &session);
+    Ok(())
+}
+
+/// C_CloseAllSessions.
+pub(crate) fn close_all(instance: &Instance, slot: CK_SLOT_ID) -> Result<(), Rv> {
+    let slot = instance.slot(slot)?;
+    for session in instance.sessions_of(&slot) {
+        if let Some(session) = instance.remove_session(session.handle) {
+            end(instance, &session);
+        }
+    }
+    Ok(())
+}
+
+/// A session that was taken out ends: calls under way return, its objects go, and the last one of a slot logs out.
+fn end(instance: &Instance, session: &Session) {
+    session.close();
+    let slot = &session.slot;
+    let mut gate = lock(&slot.gate);
+    if session.read_write {
+        gate.read_write = gate.read_write.saturating_sub(1);
+    } else {
+        gate.read_only = gate.read_only.saturating_sub(1);
+    }
+    slot.objects.remove_if(|object| object.owner == Some(session.handle));
+    if gate.read_only + gate.read_write == 0 {
+        login::leave(Asker::slot(instance, slot));
+    }
+}
+
+/// C_GetSessionInfo.
+pub(crate) fn info(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    out: &RawSlot<'_, CK_SESSION_INFO>,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let rw = if session.read_write { CKF_RW_SESSION } else { 0 };
+    out.set(CK_SESSION_INFO {
+        slotID: CK_SLOT_ID::from(session.slot.id.0),
+        state: state(&session.slot, session.read_write),
+        flags: CKF_SERIAL_SESSION | rw,
+        ulDeviceError: 0,
+    })
+}
+
+fn state(slot: &Slot, read_write: bool) -> u64 {
+    match (slot.login().map(|login| login.user), read_write) {
+        (Some(UserType::SO), _) => CKS_RW_SO_FUNCTIONS,
+        (Some(_), true) => CKS_RW_USER_FUNCTIONS,
+        (Some(_), false) => CKS_RO_USER_FUNCTIONS,
+        (None, true) => CKS_RW_PUBLIC_SESSION,
+        (None, false) => CKS_RO_PUBLIC_SESSION,
+    }
+}
+
+/// C_GetOperationState: what an operation holds here (a digest of the engine, data to be sent) cannot be carried.
+pub(crate) fn operation_state(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOut<'_>) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    out.get()?;
+    let operations = lock(&session.operations);
+    let active = operations.digest.is_some()
+        || operations.sign.is_some()
+        || operations.verify.is_some()
+        || operations.encrypt.is_some()
+        || operations.decrypt.is_some();
+    Err(if active { Rv::STATE_UNSAVEABLE } else { Rv::OPERATION_NOT_INITIALIZED })
+}
+
+/// C_SetOperationState: no state was ever saved.
+pub(crate) fn set_operation_state(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    state: RawInput<'_>,
+) -> Result<(), Rv> {
+    instance.session(session)?;
+    state.get()?;
+    Err(Rv::SAVED_STATE_INVALID)
+}
+
+/// C_SessionCancel (PKCS#11 3.0, 5.6.10): ends what the flags name; operations that are not there are no error. A call
+/// of another thread that waits returns `CKR_FUNCTION_CANCELED`.
+pub(crate) fn cancel(instance: &Instance, session: CK_SESSION_HANDLE, flags: CK_FLAGS) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    session.cancel();
+    let mut operations = lock(&session.operations);
+    let named = |flag| flags & flag != 0;
+    if named(CKF_DIGEST) {
+        operations.digest = None;
+    }
+    if named(CKF_SIGN) {
+        operations.sign = None;
+    }
+    if named(CKF_VERIFY) {
+        operations.verify = None;
+    }
+    if named(CKF_ENCRYPT) {
+        operations.encrypt = None;
+    }
+    if named(CKF_DECRYPT) {
+        operations.decrypt = None;
+    }
+    if named(CKF_FIND_OBJECTS) {
+        operations.search = None;
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! C_SignInit, C_Sign, C_SignUpdate, C_SignFinal. Also what C_Verify shares: gathering the message, signature lengths.
+
+use super::key::begin;
+use super::request::{Asker, output};
+use crate::abi::mechanism::RawMechanism;
+use crate::abi::pointers::{OutBuf, RawInput, RawOut};
+use crate::local::Digest;
+use crate::state::instance::Instance;
+use crate::state::lock;
+use crate::state::operation::{KeyOperation, Outcome, Work, or_end, run};
+use crate::state::phase::Step;
+use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
+use hsmd_proto::ck::Rv;
+use hsmd_proto::convert::mechanism_to_wire;
+use hsmd_proto::init::Operation;
+use hsmd_proto::mechanism::{Family, digest_length};
+use hsmd_proto::returns::{Function, late};
+use hsmd_proto::wire::{self, request};
+use std::borrow::Cow;
+use zeroize::Zeroizing;
+
+/// C_SignInit (PKCS#11 3.2, 5.13.1).
+pub(crate) fn init(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    mechanism: &RawMechanism<'_>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let mut operations = lock(&session.operations);
+    begin(Asker::session(instance, &session), &mut operations.sign, Operation::Sign, mechanism, key)
+}
+
+/// C_Sign.
+pub(crate) fn single(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    data: RawInput<'_>,
+    out: RawOut<'_>,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).sign;
+    let (data, out) = or_end(place, data.get().and_then(|data| Ok((data, out.get()?))))?;
+    run(place, &session.slot, Step::Single, |operation| {
+        sign(Asker::session(instance, &session), operation, Some(data), &out)
+    })
+}
+
+/// C_SignUpdate.
+pub(crate) fn update(instance: &Instance, session: CK_SESSION_HANDLE, data: RawInput<'_>) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).sign;
+    let data = or_end(place, data.get())?;
+    run(place, &session.slot, Step::Update, |operation| {
+        operation.check_grant()?;
+        operation.add(data, instance.pool.max_data())?;
+        Ok(Outcome::Open)
+    })
+}
+
+/// C_SignFinal.
+pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOut<'_>) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).sign;
+    let out = or_end(place, out.get())?;
+    run(place, &session.slot, Step::Final, |operation| {
+        sign(Asker::session(instance, &session), operation, None, &out)
+    })
+}
+
+/// The length of a signature is known before it is made, so too small a buffer never costs a request.
+fn sign(
+    asker: Asker<'_>,
+    operation: &mut KeyOperation,
+    data: Option<&[u8]>,
+    out: &OutBuf<'_>,
+) -> Result<Outcome, Rv> {
+    let length = signature_length(operation)?;
+    if let Some(refused) = out.refuse(length) {
+        return Ok(refused.into());
+    }
+    operation.check_grant()?;
+    let message = operation.message(data, asker.instance.pool.max_data())?;
+    let signature = asker.with_grant(operation.grant.as_ref().map(|grant| grant.as_slice())).call(
+        |writer| {
+            request::Op::Sign(wire::Crypt {
+                key: Some(operation.key.reference()),
+                mechanism: Some(mechanism_to_wire(&operation.mechanism)),
+                data: Some(writer.hide(&message.bytes)),
+                digested: message.digested,
+            })
+        },
+        output,
+    );
+    let signature = signature.map_err(|rv| late(Function::Use, rv))?;
+    if signature.len() != length {
+        return Err(Rv::DEVICE_ERROR);
+    }
+    Ok(out.put(&signature).into())
+}
+
+/// What goes to the key.
+pub(crate) struct Message<'a> {
+    pub(crate) bytes: Cow<'a, [u8]>,
+    /// The bytes are the digest that was made here.
+    pub(crate) digested: bool,
+}
+
+impl Drop for Message<'_> {
+    fn drop(&mut self) {
+        if let Cow::Owned(bytes) = &mut self.bytes {
+            zeroize::Zeroize::zeroize(bytes);
+        }
+    }
+}
+
+impl KeyOperation {
+    /// Takes a part of the message.
+    ///
+    /// # Errors
+    /// `CKR_FUNCTION_NOT_SUPPORTED` for mechanisms without parts, `CKR_DATA_LEN_RANGE` beyond `max_data`.
+    pub(crate) fn add(&mut self, data: &[u8], max_data: usize) -> Result<(), Rv> {
+        match &mut self.work {
+            Work::Hash(digest) => {
+                let hash = self.row.hash.ok_or(Rv::FUNCTION_FAILED)?;
+                if digest.is_none() {
+                    *digest = Digest::new(hash);
+                }
+                digest.as_mut().ok_or(Rv::FUNCTION_FAILED)?.update(data);
+                Ok(())
+            }
+            Work::Collect(collected) => collect(collected, data, max_data),
+            Work::Whole | Work::Blocks(_) => Err(Rv::FUNCTION_NOT_SUPPORTED),
+        }
+    }
+
+    /// The whole message: given at once, or what came in parts.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub(crate) fn message<'a>(&mut self, data: Option<&'a [u8]>, max_data: usize) -> Result<Message<'a>, Rv> {
+        match (&mut self.work, data) {
+            (Work::Hash(digest), data) => {
+                let hash = self.row.hash.ok_or(Rv::FUNCTION_FAILED)?;
+                let mut digest = digest.take().or_else(|| Digest::new(hash)).ok_or(Rv::FUNCTION_FAILED)?;
+                digest.update(data.unwrap_or_default());
+                Ok(Message { bytes: Cow::Owned(digest.finish()), digested: true })
+            }
+            (_, Some(data)) if data.len() > max_data => Err(Rv::DATA_LEN_RANGE),
+            (_, Some(data)) => Ok(Message { bytes: Cow::Borrowed(data), digested: false }),
+            (Work::Collect(collected), None) => {
+                Ok(Message { bytes: Cow::Owned(std::mem::take(&mut **collected)), digested: false })
+            }
+            _ => Err(Rv::FUNCTION_NOT_SUPPORTED),
+        }
+    }
+}
+
+/// Appends to what is kept, wiping the memory that it outgrows.
+///
+/// # Errors
+/// `CKR_DATA_LEN_RANGE` beyond `max_data`.
+pub(crate) fn collect(collected: &mut Zeroizing<Vec<u8>>, data: &[u8], max_data: usize) -> Result<(), Rv> {
+    let needed = collected.len().checked_add(data.len()).filter(|needed| *needed <= max_data);
+    let needed = needed.ok_or(Rv::DATA_LEN_RANGE)?;
+    if needed > collected.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
+        larger.extend_from_slice(collected);
+        *collected = larger;
+    }
+    collected.extend_from_slice(data);
+    Ok(())
+}
+
+/// The length in bytes of this operation's signatures; all mechanisms of the table have fixed ones.
+///
+/// # Errors
+/// `CKR_FUNCTION_FAILED` for a row that makes no signatures.
+pub(crate) fn signature_length(operation: &KeyOperation) -> Result<usize, Rv> {
+    let meta = &operation.meta;
+    let length = match operation.row.family {
+        Family::RsaPkcs1 | Family::RsaPss => Some(meta.modulus_bytes()),
+        Family::Ecdsa | Family::Eddsa => meta.curve.map(|curve| 2 * curve.field_bytes()),
+        Family::Hmac => operation.row.hash.and_then(digest_length),
+        _ => None,
+    };
+    length.ok_or(Rv::FUNCTION_FAILED)
+}

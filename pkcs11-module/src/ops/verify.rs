@@ -1,0 +1,110 @@
+//! C_VerifyInit, C_Verify, C_VerifyUpdate, C_VerifyFinal. With a public key in this process under policies that allow it.
+
+use super::key::begin;
+use super::request::{Asker, nothing};
+use super::sign::{Message, signature_length};
+use crate::abi::mechanism::RawMechanism;
+use crate::abi::pointers::RawInput;
+use crate::state::instance::Instance;
+use crate::state::lock;
+use crate::state::operation::{KeyOperation, Outcome, or_end, run};
+use crate::state::phase::Step;
+use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
+use hsmd_proto::ck::{ObjectClass, Rv};
+use hsmd_proto::convert::mechanism_to_wire;
+use hsmd_proto::init::Operation;
+use hsmd_proto::returns::{Function, late};
+use hsmd_proto::wire::{self, request};
+
+/// C_VerifyInit (PKCS#11 3.2, 5.15.1).
+pub(crate) fn init(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    mechanism: &RawMechanism<'_>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let mut operations = lock(&session.operations);
+    begin(Asker::session(instance, &session), &mut operations.verify, Operation::Verify, mechanism, key)
+}
+
+/// C_Verify.
+pub(crate) fn single(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    data: RawInput<'_>,
+    signature: RawInput<'_>,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).verify;
+    let (data, signature) = or_end(place, data.get().and_then(|data| Ok((data, signature.get()?))))?;
+    run(place, &session.slot, Step::Single, |operation| {
+        verify(Asker::session(instance, &session), operation, Some(data), signature)
+    })
+}
+
+/// C_VerifyUpdate.
+pub(crate) fn update(instance: &Instance, session: CK_SESSION_HANDLE, data: RawInput<'_>) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).verify;
+    let data = or_end(place, data.get())?;
+    run(place, &session.slot, Step::Update, |operation| {
+        operation.check_grant()?;
+        operation.add(data, instance.pool.max_data())?;
+        Ok(Outcome::Open)
+    })
+}
+
+/// C_VerifyFinal.
+pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, signature: RawInput<'_>) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let place = &mut lock(&session.operations).verify;
+    let signature = or_end(place, signature.get())?;
+    run(place, &session.slot, Step::Final, |operation| {
+        verify(Asker::session(instance, &session), operation, None, signature)
+    })
+}
+
+fn verify(
+    asker: Asker<'_>,
+    operation: &mut KeyOperation,
+    data: Option<&[u8]>,
+    signature: &[u8],
+) -> Result<Outcome, Rv> {
+    operation.check_grant()?;
+    if signature.len() != signature_length(operation)? {
+        return Err(Rv::SIGNATURE_LEN_RANGE);
+    }
+    let message = operation.message(data, asker.instance.pool.max_data())?;
+    let here = asker.slot.policy().local_public_operations() && operation.meta.class == ObjectClass::PUBLIC_KEY;
+    if here
+        && let Some(view) = operation.key.view()
+        && let Some(key) = view.public_key()
+    {
+        key.verify(&operation.mechanism, &message.bytes, message.digested, signature)?;
+        return Ok(Outcome::Done);
+    }
+    on_the_daemon(asker, operation, &message, signature)?;
+    Ok(Outcome::Done)
+}
+
+fn on_the_daemon(
+    asker: Asker<'_>,
+    operation: &KeyOperation,
+    message: &Message<'_>,
+    signature: &[u8],
+) -> Result<(), Rv> {
+    let result = asker.with_grant(operation.grant.as_ref().map(|grant| grant.as_slice())).call(
+        |writer| {
+            request::Op::Verify(wire::Verify {
+                key: Some(operation.key.reference()),
+                mechanism: Some(mechanism_to_wire(&operation.mechanism)),
+                data: Some(writer.hide(&message.bytes)),
+                digested: message.digested,
+                signature: signature.to_vec(),
+            })
+        },
+        nothing,
+    );
+    result.map_err(|rv| late(Function::Use, rv))
+}

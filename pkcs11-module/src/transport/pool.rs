@@ -1,0 +1,280 @@
+//! The pool of connections: a call takes one, or makes one, and gives it back. A broken one is replaced and the same
+//! request, with the same ids, is sent again until the deadline (INV-10).
+
+use super::connection::{Broken, Connection};
+use super::{Failure, believable};
+use crate::abi::os::{self, Event};
+use crate::config::Config;
+use crate::state::lock;
+use crate::state::session::Session;
+use hsmd_proto::PROTOCOL_VERSION;
+use hsmd_proto::ck::Rv;
+use hsmd_proto::frame::{FrameWriter, Sections};
+use hsmd_proto::ids::ApplicationId;
+use hsmd_proto::wire::{self, reply, request};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+/// `max_data` until a daemon told its own, in bytes.
+const MAX_DATA: usize = 64 << 20;
+/// What a reply may have beyond the data: results are at most a little longer than what went in.
+const SLACK: usize = 2 << 20;
+/// The most that a daemon may claim.
+const MOST_DATA: u64 = 1 << 30;
+/// How long a daemon may work on one request while it says that it is alive, in deadlines.
+const WORKING: u32 = 60;
+/// Idle connections that are kept.
+const KEPT: usize = 64;
+
+/// All connections of one instance.
+pub(crate) struct Pool {
+    config: Config,
+    application: ApplicationId,
+    idle: Mutex<Vec<Connection>>,
+    /// Every open stream with its inode: for C_Finalize, and for a child that closes what it inherited.
+    open: Mutex<Vec<(Weak<UnixStream>, u64)>>,
+    connected_once: AtomicBool,
+    finalized: AtomicBool,
+    max_data: AtomicUsize,
+    /// Set by C_Finalize: ends waiting between tries, and C_WaitForSlotEvent.
+    pub(crate) event: Event,
+}
+
+impl Pool {
+    /// No I/O to the daemon.
+    ///
+    /// # Errors
+    /// `CKR_HOST_MEMORY` without a descriptor for the event.
+    pub(crate) fn new(config: Config, application: ApplicationId) -> Result<Self, Rv> {
+        Ok(Self {
+            config,
+            application,
+            idle: Mutex::default(),
+            open: Mutex::default(),
+            connected_once: AtomicBool::new(false),
+            finalized: AtomicBool::new(false),
+            max_data: AtomicUsize::new(MAX_DATA),
+            event: Event::new().map_err(|_| Rv::HOST_MEMORY)?,
+        })
+    }
+
+    /// The most data of one request, in bytes.
+    pub(crate) fn max_data(&self) -> usize {
+        self.max_data.load(Ordering::Relaxed)
+    }
+
+    /// Whether C_Finalize was called.
+    pub(crate) fn is_finalized(&self) -> bool {
+        self.finalized.load(Ordering::SeqCst)
+    }
+
+    /// Sends a request and reads its reply. `build` runs once per try and must name the same ids each time; `session`
+    /// is the one whose closing ends the call.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(crate) fn call<T>(
+        &self,
+        session: Option<&Session>,
+        mut build: impl FnMut(&mut FrameWriter) -> wire::Request,
+        read: impl FnOnce(Option<reply::Result>, &Sections<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let started = Instant::now();
+        let mut tries = 0;
+        loop {
+            if let Some(rv) = self.ended(session) {
+                return Err(Failure::Ended(rv));
+            }
+            let left = self.config.deadline.saturating_sub(started.elapsed());
+            let broken = match self.take(left, tries > 0) {
+                Ok(mut connection) => {
+                    let give_up = started + self.config.deadline * WORKING;
+                    match self.attempt(&mut connection, session, &mut build, give_up) {
+                        Ok(reply) => return self.finish(connection, reply, read),
+                        Err(broken) => broken,
+                    }
+                }
+                Err(Unreachable::Absent) => return Err(Failure::Absent),
+                Err(Unreachable::Stranger) => return Err(Failure::Lost),
+                Err(Unreachable::NotNow) => Broken::Ended,
+            };
+            if let Some(rv) = self.ended(session) {
+                return Err(Failure::Ended(rv));
+            }
+            let left = self.config.deadline.saturating_sub(started.elapsed());
+            if !matches!(broken, Broken::Ended) || left.is_zero() {
+                return Err(Failure::Lost);
+            }
+            // The first try may have met a connection that died long ago: no wait before the second.
+            if tries > 0 {
+                let pause = Duration::from_millis(10 << tries.min(4));
+                self.event.wait(Some(pause.min(left)));
+            }
+            tries += 1;
+        }
+    }
+
+    /// One try. The session knows the stream while it lasts.
+    fn attempt(
+        &self,
+        connection: &mut Connection,
+        session: Option<&Session>,
+        build: &mut dyn FnMut(&mut FrameWriter) -> wire::Request,
+        give_up: Instant,
+    ) -> Result<wire::Reply, Broken> {
+        let Some(session) = session else {
+            return connection.exchange(build, give_up);
+        };
+        session.enter(&connection.stream);
+        // Whoever ended the session before it knew the stream could not shut it down.
+        let result = if self.ended(Some(session)).is_some() {
+            Err(Broken::Ended)
+        } else {
+            connection.exchange(build, give_up)
+        };
+        session.leave();
+        result
+    }
+
+    fn finish<T>(
+        &self,
+        mut connection: Connection,
+        reply: wire::Reply,
+        read: impl FnOnce(Option<reply::Result>, &Sections<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let result = if reply.rv == Rv::OK.0 {
+            read(reply.result, &connection.sections())
+        } else {
+            Err(Failure::Refused(believable(reply.rv)))
+        };
+        connection.wipe();
+        // A reply that is not the protocol ends the connection, and nothing is believed of it.
+        if result.as_ref().err() != Some(&Failure::Lost) && !self.is_finalized() {
+            let mut idle = lock(&self.idle);
+            if idle.len() < KEPT {
+                idle.push(connection);
+            }
+        }
+        result
+    }
+
+    /// The code for a call that C_Finalize, C_CloseSession or C_SessionCancel ended.
+    fn ended(&self, session: Option<&Session>) -> Option<Rv> {
+        if self.is_finalized() { Some(Rv::CRYPTOKI_NOT_INITIALIZED) } else { session.and_then(Session::ended) }
+    }
+
+    fn take(&self, left: Duration, again: bool) -> Result<Connection, Unreachable> {
+        if again {
+            // One was broken: the others come from before the same restart.
+            lock(&self.idle).clear();
+        } else if let Some(connection) = lock(&self.idle).pop() {
+            return Ok(connection);
+        }
+        self.connect(left)
+    }
+
+    fn connect(&self, left: Duration) -> Result<Connection, Unreachable> {
+        let absent = || {
+            if self.connected_once.load(Ordering::SeqCst) { Unreachable::NotNow } else { Unreachable::Absent }
+        };
+        let socket = self.config.socket.as_ref().ok_or_else(absent)?;
+        let stream = os::connect(socket, left).map_err(|_| absent())?;
+        // Before the first byte: a PIN must not go to a stranger (DESIGN 5).
+        let peer = os::peer_uid(&stream).map_err(|_| absent())?;
+        if peer != 0 && peer != os::effective_uid() && Some(peer) != self.config.service_uid {
+            return Err(if self.connected_once.load(Ordering::SeqCst) {
+                Unreachable::Stranger
+            } else {
+                Unreachable::Absent
+            });
+        }
+        let mut connection = Connection::new(stream, self.max_data() + SLACK);
+        self.register(&connection.stream);
+        connection.set_patience(left).map_err(|_| absent())?;
+        self.hello(&mut connection).map_err(|_| absent())?;
+        connection.set_patience(self.config.deadline).map_err(|_| absent())?;
+        self.connected_once.store(true, Ordering::SeqCst);
+        Ok(connection)
+    }
+
+    fn hello(&self, connection: &mut Connection) -> Result<(), Broken> {
+        let hello = wire::Hello {
+            version: PROTOCOL_VERSION,
+            application: self.application.0.to_vec(),
+            program: program(),
+        };
+        let mut build = |_: &mut FrameWriter| wire::Request {
+            op: Some(request::Op::Hello(hello.clone())),
+            ..wire::Request::default()
+        };
+        let reply = connection.exchange(&mut build, Instant::now() + self.config.deadline)?;
+        connection.wipe();
+        let Some(reply::Result::Hello(hello)) = reply.result else {
+            return Err(Broken::Protocol);
+        };
+        if reply.rv != Rv::OK.0 || hello.version != PROTOCOL_VERSION {
+            return Err(Broken::Protocol);
+        }
+        if hello.max_data != 0 {
+            let max_data = hello.max_data.min(MOST_DATA) as usize;
+            self.max_data.store(max_data, Ordering::Relaxed);
+            connection.set_longest(max_data + SLACK);
+        }
+        Ok(())
+    }
+
+    fn register(&self, stream: &Arc<UnixStream>) {
+        let mut open = lock(&self.open);
+        open.retain(|(stream, _)| stream.strong_count() > 0);
+        if let Some(inode) = os::inode(stream.as_raw_fd()) {
+            open.push((Arc::downgrade(stream), inode));
+        }
+    }
+
+    /// C_Finalize: every waiting call returns.
+    pub(crate) fn finalize(&self) {
+        self.finalized.store(true, Ordering::SeqCst);
+        self.event.set();
+        for (stream, _) in lock(&self.open).drain(..) {
+            if let Some(stream) = stream.upgrade() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+        lock(&self.idle).clear();
+    }
+
+    /// A forked child closes the parent's sockets without a word on them. The numbers may have been closed and given
+    /// to others meanwhile, hence the inode; a lock that is held stays so, hence no waiting.
+    pub(crate) fn close_inherited(&self) {
+        let Ok(open) = self.open.try_lock() else { return };
+        for (stream, inode) in open.iter() {
+            if let Some(stream) = stream.upgrade() {
+                let descriptor = stream.as_raw_fd();
+                if os::inode(descriptor) == Some(*inode) {
+                    os::close_inherited(descriptor);
+                }
+                // The descriptor is closed: the owner must not close the number again.
+                std::mem::forget(stream);
+            }
+        }
+    }
+}
+
+enum Unreachable {
+    /// Nobody was ever there.
+    Absent,
+    /// Somebody was; the call tries again.
+    NotNow,
+    /// Somebody else listens there now.
+    Stranger,
+}
+
+/// The name that the daemon's log shows for this program.
+fn program() -> String {
+    let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    name.trim_end().chars().take(64).collect()
+}
