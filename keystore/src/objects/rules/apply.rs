@@ -30,7 +30,10 @@ pub(crate) struct Draft {
 impl Draft {
     /// A boolean that a rule gave a default, so that it is there.
     pub(crate) fn flag(&self, attribute: A) -> bool {
-        self.attributes.get(attribute).and_then(Attribute::as_bool).unwrap_or(false)
+        self.attributes
+            .get(attribute)
+            .and_then(Attribute::as_bool)
+            .unwrap_or(false)
     }
 
     /// Puts a computed attribute, over one that is there.
@@ -56,7 +59,11 @@ impl Draft {
 
 /// Replaces or adds an attribute.
 pub(crate) fn put(attributes: &mut Template, attribute: Attribute) {
-    match attributes.0.iter_mut().find(|entry| entry.attribute == attribute.attribute) {
+    match attributes
+        .0
+        .iter_mut()
+        .find(|entry| entry.attribute == attribute.attribute)
+    {
         Some(entry) => *entry = attribute,
         None => attributes.0.push(attribute),
     }
@@ -70,18 +77,33 @@ pub(crate) fn put(attributes: &mut Template, attribute: Attribute) {
 /// `CKR_ATTRIBUTE_READ_ONLY` for one that only the token (or the SO) sets, `CKR_TEMPLATE_INCOMPLETE`.
 pub(crate) fn complete(plan: Plan, template: &Template) -> Result<Draft, Rv> {
     template.check_form()?;
-    let mut draft = Draft { shape: plan.shape, attributes: Template::default(), values: Template::default() };
+    let mut draft = Draft {
+        shape: plan.shape,
+        attributes: Template::default(),
+        values: Template::default(),
+    };
     for entry in &template.0 {
         let rule = rule(plan.shape, entry.attribute).ok_or(Rv::ATTRIBUTE_TYPE_INVALID)?;
         if !rule.named.has(plan.way) {
             let never = rule.named == super::Ways::NONE;
-            return Err(if never { Rv::ATTRIBUTE_READ_ONLY } else { Rv::TEMPLATE_INCONSISTENT });
+            return Err(if never {
+                Rv::ATTRIBUTE_READ_ONLY
+            } else {
+                Rv::TEMPLATE_INCONSISTENT
+            });
         }
         if rule.so_only && !plan.so && entry.as_bool() == Some(true) {
             return Err(Rv::ATTRIBUTE_READ_ONLY);
         }
         let hidden = is_key_value(plan.shape.class(), entry.attribute);
-        put(if hidden { &mut draft.values } else { &mut draft.attributes }, entry.clone());
+        put(
+            if hidden {
+                &mut draft.values
+            } else {
+                &mut draft.attributes
+            },
+            entry.clone(),
+        );
     }
     for rule in RULES.iter().filter(|rule| rule.shapes.has(plan.shape)) {
         if draft.attributes.get(rule.attribute).is_some() || draft.values.get(rule.attribute).is_some() {
@@ -128,19 +150,16 @@ pub(crate) struct Amended {
 /// # Errors
 /// As [`complete`]; `CKR_ATTRIBUTE_READ_ONLY` for a change that the rules do not allow, `CKR_ACTION_PROHIBITED` for an
 /// object that may not be copied or changed at all.
-pub(crate) fn amend(
-    way: Way,
-    shape: Shape,
-    so: bool,
-    current: &Template,
-    template: &Template,
-) -> Result<Amended, Rv> {
+pub(crate) fn amend(way: Way, shape: Shape, so: bool, current: &Template, template: &Template) -> Result<Amended, Rv> {
     let barred = if way == Way::Copy { A::COPYABLE } else { A::MODIFIABLE };
     if current.get(barred).and_then(Attribute::as_bool) == Some(false) {
         return Err(Rv::ACTION_PROHIBITED);
     }
     template.check_form()?;
-    let mut amended = Amended { attributes: current.clone(), changed: false };
+    let mut amended = Amended {
+        attributes: current.clone(),
+        changed: false,
+    };
     for entry in &template.0 {
         let rule = rule(shape, entry.attribute).ok_or(Rv::ATTRIBUTE_TYPE_INVALID)?;
         // INV-1: a key value is never changed, nor compared with the caller's guess.

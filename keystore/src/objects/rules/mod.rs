@@ -7,7 +7,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use apply::{Amended, Draft, Plan, amend, complete};
+pub(crate) use apply::{Draft, Plan, amend, complete};
 pub(crate) use table::RULES;
 
 use hsmd_proto::ck::{AttributeType, KeyType, ObjectClass, Rv};
@@ -133,6 +133,7 @@ impl Shape {
 pub(crate) struct Shapes(u16);
 
 impl Shapes {
+    #[cfg(test)]
     pub(crate) const NONE: Self = Self(0);
     pub(crate) const DATA: Self = Self(1 << Shape::Data as u16);
     pub(crate) const CERTIFICATE: Self = Self(1 << Shape::Certificate as u16);
@@ -216,7 +217,9 @@ pub(crate) struct Rule {
 
 /// The rule of an attribute for a shape; `None`: objects of that shape do not have it.
 pub(crate) fn rule(shape: Shape, attribute: AttributeType) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| rule.attribute == attribute && rule.shapes.has(shape))
+    RULES
+        .iter()
+        .find(|rule| rule.attribute == attribute && rule.shapes.has(shape))
 }
 
 /// Whether a derived key of this shape is readable unless its template says otherwise: Java's `KeyAgreement` names neither

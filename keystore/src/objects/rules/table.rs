@@ -5,7 +5,15 @@ use hsmd_proto::ck::AttributeType as A;
 use super::{Change, Default, Rule, Shapes as S, Ways as W};
 
 const fn rule(attribute: A, shapes: S, named: W, default: Default, change: Change) -> Rule {
-    Rule { attribute, shapes, named, required: W::NONE, default, change, so_only: false }
+    Rule {
+        attribute,
+        shapes,
+        named,
+        required: W::NONE,
+        default,
+        change,
+        so_only: false,
+    }
 }
 
 /// Named at any time, changed at will.
@@ -54,7 +62,14 @@ pub(crate) static RULES: &[Rule] = &[
     free(A::VALUE, S::DATA, Default::Empty),
     // 4.6 certificates (X.509; what SoftHSM leaves optional is optional)
     fixed(A::CERTIFICATE_TYPE, S::CERTIFICATE, W::CREATE, Default::Computed).required(W::CREATE),
-    rule(A::TRUSTED, S::CERTIFICATE.or(S::PUBLIC).or(S::SECRET), CHANGED, Default::False, Change::Any).so_only(),
+    rule(
+        A::TRUSTED,
+        S::CERTIFICATE.or(S::PUBLIC).or(S::SECRET),
+        CHANGED,
+        Default::False,
+        Change::Any,
+    )
+    .so_only(),
     fixed(A::CERTIFICATE_CATEGORY, S::CERTIFICATE, W::CREATE, Default::Number(0)),
     fixed(A::CHECK_VALUE, S::CERTIFICATE, W::CREATE, Default::Computed),
     free(A::START_DATE, S::CERTIFICATE.or(S::KEYS), Default::Empty),
@@ -67,22 +82,39 @@ pub(crate) static RULES: &[Rule] = &[
     fixed(A::URL, S::CERTIFICATE, W::CREATE, Default::Empty),
     fixed(A::HASH_OF_SUBJECT_PUBLIC_KEY, S::CERTIFICATE, W::CREATE, Default::Empty),
     fixed(A::HASH_OF_ISSUER_PUBLIC_KEY, S::CERTIFICATE, W::CREATE, Default::Empty),
-    fixed(A::JAVA_MIDP_SECURITY_DOMAIN, S::CERTIFICATE, W::CREATE, Default::Number(0)),
+    fixed(
+        A::JAVA_MIDP_SECURITY_DOMAIN,
+        S::CERTIFICATE,
+        W::CREATE,
+        Default::Number(0),
+    ),
     fixed(A::NAME_HASH_ALGORITHM, S::CERTIFICATE, W::CREATE, Default::Absent),
     // 4.7 keys
     fixed(A::KEY_TYPE, S::KEYS, W::MAKE, Default::Computed).required(W::CREATE.or(W::UNWRAP).or(W::DERIVE)),
     free(A::ID, S::CERTIFICATE.or(S::KEYS), Default::Empty),
     free(A::SUBJECT, S::PUBLIC.or(S::PRIVATE), Default::Empty),
-    free(A::DERIVE, S::KEYS, Default::Usage(S::EC_PRIVATE.or(S::AES).or(S::GENERIC))),
+    free(
+        A::DERIVE,
+        S::KEYS,
+        Default::Usage(S::EC_PRIVATE.or(S::AES).or(S::GENERIC)),
+    ),
     computed(A::LOCAL, S::KEYS),
     computed(A::KEY_GEN_MECHANISM, S::KEYS),
     fixed(A::ALLOWED_MECHANISMS, S::KEYS, W::MAKE, Default::Absent),
     fixed(A::DERIVE_TEMPLATE, KEYS_WITH_VALUE, W::MAKE, Default::Absent),
     // 4.8 public keys, 4.9 private keys, 4.10 secret keys: what they are used for
-    free(A::ENCRYPT, S::PUBLIC.or(S::SECRET), Default::Usage(S::RSA_PUBLIC.or(S::AES))),
+    free(
+        A::ENCRYPT,
+        S::PUBLIC.or(S::SECRET),
+        Default::Usage(S::RSA_PUBLIC.or(S::AES)),
+    ),
     free(A::DECRYPT, KEYS_WITH_VALUE, Default::Usage(S::RSA_PRIVATE.or(S::AES))),
     free(A::SIGN, KEYS_WITH_VALUE, Default::Usage(KEYS_WITH_VALUE)),
-    free(A::VERIFY, S::PUBLIC.or(S::SECRET), Default::Usage(S::PUBLIC.or(S::SECRET))),
+    free(
+        A::VERIFY,
+        S::PUBLIC.or(S::SECRET),
+        Default::Usage(S::PUBLIC.or(S::SECRET)),
+    ),
     free(A::SIGN_RECOVER, S::PRIVATE, Default::False),
     free(A::VERIFY_RECOVER, S::PUBLIC, Default::False),
     free(A::WRAP, S::PUBLIC, Default::Usage(S::RSA_PUBLIC)),
@@ -93,16 +125,52 @@ pub(crate) static RULES: &[Rule] = &[
     fixed(A::UNWRAP_TEMPLATE, KEYS_WITH_VALUE, W::MAKE, Default::Absent),
     computed(A::PUBLIC_KEY_INFO, S::PUBLIC.or(S::PRIVATE)),
     // what may be done with the value
-    rule(A::SENSITIVE, KEYS_WITH_VALUE, CHANGED, Default::Sensitive, Change::Raise),
-    rule(A::EXTRACTABLE, KEYS_WITH_VALUE, CHANGED, Default::Extractable, Change::Lower),
-    rule(A::WRAP_WITH_TRUSTED, KEYS_WITH_VALUE, CHANGED, Default::False, Change::Raise),
-    rule(A::ALWAYS_AUTHENTICATE, S::PRIVATE, CHANGED, Default::False, Change::Raise),
+    rule(
+        A::SENSITIVE,
+        KEYS_WITH_VALUE,
+        CHANGED,
+        Default::Sensitive,
+        Change::Raise,
+    ),
+    rule(
+        A::EXTRACTABLE,
+        KEYS_WITH_VALUE,
+        CHANGED,
+        Default::Extractable,
+        Change::Lower,
+    ),
+    rule(
+        A::WRAP_WITH_TRUSTED,
+        KEYS_WITH_VALUE,
+        CHANGED,
+        Default::False,
+        Change::Raise,
+    ),
+    rule(
+        A::ALWAYS_AUTHENTICATE,
+        S::PRIVATE,
+        CHANGED,
+        Default::False,
+        Change::Raise,
+    ),
     computed(A::ALWAYS_SENSITIVE, KEYS_WITH_VALUE),
     computed(A::NEVER_EXTRACTABLE, KEYS_WITH_VALUE),
     // 6.1 RSA
-    fixed(A::MODULUS, S::RSA_PUBLIC.or(S::RSA_PRIVATE), W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(
+        A::MODULUS,
+        S::RSA_PUBLIC.or(S::RSA_PRIVATE),
+        W::CREATE,
+        Default::Computed,
+    )
+    .required(W::CREATE),
     fixed(A::MODULUS_BITS, S::RSA_PUBLIC, W::GENERATE, Default::Computed).required(W::GENERATE),
-    fixed(A::PUBLIC_EXPONENT, S::RSA_PUBLIC, W::CREATE.or(W::GENERATE), Default::Computed).required(W::CREATE),
+    fixed(
+        A::PUBLIC_EXPONENT,
+        S::RSA_PUBLIC,
+        W::CREATE.or(W::GENERATE),
+        Default::Computed,
+    )
+    .required(W::CREATE),
     fixed(A::PUBLIC_EXPONENT, S::RSA_PRIVATE, W::CREATE, Default::Computed),
     fixed(A::PRIVATE_EXPONENT, S::RSA_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::PRIME_1, S::RSA_PRIVATE, W::CREATE, Default::Computed),
@@ -111,14 +179,25 @@ pub(crate) static RULES: &[Rule] = &[
     fixed(A::EXPONENT_2, S::RSA_PRIVATE, W::CREATE, Default::Computed),
     fixed(A::COEFFICIENT, S::RSA_PRIVATE, W::CREATE, Default::Computed),
     // 6.3 elliptic curves; the point of a private key is ours, for libraries that look for it there
-    fixed(A::EC_PARAMS, S::CURVE_PUBLIC, W::CREATE.or(W::GENERATE), Default::Computed)
-        .required(W::CREATE.or(W::GENERATE)),
+    fixed(
+        A::EC_PARAMS,
+        S::CURVE_PUBLIC,
+        W::CREATE.or(W::GENERATE),
+        Default::Computed,
+    )
+    .required(W::CREATE.or(W::GENERATE)),
     fixed(A::EC_PARAMS, S::CURVE_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::EC_POINT, S::CURVE_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::EC_POINT, S::CURVE_PRIVATE, W::CREATE, Default::Computed),
     fixed(A::VALUE, S::CURVE_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
     // 6.7, 6.13, 6.20 to 6.23 generic secrets, AES, HMAC keys
     fixed(A::VALUE, S::SECRET, W::CREATE, Default::Computed).required(W::CREATE),
-    fixed(A::VALUE_LEN, S::SECRET, W::GENERATE.or(W::UNWRAP).or(W::DERIVE), Default::Computed).required(W::GENERATE),
+    fixed(
+        A::VALUE_LEN,
+        S::SECRET,
+        W::GENERATE.or(W::UNWRAP).or(W::DERIVE),
+        Default::Computed,
+    )
+    .required(W::GENERATE),
     fixed(A::CHECK_VALUE, S::SECRET, W::MAKE, Default::Computed),
 ];

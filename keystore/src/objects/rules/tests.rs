@@ -5,7 +5,12 @@ use hsmd_proto::attribute::{Attribute, Template};
 use hsmd_proto::ck::AttributeType as A;
 
 fn plan(way: Way, shape: Shape) -> Plan {
-    Plan { way, shape, policy: Policy::Standard, so: false }
+    Plan {
+        way,
+        shape,
+        policy: Policy::Standard,
+        so: false,
+    }
 }
 
 fn template(entries: &[Attribute]) -> Template {
@@ -24,14 +29,28 @@ fn no(attribute: A) -> Attribute {
 fn every_row_hangs_together() {
     for (index, row) in RULES.iter().enumerate() {
         for shape in Shape::ALL.into_iter().filter(|shape| row.shapes.has(*shape)) {
-            let twice = RULES[..index].iter().any(|other| other.attribute == row.attribute && other.shapes.has(shape));
+            let twice = RULES[..index]
+                .iter()
+                .any(|other| other.attribute == row.attribute && other.shapes.has(shape));
             assert!(!twice, "{} of {shape:?} has two rows", row.attribute);
         }
         assert_ne!(row.shapes, Shapes::NONE, "{}", row.attribute);
-        assert!(hsmd_proto::attribute::kind(row.attribute).is_some(), "{}", row.attribute);
-        assert_eq!(row.required.0 & !row.named.0, 0, "{} is required where it may not be named", row.attribute);
+        assert!(
+            hsmd_proto::attribute::kind(row.attribute).is_some(),
+            "{}",
+            row.attribute
+        );
+        assert_eq!(
+            row.required.0 & !row.named.0,
+            0,
+            "{} is required where it may not be named",
+            row.attribute
+        );
         if matches!(row.change, Change::Raise | Change::Lower) {
-            assert_eq!(hsmd_proto::attribute::kind(row.attribute), Some(hsmd_proto::attribute::Kind::Bool));
+            assert_eq!(
+                hsmd_proto::attribute::kind(row.attribute),
+                Some(hsmd_proto::attribute::Kind::Bool)
+            );
         }
     }
 }
@@ -40,10 +59,25 @@ fn every_row_hangs_together() {
 fn defaults_of_the_standard_policy() {
     let generated = |shape, entries: &[Attribute]| complete(plan(Way::Generate, shape), &template(entries)).unwrap();
     let aes = generated(Shape::Aes, &[Attribute::ulong(A::VALUE_LEN, 32)]);
-    for attribute in [A::ENCRYPT, A::DECRYPT, A::SIGN, A::VERIFY, A::DERIVE, A::SENSITIVE, A::PRIVATE] {
+    for attribute in [
+        A::ENCRYPT,
+        A::DECRYPT,
+        A::SIGN,
+        A::VERIFY,
+        A::DERIVE,
+        A::SENSITIVE,
+        A::PRIVATE,
+    ] {
         assert!(aes.flag(attribute), "{attribute}");
     }
-    for attribute in [A::WRAP, A::UNWRAP, A::EXTRACTABLE, A::TRUSTED, A::TOKEN, A::WRAP_WITH_TRUSTED] {
+    for attribute in [
+        A::WRAP,
+        A::UNWRAP,
+        A::EXTRACTABLE,
+        A::TRUSTED,
+        A::TOKEN,
+        A::WRAP_WITH_TRUSTED,
+    ] {
         assert!(!aes.flag(attribute), "{attribute}");
     }
     let public = generated(Shape::RsaPublic, &[Attribute::ulong(A::MODULUS_BITS, 2048)]);
@@ -57,8 +91,25 @@ fn defaults_of_the_standard_policy() {
 #[test]
 fn strict_gives_no_flag_unasked_and_legacy_gives_the_wrapping_ones() {
     let len = template(&[Attribute::ulong(A::VALUE_LEN, 32)]);
-    let of = |policy| complete(Plan { policy, ..plan(Way::Generate, Shape::Aes) }, &len).unwrap();
-    for attribute in [A::ENCRYPT, A::DECRYPT, A::SIGN, A::VERIFY, A::WRAP, A::UNWRAP, A::DERIVE] {
+    let of = |policy| {
+        complete(
+            Plan {
+                policy,
+                ..plan(Way::Generate, Shape::Aes)
+            },
+            &len,
+        )
+        .unwrap()
+    };
+    for attribute in [
+        A::ENCRYPT,
+        A::DECRYPT,
+        A::SIGN,
+        A::VERIFY,
+        A::WRAP,
+        A::UNWRAP,
+        A::DERIVE,
+    ] {
         assert!(!of(Policy::Strict).flag(attribute), "{attribute}");
         assert!(of(Policy::Legacy).flag(attribute), "{attribute}");
     }
@@ -68,29 +119,129 @@ fn strict_gives_no_flag_unasked_and_legacy_gives_the_wrapping_ones() {
 /// What a template of one attribute more than needed gets, for each way.
 #[test]
 fn templates_get_the_codes_of_the_specification() {
-    let aes = [Attribute::ulong(A::CLASS, 4), Attribute::ulong(A::KEY_TYPE, 0x1f), Attribute::bytes(A::VALUE, &[7; 16])];
+    let aes = [
+        Attribute::ulong(A::CLASS, 4),
+        Attribute::ulong(A::KEY_TYPE, 0x1f),
+        Attribute::bytes(A::VALUE, &[7; 16]),
+    ];
     let aes = aes.as_slice();
     let len = &[Attribute::ulong(A::VALUE_LEN, 32)];
     let cases: &[(Way, Shape, &[Attribute], Attribute, Rv)] = &[
         (Way::Create, Shape::Aes, aes, yes(A::LOCAL), Rv::ATTRIBUTE_READ_ONLY),
-        (Way::Create, Shape::Aes, aes, yes(A::ALWAYS_SENSITIVE), Rv::ATTRIBUTE_READ_ONLY),
-        (Way::Create, Shape::Aes, aes, yes(A::NEVER_EXTRACTABLE), Rv::ATTRIBUTE_READ_ONLY),
-        (Way::Create, Shape::Aes, aes, Attribute::ulong(A::KEY_GEN_MECHANISM, 0), Rv::ATTRIBUTE_READ_ONLY),
-        (Way::Create, Shape::Aes, aes, Attribute::bytes(A::UNIQUE_ID, b"x"), Rv::ATTRIBUTE_READ_ONLY),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            yes(A::ALWAYS_SENSITIVE),
+            Rv::ATTRIBUTE_READ_ONLY,
+        ),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            yes(A::NEVER_EXTRACTABLE),
+            Rv::ATTRIBUTE_READ_ONLY,
+        ),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            Attribute::ulong(A::KEY_GEN_MECHANISM, 0),
+            Rv::ATTRIBUTE_READ_ONLY,
+        ),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            Attribute::bytes(A::UNIQUE_ID, b"x"),
+            Rv::ATTRIBUTE_READ_ONLY,
+        ),
         (Way::Create, Shape::Aes, aes, yes(A::TRUSTED), Rv::ATTRIBUTE_READ_ONLY),
-        (Way::Create, Shape::Aes, aes, Attribute::ulong(A::VALUE_LEN, 16), Rv::TEMPLATE_INCONSISTENT),
-        (Way::Create, Shape::Aes, aes, Attribute::bytes(A::MODULUS, b"x"), Rv::ATTRIBUTE_TYPE_INVALID),
-        (Way::Create, Shape::Aes, aes, Attribute::bytes(A(0x8000_0001), b"x"), Rv::ATTRIBUTE_TYPE_INVALID),
-        (Way::Create, Shape::Aes, aes, Attribute::bytes(A::TOKEN, &[2]), Rv::ATTRIBUTE_VALUE_INVALID),
-        (Way::Create, Shape::Aes, aes, Attribute::bytes(A::TOKEN, &[1; 8]), Rv::ATTRIBUTE_VALUE_INVALID),
-        (Way::Create, Shape::Aes, aes, Attribute::bytes(A::VALUE, &[8; 16]), Rv::TEMPLATE_INCONSISTENT),
-        (Way::Create, Shape::Aes, &aes[..2], yes(A::TOKEN), Rv::TEMPLATE_INCOMPLETE),
-        (Way::Generate, Shape::Aes, len, Attribute::bytes(A::VALUE, &[7; 16]), Rv::TEMPLATE_INCONSISTENT),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            Attribute::ulong(A::VALUE_LEN, 16),
+            Rv::TEMPLATE_INCONSISTENT,
+        ),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            Attribute::bytes(A::MODULUS, b"x"),
+            Rv::ATTRIBUTE_TYPE_INVALID,
+        ),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            Attribute::bytes(A(0x8000_0001), b"x"),
+            Rv::ATTRIBUTE_TYPE_INVALID,
+        ),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            Attribute::bytes(A::TOKEN, &[2]),
+            Rv::ATTRIBUTE_VALUE_INVALID,
+        ),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            Attribute::bytes(A::TOKEN, &[1; 8]),
+            Rv::ATTRIBUTE_VALUE_INVALID,
+        ),
+        (
+            Way::Create,
+            Shape::Aes,
+            aes,
+            Attribute::bytes(A::VALUE, &[8; 16]),
+            Rv::TEMPLATE_INCONSISTENT,
+        ),
+        (
+            Way::Create,
+            Shape::Aes,
+            &aes[..2],
+            yes(A::TOKEN),
+            Rv::TEMPLATE_INCOMPLETE,
+        ),
+        (
+            Way::Generate,
+            Shape::Aes,
+            len,
+            Attribute::bytes(A::VALUE, &[7; 16]),
+            Rv::TEMPLATE_INCONSISTENT,
+        ),
         (Way::Generate, Shape::Aes, &[], yes(A::TOKEN), Rv::TEMPLATE_INCOMPLETE),
-        (Way::Generate, Shape::RsaPublic, &[], yes(A::TOKEN), Rv::TEMPLATE_INCOMPLETE),
-        (Way::Generate, Shape::RsaPrivate, &[], Attribute::bytes(A::MODULUS, b"x"), Rv::TEMPLATE_INCONSISTENT),
-        (Way::Unwrap, Shape::Aes, &aes[..2], Attribute::bytes(A::VALUE, b"x"), Rv::TEMPLATE_INCONSISTENT),
-        (Way::Derive, Shape::Aes, &aes[..2], yes(A::TRUSTED), Rv::ATTRIBUTE_READ_ONLY),
+        (
+            Way::Generate,
+            Shape::RsaPublic,
+            &[],
+            yes(A::TOKEN),
+            Rv::TEMPLATE_INCOMPLETE,
+        ),
+        (
+            Way::Generate,
+            Shape::RsaPrivate,
+            &[],
+            Attribute::bytes(A::MODULUS, b"x"),
+            Rv::TEMPLATE_INCONSISTENT,
+        ),
+        (
+            Way::Unwrap,
+            Shape::Aes,
+            &aes[..2],
+            Attribute::bytes(A::VALUE, b"x"),
+            Rv::TEMPLATE_INCONSISTENT,
+        ),
+        (
+            Way::Derive,
+            Shape::Aes,
+            &aes[..2],
+            yes(A::TRUSTED),
+            Rv::ATTRIBUTE_READ_ONLY,
+        ),
     ];
     for (way, shape, base, more, expected) in cases {
         let mut all = base.to_vec();
@@ -99,14 +250,25 @@ fn templates_get_the_codes_of_the_specification() {
         assert_eq!(got, Err(*expected), "{way:?} {shape:?} {more:?}");
     }
     assert!(complete(plan(Way::Create, Shape::Aes), &template(aes)).is_ok());
-    let so = Plan { so: true, ..plan(Way::Generate, Shape::Aes) };
-    assert!(complete(so, &template(&[len[0].clone(), yes(A::TRUSTED)])).unwrap().flag(A::TRUSTED));
+    let so = Plan {
+        so: true,
+        ..plan(Way::Generate, Shape::Aes)
+    };
+    assert!(
+        complete(so, &template(&[len[0].clone(), yes(A::TRUSTED)]))
+            .unwrap()
+            .flag(A::TRUSTED)
+    );
 }
 
 /// One-way attributes, by set and by copy (A06, A09).
 #[test]
 fn one_way_attributes_go_one_way() {
-    let draft = complete(plan(Way::Generate, Shape::Aes), &template(&[Attribute::ulong(A::VALUE_LEN, 32)])).unwrap();
+    let draft = complete(
+        plan(Way::Generate, Shape::Aes),
+        &template(&[Attribute::ulong(A::VALUE_LEN, 32)]),
+    )
+    .unwrap();
     let base = |flip: &[Attribute]| {
         let mut attributes = draft.attributes.clone();
         flip.iter().for_each(|entry| apply::put(&mut attributes, entry.clone()));
@@ -117,17 +279,31 @@ fn one_way_attributes_go_one_way() {
     for way in [Way::Set, Way::Copy] {
         let go = |before: Attribute, after: Attribute| {
             let attribute = after.attribute;
-            amend(way, Shape::Aes, false, &base(&[yes(A::COPYABLE), before]), &template(&[after]))
-                .map(|amended| amended.attributes.boolean(attribute).unwrap().unwrap())
+            amend(
+                way,
+                Shape::Aes,
+                false,
+                &base(&[yes(A::COPYABLE), before]),
+                &template(&[after]),
+            )
+            .map(|amended| amended.attributes.boolean(attribute).unwrap().unwrap())
         };
         for attribute in down {
             assert_eq!(go(no(attribute), yes(attribute)), Ok(true), "{way:?} {attribute}");
             assert_eq!(go(yes(attribute), yes(attribute)), Ok(true), "{way:?} {attribute}");
-            assert_eq!(go(yes(attribute), no(attribute)), Err(Rv::ATTRIBUTE_READ_ONLY), "{way:?} {attribute}");
+            assert_eq!(
+                go(yes(attribute), no(attribute)),
+                Err(Rv::ATTRIBUTE_READ_ONLY),
+                "{way:?} {attribute}"
+            );
         }
         for attribute in up {
             assert_eq!(go(yes(attribute), no(attribute)), Ok(false), "{way:?} {attribute}");
-            let back = if way == Way::Copy && attribute == A::COPYABLE { Rv::ACTION_PROHIBITED } else { Rv::ATTRIBUTE_READ_ONLY };
+            let back = if way == Way::Copy && attribute == A::COPYABLE {
+                Rv::ACTION_PROHIBITED
+            } else {
+                Rv::ATTRIBUTE_READ_ONLY
+            };
             assert_eq!(go(no(attribute), yes(attribute)), Err(back), "{way:?} {attribute}");
         }
         assert_eq!(go(no(A::TRUSTED), yes(A::TRUSTED)), Err(Rv::ATTRIBUTE_READ_ONLY));
@@ -140,13 +316,25 @@ fn one_way_attributes_go_one_way() {
     assert_eq!(set(Attribute::bytes(A::MODULUS, b"x")), Err(Rv::ATTRIBUTE_TYPE_INVALID));
     let fixed = base(&[no(A::MODIFIABLE)]);
     let label = template(&[Attribute::bytes(A::LABEL, b"x")]);
-    assert_eq!(amend(Way::Set, Shape::Aes, false, &fixed, &label).map(|_| ()), Err(Rv::ACTION_PROHIBITED));
+    assert_eq!(
+        amend(Way::Set, Shape::Aes, false, &fixed, &label).map(|_| ()),
+        Err(Rv::ACTION_PROHIBITED)
+    );
 }
 
 #[test]
 fn the_output_of_a_key_agreement_is_readable_unless_the_template_says_otherwise() {
     let typed = [Attribute::ulong(A::CLASS, 4), Attribute::ulong(A::KEY_TYPE, 0x10)];
-    let derived = |policy| complete(Plan { policy, ..plan(Way::Derive, Shape::Generic) }, &template(&typed)).unwrap();
+    let derived = |policy| {
+        complete(
+            Plan {
+                policy,
+                ..plan(Way::Derive, Shape::Generic)
+            },
+            &template(&typed),
+        )
+        .unwrap()
+    };
     assert!(!derived(Policy::Standard).flag(A::SENSITIVE) && derived(Policy::Standard).flag(A::EXTRACTABLE));
     assert!(derived(Policy::Strict).flag(A::SENSITIVE) && !derived(Policy::Strict).flag(A::EXTRACTABLE));
 }

@@ -1,0 +1,49 @@
+//! C_Encrypt and C_Decrypt (PKCS#11 3.2, 5.9 and 5.11). INV-5: memory only.
+
+use hsmd_crypto::OpError;
+use hsmd_proto::ck::Rv;
+use hsmd_proto::init::Operation;
+use hsmd_proto::params::{Mechanism, Params};
+
+use super::ObjectRef;
+use crate::caller::Context;
+use crate::key_set::KeySet;
+
+impl KeySet {
+    /// Encrypts; the result is appended to `out`.
+    ///
+    /// # Errors
+    /// As C_EncryptInit and C_Encrypt; `CKR_MECHANISM_PARAM_INVALID` for a GCM IV that the key has used (DESIGN 8).
+    pub fn encrypt(
+        &self,
+        context: &Context,
+        key: &ObjectRef<'_>,
+        mechanism: &Mechanism,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rv> {
+        let key = self.usable(context, Operation::Encrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        if let (Params::Gcm(gcm), true) = (&mechanism.params, self.policy().latches())
+            && let Some(material) = key.material
+        {
+            self.objects().ivs.note(material, gcm, data)?;
+        }
+        key.key()?.encrypt(mechanism, data, out).map_err(OpError::rv)
+    }
+
+    /// Decrypts; the result is appended to `out`.
+    ///
+    /// # Errors
+    /// As C_DecryptInit and C_Decrypt.
+    pub fn decrypt(
+        &self,
+        context: &Context,
+        key: &ObjectRef<'_>,
+        mechanism: &Mechanism,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rv> {
+        let key = self.usable(context, Operation::Decrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        key.key()?.decrypt(mechanism, data, out).map_err(OpError::rv)
+    }
+}

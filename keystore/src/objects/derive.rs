@@ -1,0 +1,103 @@
+//! C_DeriveKey (PKCS#11 3.2, 5.18.5): ECDH. A one-way derivation, so readability follows the template (DESIGN 8); but who sent
+//! the other point knows the result, so it is from outside.
+
+use hsmd_crypto::secret::Secret;
+use hsmd_crypto::{Material, OpError};
+use hsmd_proto::attribute::Template;
+use hsmd_proto::ck::{AttributeType as A, ObjectClass, Rv};
+use hsmd_proto::ids::UniqueId;
+use hsmd_proto::init::Operation;
+use hsmd_proto::params::{Mechanism, Params};
+
+use super::birth::{self, Birth, Substance};
+use super::object::Origin;
+use super::rules::{Plan, Shape, Way, complete};
+use super::{ObjectRef, ObjectView, access, policy};
+use crate::caller::Context;
+use crate::key_set::KeySet;
+use crate::login::Role;
+
+impl KeySet {
+    /// Derives a secret key. The same `id`, parameters and template again find what the first try made (INV-10).
+    ///
+    /// # Errors
+    /// As C_DeriveKey.
+    pub fn derive_key(
+        &self,
+        context: &Context,
+        base: &ObjectRef<'_>,
+        mechanism: &Mechanism,
+        id: UniqueId,
+        template: &Template,
+    ) -> Result<ObjectView, Rv> {
+        let request = birth::fingerprint("derive", Some(mechanism), &[&base.id.0], &[template]);
+        if let Some(view) = self.made_before(context, id, &request)? {
+            return Ok(view);
+        }
+        let policy = self.policy();
+        let base = self.usable(context, Operation::Derive, mechanism, base, Rv::KEY_HANDLE_INVALID)?;
+        let Params::Ecdh(params) = &mechanism.params else {
+            return Err(Rv::MECHANISM_PARAM_INVALID);
+        };
+        template.check_form()?;
+        let template = policy::imposed(policy, &base, A::DERIVE_TEMPLATE, template)?;
+        // Never CKO_DATA: a key's bytes would be an object that anybody reads.
+        if birth::class_of(&template)?.is_some_and(|class| class != ObjectClass::SECRET_KEY) {
+            return Err(Rv::TEMPLATE_INCONSISTENT);
+        }
+        let key_type = birth::key_type_of(&template)?.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
+        let shape = Shape::of_key(ObjectClass::SECRET_KEY, key_type)?;
+        let so = access::role(self, context) == Some(Role::So);
+        let draft = complete(
+            Plan {
+                way: Way::Derive,
+                shape,
+                policy,
+                so,
+            },
+            &template,
+        )?;
+        access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
+        let named = draft.attributes.ulong(A::VALUE_LEN)?;
+
+        let agreed = base.key()?.agree(params).map_err(OpError::rv)?;
+        let length = derived_length(shape, named, agreed.len())?;
+        if policy.latches() && base.sensitive() && length < policy::MIN_DERIVED {
+            return Err(Rv::TEMPLATE_INCONSISTENT);
+        }
+        // PKCS#11 3.2, 6.3.19: truncation removes bytes from the leading end.
+        let value = Secret::from_slice(&agreed.expose()[agreed.len() - length..]);
+        let substance = Substance::check(shape, Material::Secret(value), policy)?;
+        let birth = Birth {
+            id,
+            sequence: self.objects().next_sequence(),
+            request,
+            mechanism: None,
+            origin: Origin {
+                outside: true,
+                readable: false,
+            },
+            always_sensitive: base.flag(A::ALWAYS_SENSITIVE),
+            never_extractable: base.flag(A::NEVER_EXTRACTABLE),
+        };
+        let object = birth::key(&self.core().latches, policy, draft, key_type, substance, birth)?;
+        self.settle_one(context, object)
+    }
+}
+
+/// How many bytes of an agreed secret become the key: what the template names, else all of it, or the longest AES key in it.
+fn derived_length(shape: Shape, named: Option<u64>, agreed: usize) -> Result<usize, Rv> {
+    let length = match (named, shape) {
+        (Some(named), _) => policy::secret_length(shape, named)?,
+        (None, Shape::Aes) => [32, 24, 16]
+            .into_iter()
+            .find(|length| *length <= agreed)
+            .ok_or(Rv::TEMPLATE_INCONSISTENT)?,
+        (None, _) => agreed,
+    };
+    if length <= agreed {
+        Ok(length)
+    } else {
+        Err(Rv::TEMPLATE_INCONSISTENT)
+    }
+}

@@ -1,0 +1,249 @@
+//! The latch of DESIGN 8: one durable bit for key *material*, "has wrapped a sensitive key". It is kept under a keyed hash of
+//! the material, so it is shared by copies, by both halves of a pair, by a re-import and by every key set, and it outlives
+//! the objects. Which operations it bars is in `proto::init` and in [`super::wrap`].
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use hsmd_crypto::Material;
+use hsmd_crypto::seal::hmac;
+use hsmd_crypto::secret::SecretArray;
+use hsmd_proto::ck::Rv;
+use hsmd_proto::meta::Curve;
+use hsmd_store::{Batch, Path, Store, Write};
+use parking_lot::Mutex;
+
+use crate::core::{Committed, Core, path};
+use crate::seal::{Barrier, FleetSecret, Kind};
+
+/// Where the records are.
+const PREFIX: &str = "/fleet/latch/";
+/// Unused entries are dropped when the map has grown to this many since it was last tidied.
+const TIDY: usize = 4096;
+
+/// A keyed hash of a key's material in canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct MaterialHash(pub(crate) [u8; 32]);
+
+/// The latch of one material, shared by all objects of it that this process holds.
+#[derive(Debug)]
+pub(crate) struct Latch {
+    wrapping: AtomicBool,
+}
+
+impl Latch {
+    /// Whether the material has wrapped a sensitive key.
+    pub(crate) fn wrapping(&self) -> bool {
+        self.wrapping.load(Ordering::Acquire)
+    }
+}
+
+/// All latches of the fleet.
+pub(crate) struct Latches {
+    key: SecretArray<32>,
+    cells: Mutex<Cells>,
+}
+
+struct Cells {
+    /// Held by objects; a set latch is held by `set` as well.
+    all: HashMap<MaterialHash, Weak<Latch>>,
+    set: HashMap<MaterialHash, Arc<Latch>>,
+    tidy_at: usize,
+}
+
+impl Latches {
+    /// Reads the latch records of a store.
+    pub(crate) fn open(store: &Store, barrier: &Barrier, fleet: &FleetSecret) -> Self {
+        let mut set = HashMap::new();
+        for (path, record) in store.scan(PREFIX) {
+            let Some(material) = material_of(&path) else { continue };
+            if barrier.open(&path, record.version, Kind::Latch, &record.value).is_err() {
+                // The name alone says what is latched; a value that does not open takes nothing back.
+                tracing::warn!(record = %path, "a latch record is damaged; it counts as set");
+            }
+            set.insert(
+                material,
+                Arc::new(Latch {
+                    wrapping: AtomicBool::new(true),
+                }),
+            );
+        }
+        let cells = Cells {
+            all: HashMap::new(),
+            set,
+            tidy_at: TIDY,
+        };
+        Self {
+            key: fleet.key("latch"),
+            cells: Mutex::new(cells),
+        }
+    }
+
+    /// The hash of a material: secret bytes; the RSA modulus; curve and x coordinate; the Edwards point. `None`: the
+    /// material is no key.
+    pub(crate) fn hash(&self, material: &Material) -> Option<MaterialHash> {
+        let (kind, value): (u8, &[u8]) = match material {
+            Material::Secret(value) => (1, value.expose()),
+            Material::RsaPrivate(key) => (2, without_zeros(&key.n)),
+            Material::RsaPublic { n, .. } => (2, without_zeros(n)),
+            Material::EcPublic { curve, point } => {
+                let kind = if *curve == Curve::P384 { 4 } else { 3 };
+                (kind, point.get(1..1 + curve.field_bytes())?)
+            }
+            Material::EdPublic { point } => (5, point),
+            // Private keys on curves are hashed by their public half, which the caller computes.
+            Material::EcPrivate { .. } | Material::EdPrivate { .. } => return None,
+        };
+        Some(MaterialHash(hmac(self.key.expose(), &[&[kind], value])))
+    }
+
+    /// The latch of a material.
+    pub(crate) fn cell(&self, material: MaterialHash) -> Arc<Latch> {
+        let mut cells = self.cells.lock();
+        if let Some(latch) = cells.set.get(&material) {
+            return Arc::clone(latch);
+        }
+        if let Some(latch) = cells.all.get(&material).and_then(Weak::upgrade) {
+            return latch;
+        }
+        if cells.all.len() >= cells.tidy_at {
+            cells.all.retain(|_, latch| latch.strong_count() > 0);
+            cells.tidy_at = cells.all.len() * 2 + TIDY;
+        }
+        let latch = Arc::new(Latch {
+            wrapping: AtomicBool::new(false),
+        });
+        cells.all.insert(material, Arc::downgrade(&latch));
+        latch
+    }
+
+    fn mark(&self, material: MaterialHash) {
+        let latch = self.cell(material);
+        latch.wrapping.store(true, Ordering::Release);
+        self.cells.lock().set.insert(material, latch);
+    }
+}
+
+/// Sets the latch of a material. When this returns, it is durable and every object of that material in this process knows.
+///
+/// # Errors
+/// What the store answers; then the wrapped key must not leave.
+pub(crate) fn set_wrapping(core: &Core, material: MaterialHash) -> Result<(), Rv> {
+    let path = path_of(material);
+    if core.store.get(&path).is_none() {
+        let sealed = core.barrier.seal(&path, 1, Kind::Latch, &[1]);
+        let batch = Batch {
+            operation: hsmd_crypto::random::array(),
+            writes: vec![Write {
+                path,
+                version: 1,
+                value: Some(sealed),
+            }],
+            ..Batch::default()
+        };
+        // A conflict means that somebody else set it first: all the better.
+        let (Committed::Done(_) | Committed::Conflict(_)) = core.commit(batch).map_err(|error| error.rv())?;
+    }
+    core.latches.mark(material);
+    Ok(())
+}
+
+fn path_of(material: MaterialHash) -> Path {
+    use std::fmt::Write;
+    let mut text = String::from(PREFIX);
+    for byte in material.0 {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    path(&text)
+}
+
+fn material_of(path: &Path) -> Option<MaterialHash> {
+    let hex = path.as_str().strip_prefix(PREFIX)?.as_bytes();
+    let (pairs, []) = hex.as_chunks::<2>() else { return None };
+    let digit = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+    };
+    let mut out = [0; 32];
+    if pairs.len() != out.len() {
+        return None;
+    }
+    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(MaterialHash(out))
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+impl std::fmt::Debug for MaterialHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MaterialHash(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hsmd_crypto::secret::Secret;
+
+    fn latches() -> Latches {
+        let cells = Cells {
+            all: HashMap::new(),
+            set: HashMap::new(),
+            tidy_at: TIDY,
+        };
+        Latches {
+            key: SecretArray::new([7; 32]),
+            cells: Mutex::new(cells),
+        }
+    }
+
+    #[test]
+    fn a_material_has_one_hash_in_all_its_forms() {
+        let latches = latches();
+        let n = vec![0, 0xc5, 1];
+        let public = latches.hash(&Material::RsaPublic {
+            n: n.clone(),
+            e: vec![3],
+        });
+        assert_eq!(
+            public,
+            latches.hash(&Material::RsaPublic {
+                n: vec![0xc5, 1],
+                e: vec![1, 0, 1]
+            })
+        );
+        let point = |last| Material::EcPublic {
+            curve: Curve::P256,
+            point: [vec![4; 33], vec![last; 32]].concat(),
+        };
+        assert_eq!(latches.hash(&point(1)), latches.hash(&point(2)), "Q and -Q");
+        assert_ne!(public, latches.hash(&Material::Secret(Secret::from_slice(&[0xc5, 1]))));
+    }
+
+    #[test]
+    fn the_name_of_a_record_reads_back() {
+        let material = MaterialHash(std::array::from_fn(|index| index as u8 * 7));
+        assert_eq!(material_of(&path_of(material)), Some(material));
+        assert_eq!(material_of(&path("/fleet/latch/00")), None);
+    }
+
+    #[test]
+    fn objects_of_one_material_share_their_latch() {
+        let latches = latches();
+        let material = MaterialHash([1; 32]);
+        let first = latches.cell(material);
+        latches.mark(material);
+        assert!(first.wrapping() && latches.cell(material).wrapping());
+        drop(first);
+        assert!(latches.cell(material).wrapping(), "it outlives the objects");
+        assert!(!latches.cell(MaterialHash([2; 32])).wrapping());
+    }
+}

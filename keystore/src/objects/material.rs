@@ -1,0 +1,254 @@
+//! Between attributes and key material: which attributes hold which part of a key, in both directions.
+
+use hsmd_crypto::secret::Secret;
+use hsmd_crypto::{Key, KeyError, Material, RsaCrt, RsaPrivate, check_value, point};
+use hsmd_proto::attribute::{Attribute, Template};
+use hsmd_proto::ck::{AttributeType as A, KeyType, ObjectClass, Rv};
+use hsmd_proto::meta::{Curve, modulus_bits};
+use hsmd_proto::policy::Policy;
+use zeroize::Zeroizing;
+
+use super::object::Values;
+use super::rules::{Draft, Shape};
+
+/// Largest secret in bytes: that of the HMAC rows in the mechanism table.
+const MAX_SECRET: usize = 1024;
+/// Secrets shorter than this get no check value, which would give away too much of them.
+const MIN_CHECKED: usize = 14;
+
+/// The material of an object, from its attributes and values.
+///
+/// # Errors
+/// `CKR_TEMPLATE_INCOMPLETE` for a missing part, `CKR_CURVE_NOT_SUPPORTED`, `CKR_ATTRIBUTE_VALUE_INVALID`.
+pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result<Material, Rv> {
+    let public = |attribute| attributes.value(attribute).ok_or(Rv::TEMPLATE_INCOMPLETE);
+    let secret = |attribute| {
+        values
+            .get(attribute)
+            .map(Secret::duplicate)
+            .ok_or(Rv::TEMPLATE_INCOMPLETE)
+    };
+    match shape {
+        Shape::RsaPublic => Ok(Material::RsaPublic {
+            n: public(A::MODULUS)?.to_vec(),
+            e: public(A::PUBLIC_EXPONENT)?.to_vec(),
+        }),
+        Shape::RsaPrivate => {
+            let parts = [A::PRIME_1, A::PRIME_2, A::EXPONENT_1, A::EXPONENT_2, A::COEFFICIENT].map(secret);
+            let crt = match parts {
+                [Ok(p), Ok(q), Ok(dp), Ok(dq), Ok(qi)] => Some(RsaCrt { p, q, dp, dq, qi }),
+                _ => None,
+            };
+            let (n, e) = (public(A::MODULUS)?.to_vec(), public(A::PUBLIC_EXPONENT)?.to_vec());
+            Ok(Material::RsaPrivate(RsaPrivate {
+                n,
+                e,
+                d: secret(A::PRIVATE_EXPONENT)?,
+                crt,
+            }))
+        }
+        Shape::EcPublic => {
+            let curve = curve(shape, attributes)?;
+            let point = point::decode(curve, public(A::EC_POINT)?).ok_or(Rv::ATTRIBUTE_VALUE_INVALID)?;
+            Ok(Material::EcPublic { curve, point })
+        }
+        Shape::EdPublic => {
+            curve(shape, attributes)?;
+            let point = point::decode_edwards(public(A::EC_POINT)?).ok_or(Rv::ATTRIBUTE_VALUE_INVALID)?;
+            Ok(Material::EdPublic { point })
+        }
+        Shape::EcPrivate => {
+            let curve = curve(shape, attributes)?;
+            Ok(Material::EcPrivate {
+                curve,
+                scalar: padded(&secret(A::VALUE)?, curve.field_bytes())?,
+            })
+        }
+        Shape::EdPrivate => {
+            curve(shape, attributes)?;
+            Ok(Material::EdPrivate {
+                seed: secret(A::VALUE)?,
+            })
+        }
+        Shape::Aes | Shape::Generic | Shape::Hmac => Ok(Material::Secret(secret(A::VALUE)?)),
+        Shape::Data | Shape::Certificate => Err(Rv::KEY_HANDLE_INVALID),
+    }
+}
+
+/// The curve of `CKA_EC_PARAMS`, if keys of this shape are on it.
+pub(crate) fn curve(shape: Shape, attributes: &Template) -> Result<Curve, Rv> {
+    let params = attributes.value(A::EC_PARAMS).ok_or(Rv::TEMPLATE_INCOMPLETE)?;
+    let key_type = match shape {
+        Shape::EdPublic | Shape::EdPrivate => KeyType::EC_EDWARDS,
+        _ => KeyType::EC,
+    };
+    Curve::from_params(params)
+        .filter(|curve| curve.key_type() == key_type)
+        .ok_or(Rv::CURVE_NOT_SUPPORTED)
+}
+
+/// A scalar as long as a field element; clients strip or add leading zeros.
+fn padded(scalar: &Secret, length: usize) -> Result<Secret, Rv> {
+    let bytes = scalar.expose();
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let significant = &bytes[zeros..];
+    if significant.len() > length {
+        return Err(Rv::ATTRIBUTE_VALUE_INVALID);
+    }
+    let mut out = Zeroizing::new(vec![0; length]);
+    out[length - significant.len()..].copy_from_slice(significant);
+    Ok(Secret::from_slice(&out))
+}
+
+/// Checks material that came from outside, by the policy's sizes and by the provider, and opens it.
+///
+/// # Errors
+/// `CKR_ATTRIBUTE_VALUE_INVALID`.
+pub(crate) fn open(shape: Shape, material: &Material, policy: Policy) -> Result<Key, Rv> {
+    let good = match material {
+        Material::RsaPublic { n, e } | Material::RsaPrivate(RsaPrivate { n, e, .. }) => {
+            (policy.min_rsa_bits()..=4096).contains(&modulus_bits(n)) && good_exponent(e, policy)
+        }
+        Material::Secret(value) if shape == Shape::Aes => matches!(value.len(), 16 | 24 | 32),
+        Material::Secret(value) => (1..=MAX_SECRET).contains(&value.len()),
+        _ => true,
+    };
+    if !good {
+        return Err(Rv::ATTRIBUTE_VALUE_INVALID);
+    }
+    Key::open(material).map_err(|error| match error {
+        KeyError::Size | KeyError::Invalid => Rv::ATTRIBUTE_VALUE_INVALID,
+    })
+}
+
+/// Whether a public exponent is odd and large enough: 65,537, under `legacy` 3 (A12).
+pub(crate) fn good_exponent(e: &[u8], policy: Policy) -> bool {
+    let odd = e.last().is_some_and(|byte| byte & 1 == 1);
+    let least = if policy == Policy::Legacy { 3 } else { 65_537 };
+    let small = e.iter().skip_while(|byte| **byte == 0).try_fold(0u64, |all, byte| {
+        all.checked_mul(256).and_then(|all| all.checked_add(u64::from(*byte)))
+    });
+    odd && small.is_none_or(|value| value >= least)
+}
+
+/// Puts the attributes that follow from the material into a draft. `key` is the opened material.
+///
+/// # Errors
+/// `CKR_TEMPLATE_INCONSISTENT` when the template named one of them with another value.
+pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material, key: &Key) -> Result<(), Rv> {
+    match material {
+        Material::RsaPublic { n, e } => {
+            draft.agree(Attribute::bytes(A::MODULUS, n))?;
+            draft.agree(Attribute::bytes(A::PUBLIC_EXPONENT, e))?;
+            draft.agree(Attribute::ulong(A::MODULUS_BITS, modulus_bits(n)))?;
+        }
+        Material::RsaPrivate(RsaPrivate { n, e, .. }) => {
+            draft.agree(Attribute::bytes(A::MODULUS, n))?;
+            draft.agree(Attribute::bytes(A::PUBLIC_EXPONENT, e))?;
+        }
+        Material::EcPublic { .. } | Material::EdPublic { .. } => {
+            put_point(draft, material)?;
+        }
+        Material::EcPrivate { .. } | Material::EdPrivate { .. } => {
+            if let Some(public) = key.public() {
+                put_point(draft, &public)?;
+            }
+        }
+        Material::Secret(value) => {
+            draft.agree(Attribute::ulong(A::VALUE_LEN, value.len() as u64))?;
+            let check = if value.len() < MIN_CHECKED {
+                None
+            } else {
+                check_value(key_type, material)
+            };
+            describe_check_value(draft, check)?;
+        }
+    }
+    if draft.shape.class() != ObjectClass::SECRET_KEY {
+        let info = key.public_der().unwrap_or_default();
+        draft.put(Attribute::bytes(A::PUBLIC_KEY_INFO, &info));
+    }
+    Ok(())
+}
+
+/// The curve and the point; what the template named is the same point, maybe in another form, and stays as it is.
+fn put_point(draft: &mut Draft, public: &Material) -> Result<(), Rv> {
+    let (curve, bytes): (Curve, &[u8]) = match public {
+        Material::EcPublic { curve, point } => (*curve, point),
+        Material::EdPublic { point } => (Curve::Ed25519, point),
+        _ => return Ok(()),
+    };
+    if draft.attributes.get(A::EC_PARAMS).is_none() {
+        draft.put(Attribute::bytes(A::EC_PARAMS, curve.oid_der()));
+    }
+    if let Some(named) = draft.attributes.value(A::EC_POINT) {
+        let same = match curve {
+            Curve::Ed25519 => point::decode_edwards(named).is_some_and(|named| named == bytes),
+            _ => point::decode(curve, named).is_some_and(|named| named == bytes),
+        };
+        if !same {
+            return Err(Rv::TEMPLATE_INCONSISTENT);
+        }
+    }
+    draft.put(Attribute::bytes(A::EC_POINT, &point::encode(bytes)));
+    Ok(())
+}
+
+/// Puts the curve of private material that came without attributes.
+pub(crate) fn put_curve(draft: &mut Draft, material: &Material) {
+    let curve = match material {
+        Material::EcPrivate { curve, .. } => *curve,
+        Material::EdPrivate { .. } => Curve::Ed25519,
+        _ => return,
+    };
+    draft.put(Attribute::bytes(A::EC_PARAMS, curve.oid_der()));
+}
+
+/// A check value that the template names must be right; an empty one asks for none (PKCS#11 3.2, 4.10.2).
+fn describe_check_value(draft: &mut Draft, check: Option<[u8; 3]>) -> Result<(), Rv> {
+    let computed = check.as_ref().map_or(&[][..], |check| check.as_slice());
+    match draft.attributes.value(A::CHECK_VALUE) {
+        Some([]) => Ok(()),
+        Some(named) if named != computed => Err(Rv::ATTRIBUTE_VALUE_INVALID),
+        _ => {
+            draft.put(Attribute::bytes(A::CHECK_VALUE, computed));
+            Ok(())
+        }
+    }
+}
+
+/// The key values to be stored.
+pub(crate) fn values(material: &Material) -> Values {
+    let mut out = Values::default();
+    let mut put = |attribute, value: &Secret| out.0.push((attribute, value.duplicate()));
+    match material {
+        Material::Secret(value) | Material::EcPrivate { scalar: value, .. } | Material::EdPrivate { seed: value } => {
+            put(A::VALUE, value);
+        }
+        Material::RsaPrivate(key) => {
+            put(A::PRIVATE_EXPONENT, &key.d);
+            if let Some(crt) = &key.crt {
+                put(A::PRIME_1, &crt.p);
+                put(A::PRIME_2, &crt.q);
+                put(A::EXPONENT_1, &crt.dp);
+                put(A::EXPONENT_2, &crt.dq);
+                put(A::COEFFICIENT, &crt.qi);
+            }
+        }
+        Material::RsaPublic { .. } | Material::EcPublic { .. } | Material::EdPublic { .. } => {}
+    }
+    out
+}
+
+/// The shape of material of this class: what an unwrapped private key turned out to be.
+pub(crate) fn shape_of(material: &Material) -> Option<Shape> {
+    Some(match material {
+        Material::RsaPublic { .. } => Shape::RsaPublic,
+        Material::EcPublic { .. } => Shape::EcPublic,
+        Material::EdPublic { .. } => Shape::EdPublic,
+        Material::RsaPrivate(_) => Shape::RsaPrivate,
+        Material::EcPrivate { .. } => Shape::EcPrivate,
+        Material::EdPrivate { .. } => Shape::EdPrivate,
+        Material::Secret(_) => return None,
+    })
+}

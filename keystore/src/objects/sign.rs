@@ -1,0 +1,44 @@
+//! C_Sign and C_Verify (PKCS#11 3.2, 5.13 and 5.15). INV-5: memory only.
+
+use hsmd_crypto::{Input, OpError};
+use hsmd_proto::ck::Rv;
+use hsmd_proto::init::Operation;
+use hsmd_proto::params::Mechanism;
+
+use super::ObjectRef;
+use crate::caller::Context;
+use crate::key_set::KeySet;
+
+impl KeySet {
+    /// Signs, or makes a MAC; the result is appended to `out`.
+    ///
+    /// # Errors
+    /// As C_SignInit and C_Sign.
+    pub fn sign(
+        &self,
+        context: &Context,
+        key: &ObjectRef<'_>,
+        mechanism: &Mechanism,
+        input: Input<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rv> {
+        let key = self.usable(context, Operation::Sign, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        key.key()?.sign(mechanism, input, out).map_err(OpError::rv)
+    }
+
+    /// Verifies a signature or MAC.
+    ///
+    /// # Errors
+    /// As C_VerifyInit and C_Verify.
+    pub fn verify(
+        &self,
+        context: &Context,
+        key: &ObjectRef<'_>,
+        mechanism: &Mechanism,
+        input: Input<'_>,
+        signature: &[u8],
+    ) -> Result<(), Rv> {
+        let key = self.usable(context, Operation::Verify, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        key.key()?.verify(mechanism, input, signature).map_err(OpError::rv)
+    }
+}

@@ -1,0 +1,107 @@
+//! C_UnwrapKey (PKCS#11 3.2, 5.18.4). What comes out is from outside, whoever made the blob.
+
+use hsmd_crypto::secret::Secret;
+use hsmd_crypto::{Material, OpError, pkcs8};
+use hsmd_proto::attribute::Template;
+use hsmd_proto::ck::{AttributeType as A, ObjectClass, Rv};
+use hsmd_proto::ids::UniqueId;
+use hsmd_proto::init::Operation;
+use hsmd_proto::params::Mechanism;
+
+use super::birth::{self, Birth, Substance};
+use super::object::Origin;
+use super::rules::{Plan, Shape, Way, complete};
+use super::{ObjectRef, ObjectView, access, material, policy};
+use crate::caller::Context;
+use crate::key_set::KeySet;
+use crate::login::Role;
+
+impl KeySet {
+    /// Unwraps a key. The same `id`, blob and template again find what the first try made (INV-10).
+    ///
+    /// # Errors
+    /// As C_UnwrapKey. One code for every blob that does not open (A15, A16).
+    pub fn unwrap_key(
+        &self,
+        context: &Context,
+        unwrapping: &ObjectRef<'_>,
+        mechanism: &Mechanism,
+        wrapped: &[u8],
+        id: UniqueId,
+        template: &Template,
+    ) -> Result<ObjectView, Rv> {
+        let request = birth::fingerprint("unwrap", Some(mechanism), &[&unwrapping.id.0, wrapped], &[template]);
+        if let Some(view) = self.made_before(context, id, &request)? {
+            return Ok(view);
+        }
+        let policy = self.policy();
+        let invalid = Rv::UNWRAPPING_KEY_HANDLE_INVALID;
+        let unwrapping = self.usable(context, Operation::Unwrap, mechanism, unwrapping, invalid)?;
+        let row = hsmd_proto::mechanism::row(mechanism.kind).ok_or(Rv::MECHANISM_INVALID)?;
+        if policy.latches() && unwrapping.wrapping() && !policy::wraps_sensitive(row) {
+            // A16: the padding check of CBC_PAD would open what KW has closed, block by block.
+            return Err(Rv::KEY_FUNCTION_NOT_PERMITTED);
+        }
+        template.check_form()?;
+        let template = policy::imposed(policy, &unwrapping, A::UNWRAP_TEMPLATE, template)?;
+        let class = birth::class_of(&template)?.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
+        if !matches!(class, ObjectClass::SECRET_KEY | ObjectClass::PRIVATE_KEY) {
+            return Err(Rv::TEMPLATE_INCONSISTENT);
+        }
+        let key_type = birth::key_type_of(&template)?.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
+        let shape = Shape::of_key(class, key_type)?;
+        let so = access::role(self, context) == Some(Role::So);
+        let mut draft = complete(
+            Plan {
+                way: Way::Unwrap,
+                shape,
+                policy,
+                so,
+            },
+            &template,
+        )?;
+        access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
+
+        let mut value = Vec::new();
+        let opened = unwrapping.key()?.decrypt(mechanism, wrapped, &mut value);
+        let value = Secret::new(value);
+        opened.map_err(|error| match error {
+            OpError::EncryptedLength | OpError::DataLength => Rv::WRAPPED_KEY_LEN_RANGE,
+            OpError::Encrypted | OpError::Data => Rv::WRAPPED_KEY_INVALID,
+            error => error.rv(),
+        })?;
+        let material = content(shape, value)?;
+        if matches!(material, Material::EcPrivate { .. } | Material::EdPrivate { .. }) {
+            // The blob says which curve; the draft takes it from there.
+            material::put_curve(&mut draft, &material);
+        }
+        let substance = Substance::check(shape, material, policy).map_err(|_| Rv::WRAPPED_KEY_INVALID)?;
+        let birth = Birth {
+            id,
+            sequence: self.objects().next_sequence(),
+            request,
+            mechanism: None,
+            origin: Origin {
+                outside: true,
+                readable: false,
+            },
+            always_sensitive: false,
+            never_extractable: false,
+        };
+        let object = birth::key(&self.core().latches, policy, draft, key_type, substance, birth)?;
+        self.settle_one(context, object)
+    }
+}
+
+/// The material in an opened blob, if it is of the shape that the template names.
+fn content(shape: Shape, value: Secret) -> Result<Material, Rv> {
+    if shape.is_secret() {
+        return Ok(Material::Secret(value));
+    }
+    let material = pkcs8::decode(value.expose()).ok_or(Rv::WRAPPED_KEY_INVALID)?;
+    if material::shape_of(&material) == Some(shape) {
+        Ok(material)
+    } else {
+        Err(Rv::WRAPPED_KEY_INVALID)
+    }
+}
