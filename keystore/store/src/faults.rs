@@ -38,6 +38,9 @@ pub enum Fault {
     Fail(io::ErrorKind),
     /// A write stores half of its bytes and then fails with this error; other operations just fail.
     Short(io::ErrorKind),
+    /// [`Step::Sync`] only: success is reported and nothing is synced. No store survives this; it shows that the tests would
+    /// notice an acknowledgement without a sync.
+    Skip,
     /// The machine stops: a write stores half of its bytes, and this and every later operation fails.
     Crash,
     /// [`Step::Commit`] only: the caller is told Unknown; the batch is committed or not.
@@ -188,7 +191,7 @@ impl Faults {
     /// Fails if a fault is due at this step.
     pub(crate) fn check(&self, step: Step) -> io::Result<()> {
         match self.at(step) {
-            None | Some(Fault::Ambiguous { .. }) => Ok(()),
+            None | Some(Fault::Ambiguous { .. } | Fault::Skip) => Ok(()),
             Some(fault) => Err(fault.error()),
         }
     }
@@ -301,7 +304,7 @@ impl Fault {
     pub(crate) fn error(self) -> io::Error {
         match self {
             Self::Fail(kind) | Self::Short(kind) => io::Error::from(kind),
-            Self::Crash | Self::Ambiguous { .. } => io::Error::other("injected crash"),
+            Self::Crash | Self::Skip | Self::Ambiguous { .. } => io::Error::other("injected crash"),
         }
     }
 }

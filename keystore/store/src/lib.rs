@@ -6,6 +6,17 @@
 //! * INV-7, damage is noticed and named: `head` (keyed sums per group), `journal`, `backup`, `open`.
 //! * INV-3, one batch is atomic: one journal frame holds whole batches.
 //!
+//! The folder of a store on disk:
+//!
+//! | name | what |
+//! |---|---|
+//! | `lock` | held while a daemon uses the folder |
+//! | `store.0`, `store.1` | root value, twice: mark of the keys, where the journal began, whether the end was clean |
+//! | `journal/<n>.seg` | segments of fixed size: those in use, then one or two of zeros |
+//! | `backup/<revision>.bak` | the two newest automatic backups; the journal reaches back to the older one |
+//! | `sled.<n>/` | sled's folder, which can be rebuilt from the two above |
+//! | `damaged/` | segments and backups that were found damaged, put aside; the operator may remove them |
+//!
 //! What is deliberately absent: decryption of records, queries other than by path prefix, transactions over several batches.
 
 mod backup;

@@ -152,7 +152,8 @@ impl Store {
     /// The record under this path. Never waits for a disk.
     #[must_use]
     pub fn get(&self, path: &Path) -> Option<Record> {
-        self.0.shared.state.read().records.get(path).cloned()
+        // Recursive: a commit that waits for a long scan to end does not hold up other readers.
+        self.0.shared.state.read_recursive().records.get(path).cloned()
     }
 
     /// All records whose path starts with `prefix`, in the order of paths, at one revision.
@@ -169,7 +170,7 @@ impl Store {
     /// The newest revision that reads see.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.0.shared.state.read().revision
+        self.0.shared.state.read_recursive().revision
     }
 
     /// Commits `batch` if all its conditions hold. Returns when it is durable and visible (INV-2), or refused.

@@ -208,3 +208,34 @@ fn a_crash_during_the_repair_of_a_damaged_journal_loses_nothing() {
     println!("repair sweep: {crashes} crashes during the repair of a damaged journal: 0 lost");
     assert!(crashes > 20);
 }
+
+#[test]
+fn an_acknowledgement_without_a_sync_would_be_noticed() {
+    // INV-2 broken on purpose: the disk reports a sync that did not happen.
+    for lies in [false, true] {
+        let dir = folder();
+        let faults = Faults::tracking();
+        let options = SledOptions {
+            faults: faults.clone(),
+            ..options()
+        };
+        let (store, _) = Store::open_sled(dir.path(), keys(), options).unwrap();
+        store.commit(batch(1, vec![put("/a/1", 1, b"first")])).unwrap();
+        if lies {
+            faults.plan(Some(hsmd_store::Step::Sync), 1, 1, Fault::Skip);
+        }
+        store.commit(batch(2, vec![put("/a/2", 1, b"second")])).unwrap();
+        drop(store);
+        faults.lose_unsynced(Loss::Everything).unwrap();
+        sled_folders(dir.path())
+            .iter()
+            .for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
+        let (store, _) = crate::disk::open(dir.path());
+        assert!(store.get(&path("/a/1")).is_some());
+        assert_eq!(
+            store.get(&path("/a/2")).is_some(),
+            !lies,
+            "the sweep tells an honest sync from a lie"
+        );
+    }
+}

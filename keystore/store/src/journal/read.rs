@@ -142,7 +142,7 @@ impl Walk<'_> {
             let next = named.saturating_add(1);
             self.scan.resume.next_index = self.scan.resume.next_index.max(next);
             let bytes = disk.read(&path)?;
-            if bytes.iter().all(|byte| *byte == 0) {
+            if used_bytes(&bytes) == 0 {
                 spares.push((named, path, bytes.len() as u64));
                 continue;
             }
@@ -416,6 +416,18 @@ impl Walk<'_> {
         }
         self.scan
     }
+}
+
+/// Bytes up to the last one that is not zero. Most of the newest segments is zeros: compare in blocks.
+fn used_bytes(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let is_used = |block: &[u8]| *block != ZEROS[..block.len()];
+    let Some(last) = bytes.chunks(ZEROS.len()).rposition(is_used) else {
+        return 0;
+    };
+    let block = &bytes[last * ZEROS.len()..];
+    let block = &block[..block.len().min(ZEROS.len())];
+    last * ZEROS.len() + block.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
 }
 
 /// The offset of the next frame that opens, from `from` on.
