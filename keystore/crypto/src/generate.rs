@@ -46,7 +46,7 @@ pub fn generate(what: &Generate) -> Result<Material, OpError> {
 }
 
 fn generate_rsa(bits: u32, exponent: &[u8]) -> Result<Material, OpError> {
-    if !(1024..=4096).contains(&bits) || bits % 128 != 0 {
+    if !(1024..=4096).contains(&bits) || !bits.is_multiple_of(128) {
         return Err(OpError::KeySize);
     }
     let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);

@@ -329,9 +329,9 @@ fn damaged_der_is_no_key_and_no_panic() {
         for at in 0..der.len() {
             let mut damaged = der.expose().to_vec();
             damaged[at] ^= 1 << (at % 8);
-            if let Some(other) = pkcs8::decode(&damaged) {
-                assert!(Key::open(&other).is_err() || other == material || at > 0);
-            }
+            // What still reads is another key, which opens or does not.
+            let other = pkcs8::decode(&damaged).map(|other| Key::open(&other).map(|key| key.size()));
+            assert!(other.is_none_or(|opened| opened != Ok(0)));
         }
     }
     assert_eq!(pkcs8::decode(&[]), None);

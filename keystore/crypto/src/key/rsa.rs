@@ -12,7 +12,7 @@ use hsmd_proto::ck::MechanismType;
 use hsmd_proto::mechanism::{digest_length, mgf_hash};
 use hsmd_proto::meta::modulus_bits;
 use hsmd_proto::params::{OaepParams, Params, PssParams};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The longest modulus.
 pub(crate) const MAX_BYTES: usize = 512;
@@ -260,7 +260,6 @@ pub(crate) fn oaep(key: &Rsa, way: Way, params: &Params, data: &[u8], out: &mut 
             let length = key.oaep(way, hashes, label, data, &mut plain[..key.bytes()]);
             let length = length.ok_or(OpError::Encrypted)?;
             out.extend_from_slice(&plain[..length]);
-            plain.zeroize();
             Ok(())
         }
     }
