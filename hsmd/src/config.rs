@@ -1,0 +1,437 @@
+//! The daemon's configuration file, `hsmd.toml`: every limit has a name, a default and a range. Unknown keys are errors.
+//!
+//! Client configuration (where the module finds the daemon) is another file: [`crate::client_file`].
+
+use hsmd_proto::policy::Policy;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Everything that `hsmd serve` can be told. The defaults are those of a system service.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where keys live.
+    pub store: Store,
+    /// The data plane: applications.
+    pub data: Data,
+    /// The control plane: administrators.
+    pub control: Control,
+    /// Threads that do the work.
+    pub work: Work,
+    /// PIN rules.
+    pub pin: Pin,
+    /// What new HSMs and partitions are like.
+    pub hsm: Hsm,
+    /// What is logged.
+    pub log: Log,
+    /// How the daemon stops.
+    pub stop: Stop,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// The folder of the store; one daemon serves it.
+    pub data_dir: PathBuf,
+    /// The master key file (mode 0400 or 0600). Keep it apart from backups of the store.
+    pub master_key: PathBuf,
+    /// Size of a journal segment in bytes, preallocated.
+    pub segment_bytes: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            data_dir: "/var/lib/hsmd".into(),
+            master_key: "/etc/hsmd/master.key".into(),
+            segment_bytes: 64 << 20,
+        }
+    }
+}
+
+/// `[data]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// The Unix socket of the PKCS#11 module.
+    pub socket: PathBuf,
+    /// The group that may connect; empty: the daemon's own.
+    pub socket_group: String,
+    /// Mode of the socket: "0660", or "0600" for the daemon's user alone.
+    pub socket_mode: String,
+    /// The most data of one request, in bytes.
+    pub max_data: u64,
+    /// The most data that one client (a local user) may have in requests at the same time, in bytes.
+    pub max_inflight: u64,
+    /// The most connections.
+    pub max_connections: usize,
+    /// The most connections of one client.
+    pub max_connections_per_client: usize,
+    /// How long a frame may take from its first byte to its last, and a reply to be taken, in milliseconds.
+    pub frame_timeout_ms: u64,
+    /// When a waiting client gets a sign of life, in milliseconds.
+    pub heartbeat_ms: u64,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            socket: "/run/hsmd/hsmd.sock".into(),
+            socket_group: String::new(),
+            socket_mode: "0660".into(),
+            max_data: 64 << 20,
+            max_inflight: 256 << 20,
+            max_connections: 16_384,
+            max_connections_per_client: 8_192,
+            frame_timeout_ms: 30_000,
+            heartbeat_ms: 250,
+        }
+    }
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Control {
+    /// The Unix socket of the gRPC services, mode 0600.
+    pub socket: PathBuf,
+    /// The most requests at the same time on one connection.
+    pub max_streams: u32,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            socket: "/run/hsmd/control.sock".into(),
+            max_streams: 64,
+        }
+    }
+}
+
+/// `[work]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Work {
+    /// Threads for RSA private keys and key generation; 0: as many as cores.
+    pub cpu_threads: usize,
+    /// Threads that wait for durable writes: so many writes share one flush.
+    pub write_threads: usize,
+    /// Threads that check PINs (Argon2).
+    pub pin_threads: usize,
+    /// The most requests that wait for one of these kinds of threads.
+    pub queue: usize,
+    /// The most of them that one client may have.
+    pub queue_per_client: usize,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            cpu_threads: 0,
+            write_threads: 32,
+            pin_threads: 2,
+            queue: 16_384,
+            queue_per_client: 8_192,
+        }
+    }
+}
+
+/// `[pin]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pin {
+    /// The shortest PIN in bytes.
+    pub min_length: usize,
+    /// The longest PIN in bytes.
+    pub max_length: usize,
+    /// Wrong tries until a role is locked.
+    pub tries: u32,
+    /// Argon2id memory in KiB; 0: the keystore's default.
+    pub memory_kib: u32,
+    /// Argon2id passes; 0: the keystore's default.
+    pub passes: u32,
+    /// Seconds without a request after which the opened keys of a partition are wiped.
+    pub idle_wipe_s: u64,
+}
+
+impl Default for Pin {
+    fn default() -> Self {
+        Self {
+            min_length: 4,
+            max_length: 255,
+            tries: 10,
+            memory_kib: 0,
+            passes: 0,
+            idle_wipe_s: 3_600,
+        }
+    }
+}
+
+/// `[hsm]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hsm {
+    /// The region in ARNs.
+    pub region: String,
+    /// The account in ARNs: 12 digits.
+    pub account: String,
+    /// This node's availability zone.
+    pub availability_zone: String,
+    /// Offer exactly one uninitialised partition after all others.
+    pub free_slot: bool,
+    /// Policy of new partitions: standard, strict, fips or legacy.
+    pub policy: String,
+    /// The most partitions of an HSM.
+    pub max_partitions: u32,
+}
+
+impl Default for Hsm {
+    fn default() -> Self {
+        Self {
+            region: "local-1".into(),
+            account: "000000000000".into(),
+            availability_zone: "local-1a".into(),
+            free_slot: false,
+            policy: Policy::Standard.name().into(),
+            max_partitions: 100,
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// "text" or "json", on standard error.
+    pub format: String,
+    /// error, warn, info, debug or trace; or directives as `info,hsmd::data=debug`. Labels appear at debug only.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: "text".into(),
+            level: "info".into(),
+        }
+    }
+}
+
+/// `[stop]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stop {
+    /// How long running requests may take after SIGTERM, in milliseconds.
+    pub grace_ms: u64,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { grace_ms: 10_000 }
+    }
+}
+
+/// Why a configuration is refused: what is wrong, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {error}\n  remedy: run `hsmd init --config {path}` to make one, or name another with --config")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        error: std::io::Error,
+    },
+    /// The file is not TOML of this form; the parser names line and key.
+    #[error("{path}: {error}\n  remedy: correct or remove that line; `hsmd config` prints every key with its default")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The parser's word.
+        error: Box<toml::de::Error>,
+    },
+    /// A value outside its range.
+    #[error("{key} = {value}: must be {rule}")]
+    Value {
+        /// Table and key.
+        key: &'static str,
+        /// What stands there.
+        value: String,
+        /// What may stand there.
+        rule: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// All of [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
+            path: path.into(),
+            error,
+        })?;
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Form {
+            path: path.into(),
+            error: Box::new(error),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] for the first that is outside its range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_text()?;
+        let numbers = [
+            ("store.segment_bytes", self.store.segment_bytes, 4 << 20, 1 << 30, "between 4 MiB and 1 GiB in bytes"),
+            ("data.max_data", self.data.max_data, 1 << 20, 1 << 30, "between 1 MiB and 1 GiB in bytes"),
+            ("data.max_inflight", self.data.max_inflight, self.data.max_data, 1 << 40, "at least data.max_data"),
+            ("data.max_connections", self.data.max_connections as u64, 1, 1 << 20, "between 1 and 1048576"),
+            (
+                "data.max_connections_per_client",
+                self.data.max_connections_per_client as u64,
+                1,
+                1 << 20,
+                "between 1 and 1048576",
+            ),
+            ("data.frame_timeout_ms", self.data.frame_timeout_ms, 100, 3_600_000, "between 100 and 3600000"),
+            ("data.heartbeat_ms", self.data.heartbeat_ms, 10, 60_000, "between 10 and 60000"),
+            ("control.max_streams", u64::from(self.control.max_streams), 1, 10_000, "between 1 and 10000"),
+            ("work.cpu_threads", self.work.cpu_threads as u64, 0, 1_024, "between 0 (as many as cores) and 1024"),
+            ("work.write_threads", self.work.write_threads as u64, 1, 1_024, "between 1 and 1024"),
+            ("work.pin_threads", self.work.pin_threads as u64, 1, 64, "between 1 and 64"),
+            ("work.queue", self.work.queue as u64, 1, 1 << 20, "between 1 and 1048576"),
+            ("work.queue_per_client", self.work.queue_per_client as u64, 1, 1 << 20, "between 1 and 1048576"),
+            ("pin.min_length", self.pin.min_length as u64, 1, 255, "between 1 and 255"),
+            ("pin.max_length", self.pin.max_length as u64, self.pin.min_length as u64, 255, "at least pin.min_length, at most 255"),
+            ("pin.tries", u64::from(self.pin.tries), 1, 1_000, "between 1 and 1000"),
+            ("pin.memory_kib", u64::from(self.pin.memory_kib), 0, 4 << 20, "0 (default) or at most 4194304 (4 GiB)"),
+            ("pin.passes", u64::from(self.pin.passes), 0, 100, "0 (default) or at most 100"),
+            ("pin.idle_wipe_s", self.pin.idle_wipe_s, 1, 31_536_000, "between 1 and 31536000 (a year)"),
+            ("hsm.max_partitions", u64::from(self.hsm.max_partitions), 1, 999, "between 1 and 999"),
+            ("stop.grace_ms", self.stop.grace_ms, 0, 3_600_000, "at most 3600000 (an hour)"),
+        ];
+        for (key, value, least, most, rule) in numbers {
+            if !(least..=most).contains(&value) {
+                return Err(ConfigError::Value {
+                    key,
+                    value: value.to_string(),
+                    rule,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_text(&self) -> Result<(), ConfigError> {
+        let account = &self.hsm.account;
+        let account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+        let name = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let paths = [&self.store.data_dir, &self.store.master_key, &self.data.socket, &self.control.socket];
+        let short = |path: &Path| path.as_os_str().len() < MAX_SOCKET_PATH;
+        let checks = [
+            (paths.iter().all(|path| path.is_absolute()), "store.data_dir, store.master_key, data.socket, control.socket", "", "absolute paths"),
+            (short(&self.data.socket), "data.socket", "", "shorter than 108 bytes (a limit of Unix sockets)"),
+            (short(&self.control.socket), "control.socket", "", "shorter than 108 bytes (a limit of Unix sockets)"),
+            (self.data.mode().is_some(), "data.socket_mode", self.data.socket_mode.as_str(), "\"0660\" or \"0600\""),
+            (account, "hsm.account", self.hsm.account.as_str(), "12 digits"),
+            (name(&self.hsm.region), "hsm.region", self.hsm.region.as_str(), "letters, digits and hyphens"),
+            (name(&self.hsm.availability_zone), "hsm.availability_zone", self.hsm.availability_zone.as_str(), "letters, digits and hyphens"),
+            (self.hsm.policy().is_some(), "hsm.policy", self.hsm.policy.as_str(), "standard, strict, fips or legacy"),
+            (matches!(self.log.format.as_str(), "text" | "json"), "log.format", self.log.format.as_str(), "\"text\" or \"json\""),
+        ];
+        for (good, key, value, rule) in checks {
+            if !good {
+                return Err(ConfigError::Value {
+                    key,
+                    value: format!("{value:?}"),
+                    rule,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The file with every key, as `hsmd init` and `hsmd config` write it.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        // A struct of numbers and strings always serialises; an empty file would mean the defaults.
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// `sun_path` has room for 107 bytes and a zero.
+pub(crate) const MAX_SOCKET_PATH: usize = 108;
+
+impl Data {
+    /// The socket's mode, if it is one of the two that are allowed.
+    #[must_use]
+    pub fn mode(&self) -> Option<u32> {
+        match self.socket_mode.as_str() {
+            "0660" => Some(0o660),
+            "0600" => Some(0o600),
+            _ => None,
+        }
+    }
+}
+
+impl Hsm {
+    /// The policy of new partitions.
+    #[must_use]
+    pub fn policy(&self) -> Option<Policy> {
+        Policy::from_name(&self.policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        match toml::from_str::<Config>(text) {
+            Err(error) => error.to_string(),
+            Ok(config) => config.check().unwrap_err().to_string(),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_good_and_read_back() {
+        let config = Config::default();
+        config.check().unwrap();
+        assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+        assert_eq!(toml::from_str::<Config>("").unwrap(), config);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = refused("[data]\nmax_dta = 5\n");
+        assert!(error.contains("max_dta"), "{error}");
+        assert!(error.contains("max_data"), "{error}");
+        assert!(refused("[dta]\n").contains("dta"));
+    }
+
+    #[test]
+    fn a_value_outside_its_range_names_key_value_and_rule() {
+        assert_eq!(refused("[work]\nwrite_threads = 0\n"), "work.write_threads = 0: must be between 1 and 1024");
+        assert_eq!(
+            refused("[hsm]\npolicy = \"lax\"\n"),
+            "hsm.policy = \"lax\": must be standard, strict, fips or legacy"
+        );
+        assert!(refused("[data]\nsocket_mode = \"0666\"\n").contains("0660"));
+        assert!(refused("[pin]\nmin_length = 9\nmax_length = 8\n").starts_with("pin.max_length = 8"));
+        assert!(refused("[store]\ndata_dir = \"here\"\n").contains("absolute"));
+    }
+
+    #[test]
+    fn a_missing_file_says_how_to_make_one() {
+        let error = Config::read(Path::new("/nonexistent/hsmd.toml")).unwrap_err().to_string();
+        assert!(error.contains("hsmd init"), "{error}");
+    }
+}

@@ -1,0 +1,112 @@
+//! `hsmd.admin.v1.HsmAdmin`: partitions, and the state of the daemon.
+
+use super::check::{self, blocking};
+use super::records::{HsmRecord, PartitionRecord};
+use crate::node::Node;
+use hsmd_control::admin::hsm_admin_server::HsmAdmin;
+use hsmd_control::admin::{
+    CreatePartitionRequest, CreatePartitionResponse, DeletePartitionRequest, DeletePartitionResponse,
+    ListPartitionsRequest, ListPartitionsResponse, Partition, StatusRequest, StatusResponse,
+};
+use hsmd_proto::ids::SlotId;
+use hsmd_proto::policy::Policy;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// The service.
+pub(super) struct Service(pub(super) Arc<Node>);
+
+#[tonic::async_trait]
+impl HsmAdmin for Service {
+    async fn create_partition(
+        &self,
+        request: Request<CreatePartitionRequest>,
+    ) -> Result<Response<CreatePartitionResponse>, Status> {
+        let request = request.into_inner();
+        let policy = match request.policy.as_str() {
+            "" => None,
+            name => Some(Policy::from_name(name).ok_or_else(|| check::status(&super::ModelError::Policy))?),
+        };
+        let node = self.0.clone();
+        let record = blocking(move || node.model.create_partition(&request.hsm, &request.label, policy)).await?;
+        tracing::info!(partition = record.serial, slot = record.slot, "partition created");
+        Ok(Response::new(CreatePartitionResponse {
+            partition: Some(self.describe(&record)?),
+        }))
+    }
+
+    async fn list_partitions(
+        &self,
+        request: Request<ListPartitionsRequest>,
+    ) -> Result<Response<ListPartitionsResponse>, Status> {
+        let records = self.0.model.partitions(&request.into_inner().hsm).map_err(|error| check::status(&error))?;
+        let partitions = records.iter().map(|record| self.describe(record)).collect::<Result<_, _>>()?;
+        Ok(Response::new(ListPartitionsResponse { partitions }))
+    }
+
+    async fn delete_partition(
+        &self,
+        request: Request<DeletePartitionRequest>,
+    ) -> Result<Response<DeletePartitionResponse>, Status> {
+        let name = request.into_inner().partition;
+        let node = self.0.clone();
+        let partition = name.clone();
+        blocking(move || node.model.delete_partition(&name)).await?;
+        tracing::info!(partition, "partition deleted");
+        Ok(Response::new(DeletePartitionResponse {}))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let node = &self.0;
+        let partitions = node.model.partitions("").map_err(|error| check::status(&error))?;
+        Ok(Response::new(StatusResponse {
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: node.keystore.node().to_string(),
+            dev: node.keystore.dev(),
+            uptime_seconds: node.started.elapsed().as_secs(),
+            hsms: count(node.model.hsms().len()),
+            partitions: count(partitions.len()),
+            connections: count(node.clients.count()),
+            requests: node.requests(),
+            memory: node.protection.describe(),
+            quarantined: node.keystore.quarantined(),
+            data_socket: node.config.data.socket.display().to_string(),
+            revision: node.keystore.revision(),
+            troubles: node.troubles(),
+        }))
+    }
+}
+
+impl Service {
+    fn describe(&self, record: &PartitionRecord) -> Result<Partition, Status> {
+        let hsm = self.0.model.hsm(&record.hsm).map_err(|error| check::status(&error))?;
+        Ok(partition(&self.0, &hsm, record))
+    }
+}
+
+fn partition(node: &Node, hsm: &HsmRecord, record: &PartitionRecord) -> Partition {
+    let token = node.slots.get(SlotId(record.slot)).and_then(|slot| slot.token());
+    let trouble = match &token {
+        Some(_) => "",
+        None if !hsm.state.serves() => "the HSM does not serve",
+        None => "the key set is missing or cannot be trusted; see `hsmctl status`",
+    };
+    let label = token.as_ref().filter(|token| token.initialized).map(|token| token.label);
+    Partition {
+        serial: record.serial.clone(),
+        arn: hsm.partition_arn(&record.serial),
+        hsm_arn: hsm.arn.clone(),
+        label: record.label.clone(),
+        slot: record.slot,
+        policy: record.policy.clone(),
+        initialized: label.is_some(),
+        token_label: label.map(|label| String::from_utf8_lossy(&label).trim_end().to_owned()).unwrap_or_default(),
+        user_pin: token.is_some_and(|token| token.has_user_pin),
+        free: record.free,
+        trouble: trouble.to_owned(),
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

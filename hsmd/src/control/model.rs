@@ -1,0 +1,355 @@
+//! HSMs and partitions: what is recorded, and how it changes. One lock; each change is one batch of documents that
+//! compares versions, so that a second node would be noticed.
+
+use super::records::{FORMAT, HSM_PREFIX, HsmRecord, HsmState, PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter};
+use crate::config::Hsm as Config;
+use crate::slots::{Slot, Slots};
+use hsmd_keystore::{DocumentOutcome, DocumentWrite, Error, Keystore};
+use hsmd_proto::ids::{KeySetId, OperationId, SlotId};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The control plane's state, and what changes it. Its calls block on the store.
+pub struct Model {
+    pub(super) keystore: Keystore,
+    pub(super) config: Config,
+    pub(super) slots: Arc<Slots>,
+    pub(super) state: Mutex<State>,
+}
+
+/// All records with the versions of their documents.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) hsms: BTreeMap<String, Versioned<HsmRecord>>,
+    pub(super) partitions: BTreeMap<String, Versioned<PartitionRecord>>,
+    pub(super) counter: Versioned<SlotCounter>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Versioned<T> {
+    pub(super) version: u64,
+    pub(super) record: T,
+}
+
+/// What CreateHsm is given, checked.
+#[derive(Clone, Debug, Default)]
+pub struct NewHsm {
+    /// `subnet-xxxxxxxx`.
+    pub subnet_id: String,
+    /// The administrator's SSH public key.
+    pub ssh_key: String,
+    /// An address, or empty.
+    pub eni_ip: String,
+    /// The role.
+    pub iam_role_arn: String,
+    /// As given.
+    pub external_id: String,
+    /// PRODUCTION.
+    pub subscription_type: String,
+    /// Makes the call idempotent; empty: it is not.
+    pub client_token: String,
+    /// As given.
+    pub syslog_ip: String,
+    /// Offer one uninitialised partition after all others.
+    pub free_slot: bool,
+}
+
+/// Why a change is refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// No such HSM or partition.
+    #[error("there is no {0}")]
+    NotFound(&'static str),
+    /// More than one HSM fits.
+    #[error("there are several HSMs: name one by id, serial number or ARN")]
+    Ambiguous,
+    /// The same client token with other arguments.
+    #[error("the client token was used with other arguments")]
+    TokenReused,
+    /// The HSM is not in a state that allows it.
+    #[error("the HSM is {0}")]
+    State(&'static str),
+    /// All partition numbers of the HSM are used.
+    #[error("the HSM has no room for another partition")]
+    NoRoom,
+    /// A label of the wrong form.
+    #[error("a label has 1 to 32 bytes")]
+    Label,
+    /// A label that another partition has.
+    #[error("another partition of the HSM has this label")]
+    LabelTaken,
+    /// No policy of this name.
+    #[error("a policy is standard, strict, fips or legacy")]
+    Policy,
+    /// A record does not read.
+    #[error("the record {0} cannot be read")]
+    Damaged(String),
+    /// Somebody else changed the same records.
+    #[error("the records were changed by somebody else; try again")]
+    Conflict,
+    /// The keystore's word.
+    #[error(transparent)]
+    Keystore(#[from] Error),
+}
+
+impl Model {
+    /// Reads all records, finishes what a stop interrupted, and shows the slots.
+    ///
+    /// # Errors
+    /// Damaged records and the keystore's errors.
+    pub(crate) fn load(keystore: Keystore, config: Config, slots: Arc<Slots>) -> Result<Self, ModelError> {
+        let state = State {
+            hsms: read_all(&keystore, HSM_PREFIX)?,
+            partitions: read_all(&keystore, PARTITION_PREFIX)?,
+            counter: read_all(&keystore, SLOTS)?.remove("").unwrap_or_default(),
+        };
+        let model = Self {
+            keystore,
+            config,
+            slots,
+            state: Mutex::new(state),
+        };
+        model.finish_interrupted()?;
+        model.show();
+        Ok(model)
+    }
+
+    /// Records an HSM as PENDING. The same client token again gives the HSM that it made.
+    ///
+    /// # Errors
+    /// A client token with other arguments; the keystore's errors.
+    pub fn create_hsm(&self, new: &NewHsm) -> Result<HsmRecord, ModelError> {
+        let mut state = self.state.lock();
+        let same = state.hsms.values().find(|hsm| !new.client_token.is_empty() && hsm.record.client_token == new.client_token);
+        if let Some(hsm) = same {
+            return if is_same(&hsm.record, new) { Ok(hsm.record.clone()) } else { Err(ModelError::TokenReused) };
+        }
+        let record = self.new_hsm(&state, new);
+        let write = write(&record.name(), 0, Some(&record));
+        self.commit(vec![write])?;
+        let versioned = Versioned {
+            version: 1,
+            record: record.clone(),
+        };
+        state.hsms.insert(record.id.clone(), versioned);
+        Ok(record)
+    }
+
+    /// The home node confirms an HSM: PENDING becomes RUNNING, and a free slot appears if it is to have one.
+    ///
+    /// # Errors
+    /// The keystore's errors; the HSM stays PENDING then, until the next start.
+    pub fn confirm(&self, id: &str) -> Result<(), ModelError> {
+        let pending = self.state.lock().hsms.get(id).is_some_and(|hsm| hsm.record.state == HsmState::Pending);
+        if pending {
+            self.change_state(id, HsmState::Running)?;
+        }
+        self.ensure_free(id)?;
+        self.show();
+        Ok(())
+    }
+
+    /// All HSMs in the order of their ids.
+    #[must_use]
+    pub fn hsms(&self) -> Vec<HsmRecord> {
+        self.state.lock().hsms.values().map(|hsm| hsm.record.clone()).collect()
+    }
+
+    /// The HSM of this id, serial number or ARN; with an empty name the only one.
+    ///
+    /// # Errors
+    /// [`ModelError::NotFound`], [`ModelError::Ambiguous`].
+    pub fn hsm(&self, name: &str) -> Result<HsmRecord, ModelError> {
+        let state = self.state.lock();
+        let mut hits = state.hsms.values().map(|hsm| &hsm.record).filter(|hsm| {
+            name.is_empty() || hsm.id == name || hsm.serial == name || hsm.arn == name
+        });
+        let first = hits.next().ok_or(ModelError::NotFound("HSM of this name"))?;
+        if hits.next().is_some() {
+            return Err(ModelError::Ambiguous);
+        }
+        Ok(first.clone())
+    }
+
+    /// Sets whether an HSM offers a free slot; `hsmd dev --free-slot` on an existing store.
+    ///
+    /// # Errors
+    /// The keystore's errors.
+    pub fn offer_free_slot(&self, id: &str) -> Result<(), ModelError> {
+        let mut state = self.state.lock();
+        let hsm = state.hsms.get_mut(id).ok_or(ModelError::NotFound("HSM of this name"))?;
+        if !hsm.record.free_slot {
+            let mut record = hsm.record.clone();
+            record.free_slot = true;
+            self.commit(vec![write(&record.name(), hsm.version, Some(&record))])?;
+            *hsm = Versioned {
+                version: hsm.version + 1,
+                record,
+            };
+        }
+        drop(state);
+        self.ensure_free(id)?;
+        self.show();
+        Ok(())
+    }
+
+    fn change_state(&self, id: &str, next: HsmState) -> Result<(), ModelError> {
+        let mut state = self.state.lock();
+        let hsm = state.hsms.get_mut(id).ok_or(ModelError::NotFound("HSM of this name"))?;
+        if !hsm.record.state.may_become(next) {
+            return Err(ModelError::State(hsm.record.state.name()));
+        }
+        let mut record = hsm.record.clone();
+        record.state = next;
+        self.commit(vec![write(&record.name(), hsm.version, Some(&record))])?;
+        *hsm = Versioned {
+            version: hsm.version + 1,
+            record,
+        };
+        Ok(())
+    }
+
+    /// What a stop between two batches left behind.
+    fn finish_interrupted(&self) -> Result<(), ModelError> {
+        let node = self.keystore.node().to_string();
+        for hsm in self.hsms() {
+            if hsm.state == HsmState::Pending && hsm.home == node {
+                self.change_state(&hsm.id, HsmState::Running)?;
+            }
+        }
+        for serial in self.deleting() {
+            self.finish_deletion(&serial)?;
+        }
+        for slot in self.taken_slots() {
+            self.mark_taken(slot)?;
+        }
+        for hsm in self.hsms() {
+            self.ensure_free(&hsm.id)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the slots that applications see from the records.
+    pub(super) fn show(&self) {
+        let state = self.state.lock();
+        let slots = state.partitions.values().filter(|entry| !entry.record.deleting).map(|entry| {
+            let record = &entry.record;
+            let serves = state.hsms.get(&record.hsm).is_some_and(|hsm| hsm.record.state.serves());
+            let key_set = KeySetId::from_hex(&record.key_set).filter(|_| serves);
+            Slot {
+                id: SlotId(record.slot),
+                serial: record.serial.clone(),
+                hsm: record.hsm.clone(),
+                policy: record.policy(),
+                free: record.free,
+                key_set: key_set.and_then(|id| self.keystore.key_set(id)),
+            }
+        });
+        self.slots.replace(slots);
+    }
+
+    pub(super) fn commit(&self, writes: Vec<DocumentWrite>) -> Result<(), ModelError> {
+        let operation = OperationId(hsmd_crypto::random::array());
+        match self.keystore.commit_documents(operation, writes)? {
+            DocumentOutcome::Committed { .. } => Ok(()),
+            DocumentOutcome::Conflict { .. } => Err(ModelError::Conflict),
+        }
+    }
+
+    fn new_hsm(&self, state: &State, new: &NewHsm) -> HsmRecord {
+        let id = fresh(|| format!("hsm-{}", hex8()), |id| state.hsms.contains_key(id));
+        let serial = fresh(six_digits, |serial| state.hsms.values().any(|hsm| hsm.record.serial == *serial));
+        let taken = |ip: &String| state.hsms.values().any(|hsm| hsm.record.eni_ip == *ip);
+        let eni_ip = if new.eni_ip.is_empty() { fresh(address, taken) } else { new.eni_ip.clone() };
+        let Config { region, account, availability_zone, .. } = &self.config;
+        HsmRecord {
+            format: FORMAT,
+            arn: format!("arn:aws:cloudhsm:{region}:{account}:{id}"),
+            id,
+            serial,
+            state: HsmState::Pending,
+            home: self.keystore.node().to_string(),
+            subnet_id: new.subnet_id.clone(),
+            vpc_id: new.subnet_id.replace("subnet-", "vpc-"),
+            eni_id: format!("eni-{}", hex8()),
+            eni_ip,
+            ssh_key: new.ssh_key.clone(),
+            iam_role_arn: new.iam_role_arn.clone(),
+            external_id: new.external_id.clone(),
+            syslog_ip: new.syslog_ip.clone(),
+            subscription_type: new.subscription_type.clone(),
+            client_token: new.client_token.clone(),
+            availability_zone: availability_zone.clone(),
+            created_ms: now_ms(),
+            free_slot: new.free_slot,
+            next_partition: 1,
+        }
+    }
+}
+
+/// Whether a repeated CreateHsm asks for what the record says.
+fn is_same(hsm: &HsmRecord, new: &NewHsm) -> bool {
+    hsm.subnet_id == new.subnet_id
+        && hsm.ssh_key == new.ssh_key
+        && hsm.iam_role_arn == new.iam_role_arn
+        && (new.eni_ip.is_empty() || hsm.eni_ip == new.eni_ip)
+}
+
+fn read_all<T: DeserializeOwned>(
+    keystore: &Keystore,
+    prefix: &str,
+) -> Result<BTreeMap<String, Versioned<T>>, ModelError> {
+    let documents = keystore.documents(prefix)?;
+    documents
+        .into_iter()
+        .map(|(name, document)| {
+            let record = serde_json::from_slice(&document.value).map_err(|_| ModelError::Damaged(name.clone()))?;
+            let key = name.strip_prefix(prefix).unwrap_or(&name).to_owned();
+            let version = document.version;
+            Ok((key, Versioned { version, record }))
+        })
+        .collect()
+}
+
+/// One document of a batch; `version` is what it has now, 0 when it does not exist.
+pub(super) fn write<T: Serialize>(name: &str, version: u64, record: Option<&T>) -> DocumentWrite {
+    DocumentWrite {
+        name: name.to_owned(),
+        expected: version,
+        // Records of strings and numbers always serialise.
+        value: record.map(|record| serde_json::to_vec(record).unwrap_or_default()),
+    }
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn fresh(mut make: impl FnMut() -> String, taken: impl Fn(&String) -> bool) -> String {
+    loop {
+        let candidate = make();
+        if !taken(&candidate) {
+            return candidate;
+        }
+    }
+}
+
+fn hex8() -> String {
+    format!("{:08x}", u32::from_be_bytes(hsmd_crypto::random::array()))
+}
+
+fn six_digits() -> String {
+    let number = u32::from_be_bytes(hsmd_crypto::random::array());
+    format!("{}", 100_000 + number % 900_000)
+}
+
+fn address() -> String {
+    let [a, b] = hsmd_crypto::random::array();
+    format!("10.0.{a}.{}", b.clamp(4, 254))
+}

@@ -1,0 +1,200 @@
+//! The control plane's records: HSMs, partitions, the counter of slots. Sealed documents of the keystore, as JSON; a
+//! reader ignores fields that it does not know.
+
+use hsmd_proto::policy::Policy;
+use serde::{Deserialize, Serialize};
+
+/// Format of the records that this build writes.
+pub(crate) const FORMAT: u32 = 1;
+/// Name of the slot counter's document.
+pub(crate) const SLOTS: &str = "slots";
+/// Prefix of HSM documents.
+pub(crate) const HSM_PREFIX: &str = "hsm/";
+/// Prefix of partition documents.
+pub(crate) const PARTITION_PREFIX: &str = "partition/";
+
+/// The life of an HSM (CloudHSM Classic, `HsmStatus`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum HsmState {
+    /// Recorded; its home node has not confirmed it yet.
+    Pending,
+    /// In use.
+    Running,
+    /// A change is going on.
+    Updating,
+    /// Its slots have no token.
+    Suspended,
+    /// Being deleted.
+    Terminating,
+    /// Deleted; listed for a while.
+    Terminated,
+}
+
+impl HsmState {
+    /// All states.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::Updating,
+        Self::Suspended,
+        Self::Terminating,
+        Self::Terminated,
+    ];
+
+    /// The name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Updating => "UPDATING",
+            Self::Suspended => "SUSPENDED",
+            Self::Terminating => "TERMINATING",
+            Self::Terminated => "TERMINATED",
+        }
+    }
+
+    /// Whether an HSM may go from this state to another.
+    #[must_use]
+    pub const fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Pending, Self::Running | Self::Terminating)
+                | (Self::Running, Self::Updating | Self::Suspended | Self::Terminating)
+                | (Self::Updating, Self::Running)
+                | (Self::Suspended, Self::Running | Self::Terminating)
+                | (Self::Terminating, Self::Terminated)
+        )
+    }
+
+    /// Whether the slots of such an HSM have tokens.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Running | Self::Updating)
+    }
+}
+
+/// A virtual appliance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HsmRecord {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// `hsm-xxxxxxxx`.
+    pub id: String,
+    /// Six digits.
+    pub serial: String,
+    /// `arn:aws:cloudhsm:<region>:<account>:<id>`.
+    pub arn: String,
+    /// Where it is in its life.
+    pub state: HsmState,
+    /// The node that serves it: 32 hexadecimal digits.
+    pub home: String,
+    /// `subnet-xxxxxxxx`.
+    pub subnet_id: String,
+    /// `vpc-xxxxxxxx`, made up from the subnet.
+    pub vpc_id: String,
+    /// `eni-xxxxxxxx`.
+    pub eni_id: String,
+    /// The address.
+    pub eni_ip: String,
+    /// The administrator's SSH public key.
+    pub ssh_key: String,
+    /// As given.
+    pub iam_role_arn: String,
+    /// As given.
+    pub external_id: String,
+    /// As given.
+    pub syslog_ip: String,
+    /// PRODUCTION.
+    pub subscription_type: String,
+    /// Makes CreateHsm idempotent.
+    pub client_token: String,
+    /// Availability zone of the home node.
+    pub availability_zone: String,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+    /// Offer one uninitialised partition after all others.
+    pub free_slot: bool,
+    /// The number of the next partition; numbers are never used again.
+    pub next_partition: u32,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionRecord {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The HSM's serial and three digits.
+    pub serial: String,
+    /// The HSM's id.
+    pub hsm: String,
+    /// Given at creation; empty for a free one.
+    pub label: String,
+    /// The slot, allotted once.
+    pub slot: u32,
+    /// The policy's name.
+    pub policy: String,
+    /// The key set: 32 hexadecimal digits.
+    pub key_set: String,
+    /// The uninitialised partition that `free_slot` offers.
+    pub free: bool,
+    /// Being deleted: its keys go first, then the record.
+    pub deleting: bool,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+impl PartitionRecord {
+    /// The policy; an unknown name is the strictest.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy::from_name(&self.policy).unwrap_or(Policy::Fips)
+    }
+
+    /// The document's name.
+    pub(crate) fn name(&self) -> String {
+        format!("{PARTITION_PREFIX}{}", self.serial)
+    }
+}
+
+impl HsmRecord {
+    /// The document's name.
+    pub(crate) fn name(&self) -> String {
+        format!("{HSM_PREFIX}{}", self.id)
+    }
+
+    /// The ARN of one of its partitions.
+    #[must_use]
+    pub fn partition_arn(&self, serial: &str) -> String {
+        format!("{}/partition-{serial}", self.arn)
+    }
+}
+
+/// The next slot id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotCounter {
+    pub(crate) next: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    #[test]
+    fn the_life_of_an_hsm_is_this_table() {
+        let mut table = String::new();
+        for from in HsmState::ALL {
+            let to: Vec<_> = HsmState::ALL.into_iter().filter(|to| from.may_become(*to)).map(HsmState::name).collect();
+            writeln!(table, "{} -> {}", from.name(), to.join(" ")).unwrap();
+        }
+        let expected = "PENDING -> RUNNING TERMINATING\n\
+                        RUNNING -> UPDATING SUSPENDED TERMINATING\n\
+                        UPDATING -> RUNNING\n\
+                        SUSPENDED -> RUNNING TERMINATING\n\
+                        TERMINATING -> TERMINATED\n\
+                        TERMINATED -> \n";
+        assert_eq!(table, expected);
+    }
+}

@@ -1,0 +1,201 @@
+//! Who is connected: one entry per identity, with its share of connections and of data in flight.
+
+use crate::config::Data;
+use hsmd_keystore::Identity;
+use hsmd_proto::ids::NodeId;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::net::unix::UCred;
+
+/// Users of a name space that have no number here all appear as this one.
+const OVERFLOW_USER: u32 = 65_534;
+
+/// The process at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Peer {
+    /// What the process may use and what it counts against.
+    pub(crate) identity: Identity,
+    /// Its user, for the log.
+    pub(crate) user: u32,
+    /// Its number: within one identity, work is shared fairly among processes.
+    pub(crate) process: i32,
+}
+
+impl Peer {
+    /// Reads who connected; `None` for a user that no number of this machine stands for.
+    pub(crate) fn from_credentials(node: NodeId, credentials: &UCred) -> Option<Self> {
+        let user = credentials.uid();
+        (user != OVERFLOW_USER).then(|| Self {
+            identity: local_identity(node, user),
+            user,
+            process: credentials.pid().unwrap_or_default(),
+        })
+    }
+}
+
+/// The identity of a local user of a node.
+fn local_identity(node: NodeId, user: u32) -> Identity {
+    Identity(hsmd_crypto::seal::sha256(&[b"uid", node.as_bytes(), &user.to_le_bytes()]))
+}
+
+/// One identity that is connected.
+pub(crate) struct Client {
+    connections: AtomicUsize,
+    inflight: AtomicU64,
+    max_inflight: u64,
+}
+
+/// All that are connected.
+pub(crate) struct Clients {
+    map: Mutex<HashMap<Identity, Arc<Client>>>,
+    connections: AtomicUsize,
+    max_connections: usize,
+    max_per_client: usize,
+    max_inflight: u64,
+}
+
+impl Clients {
+    pub(crate) fn new(config: &Data) -> Self {
+        Self {
+            map: Mutex::new(HashMap::new()),
+            connections: AtomicUsize::new(0),
+            max_connections: config.max_connections,
+            max_per_client: config.max_connections_per_client,
+            max_inflight: config.max_inflight,
+        }
+    }
+
+    /// Counts a new connection; `None` when there are too many, of all or of this identity.
+    pub(crate) fn connect(self: &Arc<Self>, identity: Identity) -> Option<Connected> {
+        let mut map = self.map.lock();
+        if self.connections.load(Ordering::Relaxed) >= self.max_connections {
+            return None;
+        }
+        let client = map.entry(identity).or_insert_with(|| {
+            Arc::new(Client {
+                connections: AtomicUsize::new(0),
+                inflight: AtomicU64::new(0),
+                max_inflight: self.max_inflight,
+            })
+        });
+        if client.connections.load(Ordering::Relaxed) >= self.max_per_client {
+            return None;
+        }
+        client.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Some(Connected {
+            client: client.clone(),
+            clients: self.clone(),
+            identity,
+        })
+    }
+
+    /// How many connections there are.
+    pub(crate) fn count(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// A counted connection; dropped with it.
+pub(crate) struct Connected {
+    client: Arc<Client>,
+    clients: Arc<Clients>,
+    identity: Identity,
+}
+
+impl Connected {
+    pub(crate) const fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let mut map = self.clients.map.lock();
+        self.clients.connections.fetch_sub(1, Ordering::Relaxed);
+        if self.client.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            map.remove(&self.identity);
+        }
+    }
+}
+
+/// Bytes of a request that count against its client while it is in work.
+pub(crate) struct Inflight {
+    client: Arc<Client>,
+    bytes: u64,
+}
+
+impl Inflight {
+    pub(crate) fn none(client: &Arc<Client>) -> Self {
+        Self {
+            client: client.clone(),
+            bytes: 0,
+        }
+    }
+
+    /// Counts more bytes; false, and nothing counted, when the client's share is used up.
+    pub(crate) fn grow(&mut self, more: usize) -> bool {
+        let more = more as u64;
+        let before = self.client.inflight.fetch_add(more, Ordering::Relaxed);
+        if before + more > self.client.max_inflight {
+            self.client.inflight.fetch_sub(more, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes += more;
+        true
+    }
+}
+
+impl Drop for Inflight {
+    fn drop(&mut self) {
+        self.client.inflight.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients(max_connections: usize, max_connections_per_client: usize) -> Arc<Clients> {
+        Arc::new(Clients::new(&Data {
+            max_connections,
+            max_connections_per_client,
+            max_inflight: 100,
+            ..Data::default()
+        }))
+    }
+
+    #[test]
+    fn connections_are_counted_per_client_and_in_all() {
+        let clients = clients(3, 2);
+        let (one, two) = (Identity([1; 32]), Identity([2; 32]));
+        let first = clients.connect(one).unwrap();
+        let _second = clients.connect(one).unwrap();
+        assert!(clients.connect(one).is_none());
+        let _third = clients.connect(two).unwrap();
+        assert!(clients.connect(two).is_none());
+        drop(first);
+        assert!(clients.connect(two).is_some());
+        assert_eq!(clients.count(), 2);
+    }
+
+    #[test]
+    fn data_in_flight_counts_until_the_request_ends() {
+        let clients = clients(2, 2);
+        let connected = clients.connect(Identity([1; 32])).unwrap();
+        let mut share = Inflight::none(connected.client());
+        assert!(share.grow(60));
+        assert!(!share.grow(60));
+        drop(share);
+        assert!(Inflight::none(connected.client()).grow(100));
+    }
+
+    #[test]
+    fn identities_differ_by_user_and_by_node() {
+        let node = |byte| NodeId([byte; 16]);
+        assert_ne!(local_identity(node(1), 0), local_identity(node(1), 1));
+        assert_ne!(local_identity(node(1), 0), local_identity(node(2), 0));
+    }
+}

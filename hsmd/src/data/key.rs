@@ -1,0 +1,36 @@
+//! Making keys: C_GenerateKey, C_GenerateKeyPair, C_DeriveKey.
+
+use super::call::{Answer, Call, object_ref, unique_id};
+use hsmd_proto::convert::mechanism_from_wire;
+use hsmd_proto::wire::{self, reply};
+
+pub(super) fn generate(call: &mut Call<'_>, request: wire::GenerateKey) -> Answer {
+    let mechanism = mechanism_from_wire(request.mechanism)?;
+    let template = call.template(&request.template)?;
+    let id = unique_id(&request.unique_id)?;
+    let view = call.key_set()?.generate_key(&call.context, &mechanism, id, &template)?;
+    Ok(Some(reply::Result::Object(call.object(&view))))
+}
+
+pub(super) fn generate_pair(call: &mut Call<'_>, request: wire::GenerateKeyPair) -> Answer {
+    let mechanism = mechanism_from_wire(request.mechanism)?;
+    let public_template = call.template(&request.public_template)?;
+    let private_template = call.template(&request.private_template)?;
+    let public = (unique_id(&request.public_id)?, &public_template);
+    let private = (unique_id(&request.private_id)?, &private_template);
+    let (public, private) = call.key_set()?.generate_key_pair(&call.context, &mechanism, public, private)?;
+    let pair = wire::ObjectPair {
+        public_key: Some(call.object(&public)),
+        private_key: Some(call.object(&private)),
+    };
+    Ok(Some(reply::Result::Pair(pair)))
+}
+
+pub(super) fn derive(call: &mut Call<'_>, request: wire::DeriveKey) -> Answer {
+    let mechanism = mechanism_from_wire(request.mechanism)?;
+    let template = call.template(&request.template)?;
+    let base = object_ref(request.base_key.as_ref())?;
+    let id = unique_id(&request.unique_id)?;
+    let view = call.key_set()?.derive_key(&call.context, &base, &mechanism, id, &template)?;
+    Ok(Some(reply::Result::Object(call.object(&view))))
+}

@@ -1,0 +1,41 @@
+//! PINs and logins: C_Login, C_Logout, C_InitPIN, C_SetPIN. PINs are only ever borrowed from the frame's section.
+
+use super::call::{Answer, Call, operation_id};
+use hsmd_proto::ck::{Rv, UserType};
+use hsmd_proto::wire::{self, reply};
+
+pub(super) fn login(call: &mut Call<'_>, request: &wire::Login) -> Answer {
+    let pin = call.section(request.pin.as_ref())?;
+    let attempt = operation_id(&request.attempt)?;
+    if UserType(request.user) == UserType::CONTEXT_SPECIFIC {
+        let login = call.context.login.as_ref().ok_or(Rv::USER_NOT_LOGGED_IN)?;
+        call.key_set()?.reauthenticate(&call.context.caller, login, pin, attempt)?;
+        return Ok(Some(reply::Result::Login(wire::LoginReply { ticket: None })));
+    }
+    let ticket = call.key_set()?.login(&call.context.caller, UserType(request.user), pin, attempt)?;
+    let ticket = call.writer.hide(ticket.expose());
+    Ok(Some(reply::Result::Login(wire::LoginReply { ticket: Some(ticket) })))
+}
+
+pub(super) fn logout(call: &Call<'_>) -> Answer {
+    let login = call.context.login.as_ref().ok_or(Rv::USER_NOT_LOGGED_IN)?;
+    call.key_set()?.logout(login);
+    Ok(None)
+}
+
+pub(super) fn init_pin(call: &Call<'_>, request: &wire::InitPin) -> Answer {
+    let pin = call.section(request.pin.as_ref())?;
+    let operation = operation_id(&request.operation)?;
+    let login = call.context.login.as_ref().ok_or(Rv::USER_NOT_LOGGED_IN)?;
+    call.key_set()?.init_pin(login, pin, operation)?;
+    Ok(None)
+}
+
+pub(super) fn set_pin(call: &Call<'_>, request: &wire::SetPin) -> Answer {
+    let old = call.section(request.old_pin.as_ref())?;
+    let new = call.section(request.new_pin.as_ref())?;
+    let operation = operation_id(&request.operation)?;
+    let login = call.context.login.as_deref();
+    call.key_set()?.set_pin(&call.context.caller, login, old, new, operation)?;
+    Ok(None)
+}

@@ -1,0 +1,28 @@
+//! C_Sign and C_Verify on the node's keys. Messages in parts are the module's business.
+
+use super::call::{Answer, Call, object_ref};
+use hsmd_crypto::Input;
+use hsmd_proto::convert::mechanism_from_wire;
+use hsmd_proto::wire;
+
+pub(super) fn sign(call: &mut Call<'_>, request: wire::Crypt) -> Answer {
+    let mechanism = mechanism_from_wire(request.mechanism)?;
+    let key = object_ref(request.key.as_ref())?;
+    let data = call.data(request.data.as_ref())?;
+    let mut signature = Vec::with_capacity(512);
+    call.key_set()?.sign(&call.context, &key, &mechanism, input(request.digested, data), &mut signature)?;
+    call.output(&signature)
+}
+
+pub(super) fn verify(call: &mut Call<'_>, request: wire::Verify) -> Answer {
+    let mechanism = mechanism_from_wire(request.mechanism)?;
+    let key = object_ref(request.key.as_ref())?;
+    let data = call.data(request.data.as_ref())?;
+    let input = input(request.digested, data);
+    call.key_set()?.verify(&call.context, &key, &mechanism, input, &request.signature)?;
+    Ok(None)
+}
+
+const fn input(digested: bool, data: &[u8]) -> Input<'_> {
+    if digested { Input::Digest(data) } else { Input::Message(data) }
+}

@@ -1,0 +1,60 @@
+//! Slots and tokens: C_GetSlotList, C_GetSlotInfo, C_GetTokenInfo, C_GetMechanismList, C_InitToken.
+
+use super::call::{Answer, Call, operation_id};
+use crate::node::Node;
+use crate::slots::Slot;
+use hsmd_proto::ck::Rv;
+use hsmd_proto::mechanism::TABLE;
+use hsmd_proto::wire::{self, reply};
+
+const MANUFACTURER: &str = "hsmd";
+
+pub(super) fn list_slots(call: &Call<'_>) -> Answer {
+    let slots = call.node.slots.all();
+    Ok(Some(reply::Result::Slots(wire::SlotList {
+        slots: slots.iter().map(|slot| describe(call.node, slot)).collect(),
+    })))
+}
+
+fn describe(node: &Node, slot: &Slot) -> wire::Slot {
+    let token = slot.token().map(|state| wire::Token {
+        label: String::from_utf8_lossy(&state.label).trim_end_matches([' ', '\0']).to_owned(),
+        manufacturer: MANUFACTURER.into(),
+        model: if node.keystore.dev() { "hsmd dev" } else { "hsmd" }.into(),
+        serial: slot.serial.clone(),
+        flags: state.flags,
+        min_pin: node.config.pin.min_length as u32,
+        max_pin: node.config.pin.max_length as u32,
+        policy: state.policy.name().into(),
+        key_set: slot.key_set.as_ref().map(|key_set| key_set.id().0.to_vec()).unwrap_or_default(),
+        incarnation: state.incarnation,
+    });
+    wire::Slot {
+        id: slot.id.0,
+        description: format!("hsmd {} partition-{}", slot.hsm, slot.serial),
+        manufacturer: MANUFACTURER.into(),
+        token_present: token.is_some(),
+        token,
+    }
+}
+
+pub(super) fn list_mechanisms(call: &Call<'_>) -> Answer {
+    let policy = call.slot()?.policy;
+    let types = TABLE.iter().filter(|row| row.allowed(policy)).map(|row| row.mechanism.0).collect();
+    Ok(Some(reply::Result::Mechanisms(wire::MechanismList { types })))
+}
+
+pub(super) fn init_token(call: &Call<'_>, request: &wire::InitToken) -> Answer {
+    let slot = call.slot()?;
+    let pin = call.section(request.so_pin.as_ref())?;
+    let label: &[u8; 32] = request.label.as_slice().try_into().map_err(|_| Rv::ARGUMENTS_BAD)?;
+    let operation = operation_id(&request.operation)?;
+    call.key_set()?.init_token(&call.context.caller, pin, label, operation)?;
+    if slot.free {
+        // The token is initialised whatever becomes of the next free slot; at the next start it is offered anyway.
+        if let Err(error) = call.node.model.taken(slot.id) {
+            tracing::warn!(slot = slot.id.0, %error, "no new free slot");
+        }
+    }
+    Ok(None)
+}

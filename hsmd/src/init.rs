@@ -1,0 +1,134 @@
+//! `hsmd init`: a store, its master key, a configuration file, and a first HSM. Nothing that exists is overwritten.
+
+use crate::cli::{Failure, print};
+use crate::config::{Config, Pin};
+use crate::control::{Model, NewHsm};
+use crate::files;
+use crate::slots::Slots;
+use clap::Args;
+use hsmd_keystore::{Keystore, MasterKey, Options, PinCost};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Arguments of `hsmd init`.
+#[derive(Args)]
+#[command(after_help = "Example:\n  hsmd init --config ./hsmd.toml --data-dir ./data && hsmd serve --config ./hsmd.toml")]
+pub struct InitOptions {
+    /// The configuration file to make.
+    #[arg(long, value_name = "PATH", default_value = "/etc/hsmd/hsmd.toml")]
+    config: PathBuf,
+    /// The folder of the store. When it is given, the sockets lie in it as well.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The master key file to make, mode 0400; default: beside the configuration file.
+    #[arg(long, value_name = "PATH")]
+    master_key: Option<PathBuf>,
+    /// Offer one uninitialised slot after all others, as SoftHSM does.
+    #[arg(long)]
+    free_slot: bool,
+    /// Policy of new partitions: standard, strict, fips or legacy.
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(options: &InitOptions) -> Result<(), Failure> {
+    let config_path = files::absolute(&options.config)?;
+    let config = configuration(options, &config_path)?;
+    config.check()?;
+    for path in [&config_path, &config.store.master_key] {
+        if path.exists() {
+            let message = format!("{} exists already; nothing was changed", path.display());
+            return Err(Failure::Other(format!("{message}\n  remedy: remove it or name another path")));
+        }
+    }
+    let folder = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
+    for path in [folder(&config_path), folder(&config.store.master_key), folder(&config.data.socket)] {
+        std::fs::create_dir_all(&path).map_err(|error| Failure::io(&path, &error))?;
+    }
+    files::private_folder(&config.store.data_dir)?;
+    let master = MasterKey::create_file(&config.store.master_key)
+        .map_err(|error| Failure::keystore(&config.store.master_key, error))?;
+    let made = create_store(&config, &master).and_then(|()| files::write_private(&config_path, &config.to_toml()));
+    if let Err(failure) = made {
+        // A key without a store would only stand in the way of the next try.
+        if !config.store.data_dir.join("lock").exists() {
+            let _ = std::fs::remove_file(&config.store.master_key);
+        }
+        return Err(failure);
+    }
+    let (config_path, key) = (config_path.display(), config.store.master_key.display());
+    print(&format!(
+        "Store       {}\nMaster key  {key}\n            Without this file every key is lost. Keep a copy apart from backups of the store.\n\
+         Settings    {config_path}\n\nNext:\n  hsmd serve --config {config_path}\n  hsmctl partition create NAME --endpoint unix://{}\n",
+        config.store.data_dir.display(),
+        config.control.socket.display(),
+    ))
+}
+
+fn configuration(options: &InitOptions, config_path: &Path) -> Result<Config, Failure> {
+    let mut config = Config::default();
+    if let Some(folder) = &options.data_dir {
+        let folder = files::absolute(folder)?;
+        config.data.socket = folder.join("hsmd.sock");
+        config.control.socket = folder.join("control.sock");
+        config.store.data_dir = folder;
+    }
+    config.store.master_key = match &options.master_key {
+        Some(path) => files::absolute(path)?,
+        None => config_path.with_file_name("master.key"),
+    };
+    config.hsm.free_slot = options.free_slot;
+    if let Some(policy) = &options.policy {
+        policy.clone_into(&mut config.hsm.policy);
+    }
+    Ok(config)
+}
+
+fn create_store(config: &Config, master: &MasterKey) -> Result<(), Failure> {
+    let folder = &config.store.data_dir;
+    let keystore = Keystore::init(folder, master, &keystore_options(config, false))
+        .map_err(|error| Failure::keystore(folder, error))?;
+    let explain = |error: crate::control::ModelError| Failure::Other(error.to_string());
+    let model = Model::load(keystore.clone(), config.hsm.clone(), Arc::new(Slots::default())).map_err(explain)?;
+    let hsm = model.create_hsm(&first_hsm(config)).map_err(explain)?;
+    model.confirm(&hsm.id).map_err(explain)?;
+    keystore.close().map_err(|error| Failure::keystore(folder, error))
+}
+
+/// The HSM that a new store begins with.
+pub(crate) fn first_hsm(config: &Config) -> NewHsm {
+    NewHsm {
+        subnet_id: "subnet-00000000".into(),
+        iam_role_arn: format!("arn:aws:iam::{}:role/hsmd", config.hsm.account),
+        subscription_type: "PRODUCTION".into(),
+        free_slot: config.hsm.free_slot,
+        ..NewHsm::default()
+    }
+}
+
+/// What the configuration tells the keystore.
+pub(crate) fn keystore_options(config: &Config, dev: bool) -> Options {
+    let pin = &config.pin;
+    Options {
+        dev,
+        pin_cost: pin_cost(pin),
+        pin_length: pin.min_length..=pin.max_length,
+        pin_tries: pin.tries,
+        idle_wipe: Duration::from_secs(pin.idle_wipe_s),
+        segment_bytes: config.store.segment_bytes,
+        ..Options::default()
+    }
+}
+
+fn pin_cost(pin: &Pin) -> PinCost {
+    let mut cost = PinCost::default();
+    if pin.memory_kib != 0 {
+        cost.memory_kib = pin.memory_kib;
+    }
+    if pin.passes != 0 {
+        cost.passes = pin.passes;
+    }
+    cost
+}

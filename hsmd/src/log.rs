@@ -1,0 +1,24 @@
+//! Structured logs on standard error, as text or JSON. Never a PIN, a ticket or a key value; labels at debug only.
+
+use crate::config::Log;
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging. `HSMD_LOG` overrides the configured level.
+///
+/// # Errors
+/// A sentence, when the level is not one, or logging has been started before.
+pub fn start(config: &Log) -> Result<(), String> {
+    let level = std::env::var("HSMD_LOG").unwrap_or_else(|_| config.level.clone());
+    let filter = EnvFilter::try_new(&level)
+        .map_err(|error| format!("log.level = {level:?}: {error}; use error, warn, info, debug or trace"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
+    let started = if config.format == "json" {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_target(false).try_init()
+    };
+    started.map_err(|error| error.to_string())
+}
