@@ -41,6 +41,7 @@ impl SealKey {
     /// `["ab", "c"]` is not `["a", "bc"]`.
     #[must_use]
     pub fn seal(&self, aad: &[&[u8]], plain: &[u8]) -> Vec<u8> {
+        // INV-7: place, version and kind of a record are in `aad`.
         let mut sealed = vec![0; plain.len() + Self::OVERHEAD];
         let (nonce, rest) = sealed.split_at_mut(NONCE);
         random::fill(nonce);
@@ -167,5 +168,22 @@ mod tests {
         assert_eq!(hmac(b"k", &[b"a", b"bc"]), hmac(b"k", &[b"abc"]));
         assert_ne!(hmac(b"", &[b"a"]), hmac(b"k", &[b"a"]));
         assert!(equal(b"a", b"a") && !equal(b"a", b"b") && !equal(b"a", b"aa"));
+    }
+
+    #[test]
+    fn rfc_8452_and_rfc_5869_are_met() {
+        // RFC 8452, C.2: the first two results of AES-256-GCM-SIV, after the nonce.
+        let mut key = [0; 32];
+        key[0] = 1;
+        let key = SealKey::new(&SecretArray::new(key));
+        let nonce = b"\x03\0\0\0\0\0\0\0\0\0\0\0".as_slice();
+        let empty = b"\x07\xf5\xf4\x16\x9b\xbf\x55\xa8\x40\x0c\xd4\x7e\xa6\xfd\x40\x0f".as_slice();
+        assert!(key.open(&[], &[nonce, empty].concat()).unwrap().is_empty());
+        let one = b"\xc2\xef\x32\x8e\x5c\x71\xc8\x3b\x84\x31\x22\x13\x0f\x73\x64\xb7\x61\xe0\xb9\x74\x27\xe3\xdf\x28";
+        let plain = key.open(&[], &[nonce, one].concat()).unwrap();
+        assert_eq!(plain.as_slice(), b"\x01\0\0\0\0\0\0\0");
+        // RFC 5869, A.3: neither salt nor info.
+        let okm = hkdf(&[0x0b; 22], &[], &[]);
+        assert_eq!(okm.expose()[..8], *b"\x8d\xa4\xe7\x75\xa5\x63\xc1\x8f");
     }
 }

@@ -84,6 +84,7 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
+// INV-1: whatever prints a structure with a secret in it prints no byte of it.
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")

@@ -146,3 +146,29 @@ fn the_size_is_in_the_tables_unit() {
         assert!((row.min..=row.max).contains(&size), "{}: {size}", row.mechanism);
     }
 }
+
+#[test]
+fn threads_share_one_key_from_its_first_use() {
+    let (rsa, curve, secret) = (
+        sample::open(&sample::RSA_2048),
+        sample::open(&sample::ec(Curve::P256)),
+        sample::secret(&[9; 32]),
+    );
+    let jobs = [
+        (&rsa, MechanismType::SHA256_RSA_PKCS),
+        (&curve, MechanismType::ECDSA_SHA256),
+        (&secret, MechanismType::SHA512_HMAC),
+    ];
+    std::thread::scope(|scope| {
+        for (key, kind) in jobs.into_iter().cycle().take(12) {
+            scope.spawn(move || {
+                let mechanism = Mechanism::plain(kind);
+                for round in 0..20_u8 {
+                    let mut signature = Vec::new();
+                    key.sign(&mechanism, Input::Message(&[round]), &mut signature).unwrap();
+                    key.verify(&mechanism, Input::Message(&[round]), &signature).unwrap();
+                }
+            });
+        }
+    });
+}
