@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
 use hsmd_crypto::random;
-use hsmd_store::{Batch, Path, Record, Store, Write};
+use hsmd_store::{Batch, Path, Store, Write};
 use prost::Message;
 
 use crate::core::{Committed, commit};
@@ -68,6 +68,7 @@ impl Background {
                 barrier,
                 queue,
                 purges: VecDeque::new(),
+                purging: Vec::new(),
             }
             .run()
         })?;
@@ -114,6 +115,8 @@ struct Worker {
     barrier: Arc<Barrier>,
     queue: Receiver<Order>,
     purges: VecDeque<String>,
+    /// What is left of the purge that is under way.
+    purging: Vec<(Path, u64)>,
 }
 
 impl Worker {
@@ -124,7 +127,7 @@ impl Worker {
             let first = match self.queue.try_recv() {
                 Ok(order) => order,
                 Err(TryRecvError::Disconnected) => return,
-                Err(TryRecvError::Empty) if !self.purges.is_empty() => {
+                Err(TryRecvError::Empty) if !(self.purges.is_empty() && self.purging.is_empty()) => {
                     self.purge_some();
                     continue;
                 }
@@ -196,15 +199,24 @@ impl Worker {
         })
     }
 
+    /// Purges one batch, so that login records do not wait for a large purge.
     fn purge_some(&mut self) {
-        let Some(prefix) = self.purges.pop_front() else { return };
-        // Ascending: of a deleted key set, the root goes last, so that a crash leaves what says that it is deleted.
-        let found = self.store.scan(&prefix);
-        let well = found
-            .chunks(BATCH)
-            .all(|chunk| self.commit(chunk.iter().map(purge_write).collect()));
-        if !well {
-            tracing::warn!(prefix, "what is left under this prefix is purged at the next start");
+        if self.purging.is_empty() {
+            let Some(prefix) = self.purges.pop_front() else { return };
+            let found = self.store.scan(&prefix).into_iter();
+            // From the end of the list and so in the order of paths: of a deleted key set the root goes last, so that a crash
+            // leaves what says that it is deleted.
+            self.purging = found.rev().map(|(path, record)| (path, record.version)).collect();
+        }
+        let some = self.purging.split_off(self.purging.len().saturating_sub(BATCH));
+        let write = |(path, version)| Write {
+            path,
+            version: version + 1,
+            value: None,
+        };
+        if !self.commit(some.into_iter().rev().map(write).collect()) {
+            tracing::warn!("what is left of a deleted prefix is purged at the next start");
+            self.purging.clear();
         }
     }
 
@@ -219,13 +231,5 @@ impl Worker {
             reserve: true,
         };
         matches!(commit(&self.store, batch), Ok(Committed::Done(_)))
-    }
-}
-
-fn purge_write((path, record): &(Path, Record)) -> Write {
-    Write {
-        path: path.clone(),
-        version: record.version + 1,
-        value: None,
     }
 }

@@ -48,6 +48,8 @@ pub struct Keystore(Arc<Inner>);
 struct Inner {
     core: Arc<Core>,
     key_sets: RwLock<HashMap<KeySetId, Arc<KeySet>>>,
+    /// Held while a key set is made.
+    creating: Mutex<()>,
     documents: Documents,
     /// `None`: in memory.
     files: Option<Files>,
@@ -174,6 +176,7 @@ impl Keystore {
             housekept: AtomicU64::new(core.clock.now()),
             core,
             key_sets: RwLock::new(key_sets),
+            creating: Mutex::new(()),
             documents,
             files,
             dev,
@@ -280,16 +283,17 @@ impl Keystore {
     /// # Errors
     /// [`Error::KeySetExists`] if it has another policy; from the store.
     pub fn create_key_set_as(&self, id: KeySetId, policy: Policy) -> Result<Arc<KeySet>, Error> {
-        let mut key_sets = self.0.key_sets.write();
-        if let Some(there) = key_sets.get(&id) {
+        // Not the list's own lock: requests must not wait for the disk.
+        let _one = self.0.creating.lock();
+        if let Some(there) = self.key_set(id) {
             return if there.policy() == policy {
-                Ok(Arc::clone(there))
+                Ok(there)
             } else {
                 Err(Error::KeySetExists)
             };
         }
         let key_set = KeySet::create(&self.0.core, id, policy)?;
-        key_sets.insert(id, Arc::clone(&key_set));
+        self.0.key_sets.write().insert(id, Arc::clone(&key_set));
         Ok(key_set)
     }
 

@@ -24,8 +24,6 @@ pub(crate) enum Kind {
     Object = 5,
     /// What is left of a destroyed object.
     Tombstone = 6,
-    /// A session object, carried by the module.
-    SessionObject = 7,
     /// The latch of key material.
     Latch = 8,
     /// A document of the control plane.

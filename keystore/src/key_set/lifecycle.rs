@@ -330,24 +330,23 @@ impl KeySet {
         let _opening = self.opening.lock();
         self.keep_used_times(false);
         let root = self.root();
-        if !root.initialized() || self.core.options.login_idle.is_none() {
-            return;
-        }
         for (path, record) in self.core.store.scan(root.path("login").as_str()) {
             let Ok(record) = self.core.decode::<LoginRecord>(&path, Kind::Login, &record) else {
                 continue;
             };
-            if self.is_idle(&record) {
-                let ended = self
+            if record.epoch != root.epoch {
+                // It was on its way when its epoch ended.
+                self.core.background.delete(path);
+            } else if self.is_idle(&record) {
+                let known = self
                     .logins
                     .all()
                     .into_iter()
                     .find(|entry| login_path(&root, entry.login.id) == path);
-                if let Some(entry) = ended {
+                if let Some(entry) = known {
                     if self.used_at(&entry.login) > record.used {
                         continue;
                     }
-                    entry.login.end();
                     self.forget(&entry.login.id);
                 }
                 self.core.background.delete(path);
