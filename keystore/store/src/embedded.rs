@@ -5,20 +5,24 @@ use crate::journal::Journal;
 use crate::journal::frame::Kind;
 use crate::keeper::{Message, Outbox};
 use crate::report::{CloseError, Fatal, StoreStatus};
+use crate::root::RootFiles;
 use crate::state::Staged;
 
 pub(crate) struct Embedded {
     journal: Journal,
     outbox: Outbox,
+    /// To be written before the first commit: the disk was full when the store was opened.
+    pending: Option<(RootFiles, Vec<u8>)>,
     /// The keeper was asked for a spare segment.
     asked: bool,
 }
 
 impl Embedded {
-    pub(crate) fn new(journal: Journal, outbox: Outbox) -> Self {
+    pub(crate) fn new(journal: Journal, outbox: Outbox, pending: Option<(RootFiles, Vec<u8>)>) -> Self {
         Self {
             journal,
             outbox,
+            pending,
             asked: false,
         }
     }
@@ -26,6 +30,10 @@ impl Embedded {
 
 impl Engine for Embedded {
     fn prepare(&mut self, bytes: usize, reserve: bool) -> Result<(), EngineError> {
+        if let Some((root, value)) = &self.pending {
+            root.write(value).map_err(|_| EngineError::Full)?;
+            self.pending = None;
+        }
         self.journal.prepare(bytes, reserve)
     }
 
@@ -49,12 +57,12 @@ impl Engine for Embedded {
     fn status(&self, status: &mut StoreStatus) {
         status.syncs = self.journal.syncs();
         status.segments = self.journal.segments();
-        status.full = self.journal.is_full();
+        status.full = self.journal.is_full() || self.pending.is_some();
     }
 
     fn close(&mut self, last: &Staged) -> Result<(), CloseError> {
         // The mark makes damage to the last batches visible as such. Without room for it the root file's mark does.
-        if self.journal.prepare(0, true).is_err() {
+        if self.pending.is_some() || self.journal.prepare(0, true).is_err() {
             return Ok(());
         }
         match self.journal.append(Kind::Close, last) {

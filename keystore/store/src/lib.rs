@@ -36,6 +36,7 @@ mod path;
 mod replay;
 mod report;
 mod root;
+mod root_value;
 mod sealing;
 mod state;
 mod store;

@@ -9,7 +9,6 @@ use parking_lot::RwLock;
 
 use crate::backup;
 use crate::batch::{Limits, Outcome, Revision};
-use crate::codec::{Malformed, Reader};
 use crate::disk::Disk;
 use crate::embedded::Embedded;
 use crate::faults::Faults;
@@ -17,19 +16,17 @@ use crate::head::Hasher;
 use crate::journal::frame::{self, Link, Touched};
 use crate::journal::read::{self, Gap, Scan};
 use crate::journal::segment::HEADERS;
-use crate::journal::{Journal, JournalSettings, Resume};
+use crate::journal::{Journal, JournalSettings, Resume, is_full};
 use crate::keeper::{Keeper, Work, sled_folders};
 use crate::keys::StoreKeys;
 use crate::lock::{FolderLock, LockError};
 use crate::replay::Replayed;
 use crate::report::{BackupError, Fatal, LoadReport, Loaded, Notice, SledFault};
 use crate::root::{RootError, RootFiles};
+use crate::root_value::RootValue;
 use crate::state::{Operations, State};
 use crate::store::{Parts, Shared};
 use crate::tree::Tree;
-
-/// Version of the layout of the folder.
-const FORMAT: u32 = 1;
 
 /// How [`crate::Store::open_sled`] opens.
 #[derive(Clone)]
@@ -85,43 +82,6 @@ pub enum OpenError {
     Io(#[from] io::Error),
 }
 
-/// The root file's value, tagged with these keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RootValue {
-    /// The number of the segment with which the journal was begun.
-    pub(crate) journal_start: u64,
-    /// The revision at which the store was closed cleanly, if it was.
-    pub(crate) closed: Option<Revision>,
-}
-
-impl RootValue {
-    pub(crate) fn to_bytes(self, keys: &StoreKeys) -> Vec<u8> {
-        let mut value = Vec::new();
-        value.extend_from_slice(&FORMAT.to_le_bytes());
-        value.extend_from_slice(&self.journal_start.to_le_bytes());
-        value.push(u8::from(self.closed.is_some()));
-        value.extend_from_slice(&self.closed.unwrap_or_default().0.to_le_bytes());
-        let tag = keys.derive(b"hsmd store root", &value);
-        value.extend_from_slice(tag.as_ref());
-        value
-    }
-
-    fn from_bytes(keys: &StoreKeys, bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader(bytes);
-        let (_format, journal_start) = (reader.u32()?, reader.u64()?);
-        let (closed, revision) = (reader.u8()?, Revision(reader.u64()?));
-        let value = Self {
-            journal_start,
-            closed: (closed == 1).then_some(revision),
-        };
-        if bytes == value.to_bytes(keys) {
-            Ok(value)
-        } else {
-            Err(Malformed)
-        }
-    }
-}
-
 /// Puts the store together; see the module's description.
 pub(crate) fn open(
     dir: &std::path::Path,
@@ -156,7 +116,7 @@ pub(crate) fn open(
     let mut found = opening.find(&root)?;
     let replayed = opening.replay(&mut found)?;
     let resume = opening.repair(&mut found, &replayed, &root)?;
-    let (journal, journal_start) = opening.begin(&mut found, resume, &root)?;
+    let (journal, journal_start, pending) = opening.begin(&mut found, resume, &root)?;
     let report = LoadReport {
         loaded: found.loaded,
         revision: replayed.state.revision,
@@ -165,7 +125,9 @@ pub(crate) fn open(
         notices: opening.notices,
         quarantined: replayed.troubles(),
     };
+    let pending = pending.map(|value| (RootFiles::named(dir, "store", options.faults.clone()), value));
     let started = Started {
+        pending,
         journal,
         journal_start,
         root,
@@ -176,6 +138,8 @@ pub(crate) fn open(
 
 /// What is running once the store counts as open.
 struct Started {
+    /// What the root file could not take because the disk is full.
+    pending: Option<(RootFiles, Vec<u8>)>,
     journal: Journal,
     journal_start: u64,
     root: RootFiles,
@@ -228,7 +192,7 @@ fn assemble(
         limits: options.limits,
         faults: options.faults,
         on_fatal: options.on_fatal,
-        engine: Box::new(Embedded::new(started.journal, keeper.outbox())),
+        engine: Box::new(Embedded::new(started.journal, keeper.outbox(), started.pending)),
         operations,
         keeper: Some(keeper),
     })
@@ -498,8 +462,14 @@ impl Opening<'_> {
         })
     }
 
-    /// Opens the journal for writing; then the store counts as open. Returns the number with which the journal began.
-    fn begin(&self, found: &mut Found, resume: Resume, root: &RootFiles) -> Result<(Journal, u64), OpenError> {
+    /// Opens the journal for writing; then the store counts as open. Returns the number with which the journal began, and what
+    /// the root file must take before the first commit.
+    fn begin(
+        &self,
+        found: &mut Found,
+        resume: Resume,
+        root: &RootFiles,
+    ) -> Result<(Journal, u64, Option<Vec<u8>>), OpenError> {
         let unused = resume.active.is_none() && resume.closed.is_empty();
         let first = resume.spares.first().map_or(resume.next_index, |spare| spare.0);
         let journal_start = if unused { first } else { found.root.journal_start };
@@ -513,8 +483,13 @@ impl Opening<'_> {
             journal_start,
             closed: None,
         };
+        let mut pending = None;
         if found.root_missing || found.root != value {
-            root.write(&value.to_bytes(self.keys)).map_err(into_io)?;
+            match root.write(&value.to_bytes(self.keys)).map_err(into_io) {
+                // Reads can be served; commits wait until the mark of a clean end is gone.
+                Err(error) if is_full(&error) => pending = Some(value.to_bytes(self.keys)),
+                other => drop(other?),
+            }
         }
         if found.loaded == Loaded::Fresh {
             // Only now: a sled folder without a root file means that the root file was lost.
@@ -525,7 +500,7 @@ impl Opening<'_> {
                 .and_then(|tree| tree.fill(&State::default(), self.hasher).map(|()| tree))
                 .ok();
         }
-        Ok((journal, journal_start))
+        Ok((journal, journal_start, pending))
     }
 
     /// Moves backups that do not open to `damaged/`, so that none of them is counted upon.

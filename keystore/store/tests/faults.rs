@@ -175,3 +175,33 @@ fn a_full_disk_refuses_cleanly_keeps_the_reserve_and_recovers_without_restart() 
     drop(store);
     assert_eq!(Model::of(&open(dir.path()).0), model);
 }
+
+#[test]
+fn a_store_opens_on_a_full_disk_and_serves_reads() {
+    let dir = folder();
+    let mut model = Model::default();
+    let (store, _) = open(dir.path());
+    crate::disk::fill(&store, &mut model, 0, 30);
+    store.close().unwrap();
+    drop(store);
+    let faults = Faults::new();
+    faults.plan(Some(Step::Create), 1, u64::MAX, Fault::Fail(ErrorKind::StorageFull));
+    let options = SledOptions {
+        faults: faults.clone(),
+        ..options()
+    };
+    let (store, report) = Store::open_sled(dir.path(), keys(), options).unwrap();
+    assert_eq!(report.notices, vec![]);
+    assert_eq!(Model::of(&store), model);
+    assert_eq!(
+        store.commit(batch(100, vec![put("/a", 1, b"x")])),
+        Err(CommitError::Full)
+    );
+    assert!(store.status().full);
+    faults.clear();
+    let next = batch(101, vec![put("/a", 1, b"x")]);
+    assert_eq!(store.commit(next.clone()), Ok(model.commit(&next)));
+    assert!(!store.status().full);
+    drop(store);
+    assert_eq!(Model::of(&open(dir.path()).0), model);
+}
