@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsmd_crypto::pin::PinCost;
 use hsmd_crypto::random;
-use hsmd_crypto::seal::SealKey;
 use hsmd_crypto::secret::SecretArray;
 use hsmd_proto::ids::{KeySetId, NodeId, OperationId};
 use hsmd_proto::policy::Policy;
@@ -403,6 +402,26 @@ impl Keystore {
         Ok(())
     }
 
+    /// Makes a new barrier key, under which everything is sealed that is written from now on. What is there stays under the older
+    /// ones, which are kept.
+    ///
+    /// # Errors
+    /// From the root files; then the older key goes on.
+    pub fn rotate_barrier_key(&self) -> Result<(), Error> {
+        let Some(files) = &self.0.files else { return Ok(()) };
+        let mut root = files.root.lock();
+        let (file, record) = &mut *root;
+        let mut next = record.duplicate();
+        let version = next.barrier.last().map_or(1, |(version, _)| version + 1);
+        let key = SecretArray::random();
+        next.barrier.push((version, key.duplicate()));
+        // Durable before the first record is sealed under it.
+        file.write(&next)?;
+        self.0.core.barrier.add(version, key);
+        *record = next;
+        Ok(())
+    }
+
     #[cfg(test)]
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0.core
@@ -416,12 +435,7 @@ impl std::fmt::Debug for Keystore {
 }
 
 fn core(store: Store, record: &RootRecord, options: &Options) -> Result<Arc<Core>, Error> {
-    let keys = record
-        .barrier
-        .iter()
-        .map(|(version, key)| (*version, SealKey::new(key)))
-        .collect();
-    let barrier = Arc::new(Barrier::new(keys));
+    let barrier = Arc::new(Barrier::new(&record.barrier));
     let fleet = FleetSecret::new(record.fleet.duplicate());
     Ok(Arc::new(Core {
         latches: Latches::open(&store, &barrier, &fleet),

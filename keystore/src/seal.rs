@@ -2,6 +2,9 @@
 //! version and kind. Inner: private objects, under the key set's PSK, bound to object id, version and kind.
 //! Ciphers are `hsmd-crypto`'s; where the keys come from is `root` and `pin`.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use hsmd_crypto::seal::{SealError, SealKey, hkdf};
 use hsmd_crypto::secret::SecretArray;
 use hsmd_proto::ids::UniqueId;
@@ -38,22 +41,42 @@ const BARRIER_VERSION: usize = 4;
 /// The barrier keys: the outer seal of every record.
 pub(crate) struct Barrier {
     /// Versions ascending; the last one seals.
-    keys: Vec<(u32, SealKey)>,
+    keys: ArcSwap<Vec<Arc<BarrierKey>>>,
+}
+
+struct BarrierKey {
+    version: u32,
+    key: SealKey,
 }
 
 impl Barrier {
     /// Of these keys; there is at least one, and the last one seals.
-    pub(crate) fn new(keys: Vec<(u32, SealKey)>) -> Self {
+    pub(crate) fn new(keys: &[(u32, SecretArray<32>)]) -> Self {
         debug_assert!(!keys.is_empty());
-        Self { keys }
+        Self {
+            keys: ArcSwap::from_pointee(keys.iter().map(barrier_key).collect()),
+        }
+    }
+
+    /// Adds a version, which seals from now on.
+    pub(crate) fn add(&self, version: u32, key: SecretArray<32>) {
+        let key = barrier_key(&(version, key));
+        self.keys.rcu(|keys| {
+            let mut keys = Vec::clone(keys);
+            keys.push(Arc::clone(&key));
+            keys
+        });
     }
 
     /// Seals `plain` as the record `path` at `version`.
     pub(crate) fn seal(&self, path: &Path, version: u64, kind: Kind, plain: &[u8]) -> Vec<u8> {
+        let keys = self.keys.load();
         let mut out = Vec::new();
-        if let Some((number, key)) = self.keys.last() {
-            let number = number.to_le_bytes();
-            let sealed = key.seal(&aad(path, &version.to_le_bytes(), &[kind as u8], &number), plain);
+        if let Some(newest) = keys.last() {
+            let number = newest.version.to_le_bytes();
+            let sealed = newest
+                .key
+                .seal(&aad(path, &version.to_le_bytes(), &[kind as u8], &number), plain);
             out.reserve_exact(BARRIER_VERSION + sealed.len());
             out.extend_from_slice(&number);
             out.extend_from_slice(&sealed);
@@ -71,14 +94,18 @@ impl Barrier {
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (number, body) = sealed.split_first_chunk::<BARRIER_VERSION>().ok_or(SealError)?;
         let wanted = u32::from_le_bytes(*number);
-        let (_, key) = self
-            .keys
-            .iter()
-            .rev()
-            .find(|(version, _)| *version == wanted)
-            .ok_or(SealError)?;
-        key.open(&aad(path, &version.to_le_bytes(), &[kind as u8], number), body)
+        let keys = self.keys.load();
+        let key = keys.iter().rev().find(|key| key.version == wanted).ok_or(SealError)?;
+        key.key
+            .open(&aad(path, &version.to_le_bytes(), &[kind as u8], number), body)
     }
+}
+
+fn barrier_key((version, key): &(u32, SecretArray<32>)) -> Arc<BarrierKey> {
+    Arc::new(BarrierKey {
+        version: *version,
+        key: SealKey::new(key),
+    })
 }
 
 /// The path is the only part of variable length, so no two records have the same AAD.

@@ -420,7 +420,7 @@ impl KeySet {
         if let Some(entry) = self.logins.remove(id) {
             entry.login.end();
         }
-        self.objects.sessions.forget_login(id);
+        self.objects.forget_login(id);
     }
 
     pub(super) fn is_idle(&self, record: &LoginRecord) -> bool {

@@ -261,3 +261,25 @@ fn a_flipped_bit_has_no_silent_effect() {
         }
     }
 }
+
+#[test]
+fn a_new_barrier_key_seals_what_comes_and_old_records_stay_readable() {
+    let (folder, keystore) = Folder::new();
+    let old = ready(&keystore);
+    for _ in 0..2 {
+        keystore.rotate_barrier_key().unwrap();
+    }
+    let new = ready(&keystore);
+    let record = |key_set: &KeySet| keystore.core().store.get(&key_set.root().compare().path).unwrap();
+    assert_eq!(
+        (record(&old).value[0], record(&new).value[0]),
+        (1, 3),
+        "versions of the key"
+    );
+    old.set_pin(&caller(1), None, PIN, b"changed", operation()).unwrap();
+    let ids = [old.id(), new.id()];
+    drop((old, new, keystore));
+    let keystore = folder.open();
+    login(&keystore.key_set(ids[0]).unwrap(), UserType::USER, b"changed");
+    login(&keystore.key_set(ids[1]).unwrap(), UserType::USER, PIN);
+}
