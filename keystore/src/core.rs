@@ -14,6 +14,7 @@ use crate::background::Background;
 use crate::error::Error;
 use crate::objects::Latches;
 use crate::options::Options;
+use crate::records::{FORMAT, Formatted};
 use crate::seal::{Barrier, FleetSecret, Kind};
 use crate::ticket::TicketKeys;
 
@@ -54,7 +55,11 @@ impl Core {
     }
 
     /// Reads, opens and decodes a record; `None` if there is none.
-    pub(crate) fn read<M: Message + Default>(&self, path: &Path, kind: Kind) -> Result<Option<(M, u64)>, Error> {
+    pub(crate) fn read<M: Message + Default + Formatted>(
+        &self,
+        path: &Path,
+        kind: Kind,
+    ) -> Result<Option<(M, u64)>, Error> {
         let Some(record) = self.store.get(path) else {
             return Ok(None);
         };
@@ -63,13 +68,22 @@ impl Core {
     }
 
     /// Opens and decodes a record that was read.
-    pub(crate) fn decode<M: Message + Default>(&self, path: &Path, kind: Kind, record: &Record) -> Result<M, Error> {
+    pub(crate) fn decode<M: Message + Default + Formatted>(
+        &self,
+        path: &Path,
+        kind: Kind,
+        record: &Record,
+    ) -> Result<M, Error> {
         let damaged = || Error::Damaged(path.to_string());
         let plain = self
             .barrier
             .open(path, record.version, kind, &record.value)
             .map_err(|_| damaged())?;
-        M::decode(plain.as_slice()).map_err(|_| damaged())
+        let message = M::decode(plain.as_slice()).map_err(|_| damaged())?;
+        if message.format() > FORMAT {
+            return Err(Error::UnknownFormat(message.format()));
+        }
+        Ok(message)
     }
 
     /// Encodes and seals `message` as the next write of `path`, which is at `version` now.

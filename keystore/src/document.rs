@@ -94,7 +94,7 @@ impl Documents {
         let mut entries = BTreeMap::new();
         for (path, record) in core.store.scan(PREFIX) {
             match core.decode::<DocumentRecord>(&path, Kind::Document, &record) {
-                Ok(found) if found.format <= FORMAT => {
+                Ok(found) => {
                     let value = (!found.deleted).then(|| Arc::from(found.value));
                     let (version, operation) = (record.version, found.operation);
                     entries.insert(
@@ -106,7 +106,7 @@ impl Documents {
                         },
                     );
                 }
-                _ => {
+                Err(_) => {
                     tracing::error!(%path, "a document does not open");
                     documents.damaged.push(path.to_string());
                 }

@@ -118,9 +118,6 @@ impl Root {
 
     fn from_record(id: KeySetId, version: u64, record: KeySetRecord) -> Result<Self, Error> {
         let damaged = || Error::Damaged(root_path(id).to_string());
-        if record.format > FORMAT {
-            return Err(Error::UnknownFormat(record.format));
-        }
         Ok(Self {
             id,
             version,

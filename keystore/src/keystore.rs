@@ -320,7 +320,7 @@ impl Keystore {
         self.0.key_sets.read().values().cloned().collect()
     }
 
-    /// What is not served (INV-7): groups ("/ks/<id>", "/fleet") whose records do not fit their head or whose root record does
+    /// What is not served (INV-7): groups (`/ks/<id>`, `/fleet`) whose records do not fit their head or whose root record does
     /// not open, and single records that do not open: documents, objects.
     #[must_use]
     pub fn quarantined(&self) -> Vec<String> {

@@ -160,6 +160,31 @@ pub(crate) struct AnchorRecord {
     pub(crate) store: Vec<u8>,
 }
 
+/// A record that says which format it has.
+pub(crate) trait Formatted {
+    /// The format; a higher one than [`FORMAT`] is of a later version and not to be guessed at.
+    fn format(&self) -> u32;
+}
+
+macro_rules! formatted {
+    ($($record:ident),*) => {
+        $(impl Formatted for $record {
+            fn format(&self) -> u32 {
+                self.format
+            }
+        })*
+    };
+}
+
+formatted!(
+    KeySetRecord,
+    PinRecord,
+    TriesRecord,
+    LoginRecord,
+    DocumentRecord,
+    AnchorRecord
+);
+
 /// Whether `operation` is among the last ones.
 pub(crate) fn done_before(operations: &[Vec<u8>], operation: &OperationId) -> bool {
     operations.iter().any(|known| known.as_slice() == operation.0)
