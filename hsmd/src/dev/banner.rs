@@ -57,7 +57,7 @@ pub(super) fn banner(facts: &Facts) -> String {
     let _ = write!(
         text,
         "\nTry, in another terminal:\n  export HSMD_CONFIG={config}\n  {tool} --login --pin {pin} --keypairgen --key-type EC:prime256v1 --label first --id 01\n  \
-         {tool} --list-objects\n  {tool} --login --pin {pin} --sign --mechanism ECDSA-SHA256 --label first --input-file /etc/hostname --output-file sig\n  \
+         {tool} --list-objects\n  {tool} --login --pin {pin} --sign --mechanism ECDSA-SHA256 --id 01 --input-file /etc/hostname --output-file sig\n  \
          ssh-keygen -D {module}                 # the public keys, for authorized_keys\n  ssh -I {module} user@host\n  \
          {} status --endpoint {}\n\nCtrl-C stops it.\n",
         shell_quote(&hsmctl.display().to_string()),
