@@ -5,7 +5,7 @@ use crate::dev::{self, DevOptions};
 use crate::init::{self, InitOptions};
 use crate::node::{Node, StartError};
 use crate::server::{self, ServeError};
-use crate::{log, memory};
+use crate::{log, memory, trouble};
 use clap::{Parser, Subcommand};
 use hsmd_keystore::{Keystore, MasterKey};
 use std::io::Write as _;
@@ -13,7 +13,11 @@ use std::path::PathBuf;
 
 /// A network HSM in software: keys live in this daemon, applications use them through PKCS#11.
 #[derive(Parser)]
-#[command(version, about, after_help = "Examples:\n  hsmd dev\n  hsmd init --data-dir /var/lib/hsmd && hsmd serve")]
+#[command(
+    version,
+    about,
+    after_help = "Examples:\n  hsmd dev\n  hsmd init --data-dir /var/lib/hsmd && hsmd serve"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -76,8 +80,12 @@ impl Failure {
         let remedy = match &error {
             E::NotInitialized => "\n  remedy: run `hsmd init`, or correct store.data_dir",
             E::AlreadyInitialized => "\n  remedy: `hsmd serve` uses it; name another folder for a new one",
-            E::MasterKeyExposed { .. } => "\n  remedy: chmod 0400 the master key file, and think about who may have read it",
-            E::WrongMasterKey => "\n  remedy: name the key file that `hsmd init` made for this store in store.master_key",
+            E::MasterKeyExposed { .. } => {
+                "\n  remedy: chmod 0400 the master key file, and think about who may have read it"
+            }
+            E::WrongMasterKey => {
+                "\n  remedy: name the key file that `hsmd init` made for this store in store.master_key"
+            }
             E::DevMark { dev: true } => "\n  remedy: use `hsmd dev`, or make a store for production with `hsmd init`",
             E::DevMark { dev: false } => "\n  remedy: use `hsmd serve`; `hsmd dev` touches no other store than its own",
             E::Locked => "\n  remedy: stop that daemon, or name another folder with --data-dir",
@@ -112,7 +120,11 @@ impl Cli {
 fn serve(config: Config) -> Result<(), Failure> {
     log::start(&config.log).map_err(Failure::Other)?;
     let protection = memory::protect();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), memory = protection.describe(), "hsmd starts");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        memory = protection.describe(),
+        "hsmd starts"
+    );
     let master = MasterKey::from_file(&config.store.master_key)
         .map_err(|error| Failure::keystore(&config.store.master_key, error))?;
     let options = init::keystore_options(&config, false);
@@ -120,9 +132,7 @@ fn serve(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::keystore(&config.store.data_dir, error))?;
     drop(master);
     let node = Node::new(keystore, config, protection)?;
-    for trouble in node.troubles() {
-        tracing::error!(trouble, "the store has trouble");
-    }
+    trouble::report(&node.keystore);
     Ok(server::run(node, |_| Ok(()))?)
 }
 

@@ -288,10 +288,34 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_text()?;
         let numbers = [
-            ("store.segment_bytes", self.store.segment_bytes, 4 << 20, 1 << 30, "between 4 MiB and 1 GiB in bytes"),
-            ("data.max_data", self.data.max_data, 1 << 20, 1 << 30, "between 1 MiB and 1 GiB in bytes"),
-            ("data.max_inflight", self.data.max_inflight, self.data.max_data, 1 << 40, "at least data.max_data"),
-            ("data.max_connections", self.data.max_connections as u64, 1, 1 << 20, "between 1 and 1048576"),
+            (
+                "store.segment_bytes",
+                self.store.segment_bytes,
+                4 << 20,
+                1 << 30,
+                "between 4 MiB and 1 GiB in bytes",
+            ),
+            (
+                "data.max_data",
+                self.data.max_data,
+                1 << 20,
+                1 << 30,
+                "between 1 MiB and 1 GiB in bytes",
+            ),
+            (
+                "data.max_inflight",
+                self.data.max_inflight,
+                self.data.max_data,
+                1 << 40,
+                "at least data.max_data",
+            ),
+            (
+                "data.max_connections",
+                self.data.max_connections as u64,
+                1,
+                1 << 20,
+                "between 1 and 1048576",
+            ),
             (
                 "data.max_connections_per_client",
                 self.data.max_connections_per_client as u64,
@@ -299,22 +323,112 @@ impl Config {
                 1 << 20,
                 "between 1 and 1048576",
             ),
-            ("data.frame_timeout_ms", self.data.frame_timeout_ms, 100, 3_600_000, "between 100 and 3600000"),
-            ("data.heartbeat_ms", self.data.heartbeat_ms, 10, 60_000, "between 10 and 60000"),
-            ("control.max_streams", u64::from(self.control.max_streams), 1, 10_000, "between 1 and 10000"),
-            ("work.cpu_threads", self.work.cpu_threads as u64, 0, 1_024, "between 0 (as many as cores) and 1024"),
-            ("work.write_threads", self.work.write_threads as u64, 1, 1_024, "between 1 and 1024"),
-            ("work.pin_threads", self.work.pin_threads as u64, 1, 64, "between 1 and 64"),
-            ("work.queue", self.work.queue as u64, 1, 1 << 20, "between 1 and 1048576"),
-            ("work.queue_per_client", self.work.queue_per_client as u64, 1, 1 << 20, "between 1 and 1048576"),
-            ("pin.min_length", self.pin.min_length as u64, 1, 255, "between 1 and 255"),
-            ("pin.max_length", self.pin.max_length as u64, self.pin.min_length as u64, 255, "at least pin.min_length, at most 255"),
+            (
+                "data.frame_timeout_ms",
+                self.data.frame_timeout_ms,
+                100,
+                3_600_000,
+                "between 100 and 3600000",
+            ),
+            (
+                "data.heartbeat_ms",
+                self.data.heartbeat_ms,
+                10,
+                60_000,
+                "between 10 and 60000",
+            ),
+            (
+                "control.max_streams",
+                u64::from(self.control.max_streams),
+                1,
+                10_000,
+                "between 1 and 10000",
+            ),
+            (
+                "work.cpu_threads",
+                self.work.cpu_threads as u64,
+                0,
+                1_024,
+                "between 0 (as many as cores) and 1024",
+            ),
+            (
+                "work.write_threads",
+                self.work.write_threads as u64,
+                1,
+                1_024,
+                "between 1 and 1024",
+            ),
+            (
+                "work.pin_threads",
+                self.work.pin_threads as u64,
+                1,
+                64,
+                "between 1 and 64",
+            ),
+            (
+                "work.queue",
+                self.work.queue as u64,
+                1,
+                1 << 20,
+                "between 1 and 1048576",
+            ),
+            (
+                "work.queue_per_client",
+                self.work.queue_per_client as u64,
+                1,
+                1 << 20,
+                "between 1 and 1048576",
+            ),
+            (
+                "pin.min_length",
+                self.pin.min_length as u64,
+                1,
+                255,
+                "between 1 and 255",
+            ),
+            (
+                "pin.max_length",
+                self.pin.max_length as u64,
+                self.pin.min_length as u64,
+                255,
+                "at least pin.min_length, at most 255",
+            ),
             ("pin.tries", u64::from(self.pin.tries), 1, 1_000, "between 1 and 1000"),
-            ("pin.memory_kib", u64::from(self.pin.memory_kib), 0, 4 << 20, "0 (default) or at most 4194304 (4 GiB)"),
-            ("pin.passes", u64::from(self.pin.passes), 0, 100, "0 (default) or at most 100"),
-            ("pin.idle_wipe_s", self.pin.idle_wipe_s, 1, 31_536_000, "between 1 and 31536000 (a year)"),
-            ("hsm.max_partitions", u64::from(self.hsm.max_partitions), 1, 999, "between 1 and 999"),
-            ("stop.grace_ms", self.stop.grace_ms, 0, 3_600_000, "at most 3600000 (an hour)"),
+            (
+                "pin.memory_kib",
+                u64::from(self.pin.memory_kib),
+                0,
+                4 << 20,
+                "0 (default) or at most 4194304 (4 GiB)",
+            ),
+            (
+                "pin.passes",
+                u64::from(self.pin.passes),
+                0,
+                100,
+                "0 (default) or at most 100",
+            ),
+            (
+                "pin.idle_wipe_s",
+                self.pin.idle_wipe_s,
+                1,
+                31_536_000,
+                "between 1 and 31536000 (a year)",
+            ),
+            (
+                "hsm.max_partitions",
+                u64::from(self.hsm.max_partitions),
+                1,
+                999,
+                "between 1 and 999",
+            ),
+            (
+                "stop.grace_ms",
+                self.stop.grace_ms,
+                0,
+                3_600_000,
+                "at most 3600000 (an hour)",
+            ),
         ];
         for (key, value, least, most, rule) in numbers {
             if !(least..=most).contains(&value) {
@@ -331,21 +445,65 @@ impl Config {
     fn check_text(&self) -> Result<(), ConfigError> {
         let account = &self.hsm.account;
         let account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-        let name = |text: &str| {
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
-        let paths = [&self.store.data_dir, &self.store.master_key, &self.data.socket, &self.control.socket];
+        let name =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let paths = [
+            &self.store.data_dir,
+            &self.store.master_key,
+            &self.data.socket,
+            &self.control.socket,
+        ];
         let short = |path: &Path| path.as_os_str().len() < MAX_SOCKET_PATH;
         let checks = [
-            (paths.iter().all(|path| path.is_absolute()), "store.data_dir, store.master_key, data.socket, control.socket", "", "absolute paths"),
-            (short(&self.data.socket), "data.socket", "", "shorter than 108 bytes (a limit of Unix sockets)"),
-            (short(&self.control.socket), "control.socket", "", "shorter than 108 bytes (a limit of Unix sockets)"),
-            (self.data.mode().is_some(), "data.socket_mode", self.data.socket_mode.as_str(), "\"0660\" or \"0600\""),
+            (
+                paths.iter().all(|path| path.is_absolute()),
+                "store.data_dir, store.master_key, data.socket, control.socket",
+                "",
+                "absolute paths",
+            ),
+            (
+                short(&self.data.socket),
+                "data.socket",
+                "",
+                "shorter than 108 bytes (a limit of Unix sockets)",
+            ),
+            (
+                short(&self.control.socket),
+                "control.socket",
+                "",
+                "shorter than 108 bytes (a limit of Unix sockets)",
+            ),
+            (
+                self.data.mode().is_some(),
+                "data.socket_mode",
+                self.data.socket_mode.as_str(),
+                "\"0660\" or \"0600\"",
+            ),
             (account, "hsm.account", self.hsm.account.as_str(), "12 digits"),
-            (name(&self.hsm.region), "hsm.region", self.hsm.region.as_str(), "letters, digits and hyphens"),
-            (name(&self.hsm.availability_zone), "hsm.availability_zone", self.hsm.availability_zone.as_str(), "letters, digits and hyphens"),
-            (self.hsm.policy().is_some(), "hsm.policy", self.hsm.policy.as_str(), "standard, strict, fips or legacy"),
-            (matches!(self.log.format.as_str(), "text" | "json"), "log.format", self.log.format.as_str(), "\"text\" or \"json\""),
+            (
+                name(&self.hsm.region),
+                "hsm.region",
+                self.hsm.region.as_str(),
+                "letters, digits and hyphens",
+            ),
+            (
+                name(&self.hsm.availability_zone),
+                "hsm.availability_zone",
+                self.hsm.availability_zone.as_str(),
+                "letters, digits and hyphens",
+            ),
+            (
+                self.hsm.policy().is_some(),
+                "hsm.policy",
+                self.hsm.policy.as_str(),
+                "standard, strict, fips or legacy",
+            ),
+            (
+                matches!(self.log.format.as_str(), "text" | "json"),
+                "log.format",
+                self.log.format.as_str(),
+                "\"text\" or \"json\"",
+            ),
         ];
         for (good, key, value, rule) in checks {
             if !good {
@@ -419,7 +577,10 @@ mod tests {
 
     #[test]
     fn a_value_outside_its_range_names_key_value_and_rule() {
-        assert_eq!(refused("[work]\nwrite_threads = 0\n"), "work.write_threads = 0: must be between 1 and 1024");
+        assert_eq!(
+            refused("[work]\nwrite_threads = 0\n"),
+            "work.write_threads = 0: must be between 1 and 1024"
+        );
         assert_eq!(
             refused("[hsm]\npolicy = \"lax\"\n"),
             "hsm.policy = \"lax\": must be standard, strict, fips or legacy"
@@ -431,7 +592,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_says_how_to_make_one() {
-        let error = Config::read(Path::new("/nonexistent/hsmd.toml")).unwrap_err().to_string();
+        let error = Config::read(Path::new("/nonexistent/hsmd.toml"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("hsmd init"), "{error}");
     }
 }

@@ -40,10 +40,15 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     name.push(format!(".{}", std::process::id()));
     let fresh = path.with_file_name(name);
     let _ = std::fs::remove_file(&fresh);
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(explain)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&fresh)
+        .map_err(explain)?;
     // The umask may have taken bits away, never added some.
-    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(explain)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+        .map_err(explain)?;
     file.write_all(text.as_bytes()).map_err(explain)?;
     file.sync_all().map_err(explain)?;
     std::fs::rename(&fresh, path).map_err(explain)

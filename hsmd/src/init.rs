@@ -13,7 +13,9 @@ use std::time::Duration;
 
 /// Arguments of `hsmd init`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  hsmd init --config ./hsmd.toml --data-dir ./data && hsmd serve --config ./hsmd.toml")]
+#[command(
+    after_help = "Example:\n  hsmd init --config ./hsmd.toml --data-dir ./data && hsmd serve --config ./hsmd.toml"
+)]
 pub struct InitOptions {
     /// The configuration file to make.
     #[arg(long, value_name = "PATH", default_value = "/etc/hsmd/hsmd.toml")]
@@ -40,11 +42,17 @@ pub(crate) fn run(options: &InitOptions) -> Result<(), Failure> {
     for path in [&config_path, &config.store.master_key] {
         if path.exists() {
             let message = format!("{} exists already; nothing was changed", path.display());
-            return Err(Failure::Other(format!("{message}\n  remedy: remove it or name another path")));
+            return Err(Failure::Other(format!(
+                "{message}\n  remedy: remove it or name another path"
+            )));
         }
     }
     let folder = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
-    for path in [folder(&config_path), folder(&config.store.master_key), folder(&config.data.socket)] {
+    for path in [
+        folder(&config_path),
+        folder(&config.store.master_key),
+        folder(&config.data.socket),
+    ] {
         std::fs::create_dir_all(&path).map_err(|error| Failure::io(&path, &error))?;
     }
     files::private_folder(&config.store.data_dir)?;

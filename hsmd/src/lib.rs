@@ -19,3 +19,4 @@ pub mod node;
 mod notify;
 pub mod server;
 pub mod slots;
+mod trouble;

@@ -24,7 +24,11 @@ impl Protection {
         } else {
             "not locked (RLIMIT_MEMLOCK is finite; set LimitMEMLOCK=infinity)"
         };
-        let dump = if self.undumpable && self.no_core { "no dumps" } else { "dumps possible" };
+        let dump = if self.undumpable && self.no_core {
+            "no dumps"
+        } else {
+            "dumps possible"
+        };
         format!("{locked}, {dump}")
     }
 }

@@ -86,11 +86,6 @@ impl Node {
         &self.slots
     }
 
-    /// What is wrong with the store, in words; empty when all is well.
-    pub(crate) fn troubles(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     pub(crate) fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }

@@ -14,7 +14,9 @@ pub(crate) fn stopping() {
 
 /// Pats the watchdog for as long as the runtime's timers run.
 pub(crate) async fn watchdog() {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     let mut ticks = tokio::time::interval(limit / 2);
     loop {
         ticks.tick().await;

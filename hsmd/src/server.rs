@@ -34,7 +34,10 @@ pub enum ServeError {
 /// # Errors
 /// See [`ServeError`].
 pub fn run(node: Node, ready: impl FnOnce(&Node) -> Result<(), String>) -> Result<(), ServeError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hsmd-io").build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("hsmd-io")
+        .build()?;
     let node = Arc::new(node);
     let result = runtime.block_on(async {
         let stopped = signalled()?;
@@ -80,7 +83,10 @@ pub async fn serve(
     let _ = stop.send(true);
     let grace = Duration::from_millis(node.config.stop.grace_ms);
     if tokio::time::timeout(grace, ended.recv()).await.is_err() {
-        tracing::warn!(grace_ms = node.config.stop.grace_ms, "some requests did not end in time");
+        tracing::warn!(
+            grace_ms = node.config.stop.grace_ms,
+            "some requests did not end in time"
+        );
     }
     control.abort();
     housekeeper.abort();
@@ -118,6 +124,162 @@ async fn housekeeping(node: Arc<Node>) {
         let keystore = node.keystore.clone();
         if tokio::task::spawn_blocking(move || keystore.idle_wipe()).await.is_err() {
             tracing::error!("housekeeping panicked; please report this");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::tests::{Client, node};
+    use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
+    use hsmd_control::admin::{CreatePartitionRequest, ListPartitionsRequest, StatusRequest};
+    use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
+    use hsmd_control::cloudhsm::{CreateHsmRequest, DescribeHsmRequest, ListHsmsRequest};
+    use hsmd_proto::ck::Rv;
+    use hsmd_proto::wire::request::Op;
+    use hsmd_proto::wire::{self};
+    use std::os::unix::fs::PermissionsExt as _;
+    use tokio::net::UnixStream;
+    use tokio::sync::oneshot;
+    use tonic::Code;
+    use tonic::transport::{Channel, Endpoint};
+
+    struct Running {
+        folder: tempfile::TempDir,
+        stop: oneshot::Sender<()>,
+        task: tokio::task::JoinHandle<Result<(), ServeError>>,
+    }
+
+    async fn start() -> Running {
+        let folder = tempfile::tempdir().unwrap();
+        let node = node(|config| {
+            config.data.socket = folder.path().join("data.sock");
+            config.control.socket = folder.path().join("control.sock");
+        });
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = oneshot::channel();
+        let serve = serve(node, move |_| ready.send(()).map_err(|()| String::new()), async move {
+            let _ = stopped.await;
+        });
+        let task = tokio::spawn(serve);
+        is_ready.await.unwrap();
+        Running { folder, stop, task }
+    }
+
+    impl Running {
+        async fn channel(&self) -> Channel {
+            let uri = format!("unix://{}/control.sock", self.folder.path().display());
+            Endpoint::from_shared(uri).unwrap().connect().await.unwrap()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_lets_the_running_request_finish_and_closes_everything() {
+        let running = start().await;
+        let data = running.folder.path().join("data.sock");
+        assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o660);
+        let mut client = Client::over(UnixStream::connect(&data).await.unwrap());
+        client.hello().await;
+        client.send(0, |_| Op::Ping(wire::Ping {})).await;
+        running.stop.send(()).unwrap();
+        assert_eq!(Rv(client.receive().await.0.rv), Rv::OK);
+        running.task.await.unwrap().unwrap();
+        assert!(UnixStream::connect(&data).await.is_err());
+        assert_eq!(std::fs::read_dir(running.folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_socket_left_behind_is_replaced_and_a_living_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let living = bind_socket(&path, 0o600, None).unwrap();
+        let refused = bind_socket(&path, 0o600, None).unwrap_err().to_string();
+        assert!(refused.contains("another process"), "{refused}");
+        drop(living);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_control_plane_creates_describes_and_lists() {
+        let running = start().await;
+        let channel = running.channel().await;
+        let mut cloud = CloudHsmClient::new(channel.clone());
+        let request = CreateHsmRequest {
+            subnet_id: "subnet-0a1b2c3d".into(),
+            iam_role_arn: "arn:aws:iam::123456789012:role/x".into(),
+            subscription_type: "PRODUCTION".into(),
+            ..CreateHsmRequest::default()
+        };
+        let arn = cloud.create_hsm(request.clone()).await.unwrap().into_inner().hsm_arn;
+        let described = cloud
+            .describe_hsm(DescribeHsmRequest {
+                hsm_arn: arn.clone(),
+                ..Default::default()
+            })
+            .await;
+        let described = described.unwrap().into_inner();
+        assert!(
+            ["PENDING", "RUNNING"].contains(&described.status.as_str()),
+            "{}",
+            described.status
+        );
+        assert_eq!(described.vpc_id, "vpc-0a1b2c3d");
+        let list = cloud.list_hsms(ListHsmsRequest::default()).await.unwrap().into_inner();
+        assert_eq!((list.hsm_list.len(), list.next_token.as_str()), (2, ""));
+        let bad = CreateHsmRequest {
+            subnet_id: "subnet-1".into(),
+            ..request
+        };
+        let refused = cloud.create_hsm(bad).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains("SubnetId"), "{}", refused.message());
+        let unknown = DescribeHsmRequest {
+            hsm_serial_number: "1".into(),
+            ..Default::default()
+        };
+        assert_eq!(cloud.describe_hsm(unknown).await.unwrap_err().code(), Code::NotFound);
+
+        let mut admin = HsmAdminClient::new(channel);
+        let several = CreatePartitionRequest {
+            label: "web".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            admin.create_partition(several).await.unwrap_err().code(),
+            Code::InvalidArgument
+        );
+        let partitions = admin
+            .list_partitions(ListPartitionsRequest::default())
+            .await
+            .unwrap()
+            .into_inner()
+            .partitions;
+        assert_eq!(
+            partitions.iter().map(|partition| partition.slot).collect::<Vec<_>>(),
+            [0, 1]
+        );
+        let status = admin.status(StatusRequest {}).await.unwrap().into_inner();
+        assert_eq!((status.hsms, status.partitions, status.quarantined.len()), (2, 2, 0));
+        drop((cloud, admin));
+        running.stop.send(()).unwrap();
+        running.task.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn health_is_served() {
+        let running = start().await;
+        let mut health = tonic_health::pb::health_client::HealthClient::new(running.channel().await);
+        for service in ["", "cloudhsm.v1.CloudHsm", "hsmd.admin.v1.HsmAdmin"] {
+            let request = tonic_health::pb::HealthCheckRequest {
+                service: service.into(),
+            };
+            let answer = health.check(request).await.unwrap().into_inner();
+            assert_eq!(
+                answer.status(),
+                tonic_health::pb::health_check_response::ServingStatus::Serving
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::check::{self, blocking};
 use super::records::{HsmRecord, PartitionRecord};
 use crate::node::Node;
+use crate::trouble;
 use hsmd_control::admin::hsm_admin_server::HsmAdmin;
 use hsmd_control::admin::{
     CreatePartitionRequest, CreatePartitionResponse, DeletePartitionRequest, DeletePartitionResponse,
@@ -39,8 +40,15 @@ impl HsmAdmin for Service {
         &self,
         request: Request<ListPartitionsRequest>,
     ) -> Result<Response<ListPartitionsResponse>, Status> {
-        let records = self.0.model.partitions(&request.into_inner().hsm).map_err(|error| check::status(&error))?;
-        let partitions = records.iter().map(|record| self.describe(record)).collect::<Result<_, _>>()?;
+        let records = self
+            .0
+            .model
+            .partitions(&request.into_inner().hsm)
+            .map_err(|error| check::status(&error))?;
+        let partitions = records
+            .iter()
+            .map(|record| self.describe(record))
+            .collect::<Result<_, _>>()?;
         Ok(Response::new(ListPartitionsResponse { partitions }))
     }
 
@@ -72,7 +80,8 @@ impl HsmAdmin for Service {
             quarantined: node.keystore.quarantined(),
             data_socket: node.config.data.socket.display().to_string(),
             revision: node.keystore.revision(),
-            troubles: node.troubles(),
+            troubles: trouble::troubles(&node.keystore),
+            notices: trouble::notices(&node.keystore),
         }))
     }
 }
@@ -91,7 +100,10 @@ fn partition(node: &Node, hsm: &HsmRecord, record: &PartitionRecord) -> Partitio
         None if !hsm.state.serves() => "the HSM does not serve",
         None => "the key set is missing or cannot be trusted; see `hsmctl status`",
     };
-    let label = token.as_ref().filter(|token| token.initialized).map(|token| token.label);
+    let label = token
+        .as_ref()
+        .filter(|token| token.initialized)
+        .map(|token| token.label);
     Partition {
         serial: record.serial.clone(),
         arn: hsm.partition_arn(&record.serial),
@@ -100,7 +112,9 @@ fn partition(node: &Node, hsm: &HsmRecord, record: &PartitionRecord) -> Partitio
         slot: record.slot,
         policy: record.policy.clone(),
         initialized: label.is_some(),
-        token_label: label.map(|label| String::from_utf8_lossy(&label).trim_end().to_owned()).unwrap_or_default(),
+        token_label: label
+            .map(|label| String::from_utf8_lossy(&label).trim_end().to_owned())
+            .unwrap_or_default(),
         user_pin: token.is_some_and(|token| token.has_user_pin),
         free: record.free,
         trouble: trouble.to_owned(),

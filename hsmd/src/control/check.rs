@@ -18,7 +18,10 @@ pub(super) const SUBNET_ID: Pattern = Pattern {
 pub(super) const SSH_KEY: Pattern = Pattern {
     field: "SshKey",
     rule: "an OpenSSH public key",
-    fits: |text| text.chars().all(|c| c.is_ascii_alphanumeric() || "+/= ._:\\@-".contains(c)),
+    fits: |text| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+/= ._:\\@-".contains(c))
+    },
 };
 pub(super) const ENI_IP: Pattern = Pattern {
     field: "EniIp",
@@ -38,7 +41,10 @@ pub(super) const IAM_ROLE_ARN: Pattern = Pattern {
 pub(super) const EXTERNAL_ID: Pattern = Pattern {
     field: "ExternalId",
     rule: "letters, digits and any of _ :+=./-",
-    fits: |text| text.chars().all(|c| c.is_ascii_alphanumeric() || "_ :+=./-".contains(c)),
+    fits: |text| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_ :+=./-".contains(c))
+    },
 };
 pub(super) const SUBSCRIPTION_TYPE: Pattern = Pattern {
     field: "SubscriptionType",
@@ -57,7 +63,10 @@ impl Pattern {
         if (self.fits)(value) {
             Ok(())
         } else {
-            Err(Status::invalid_argument(format!("{} must be {}", self.field, self.rule)))
+            Err(Status::invalid_argument(format!(
+                "{} must be {}",
+                self.field, self.rule
+            )))
         }
     }
 }
@@ -71,7 +80,9 @@ fn is_address_or_empty(text: &str) -> bool {
 }
 
 fn is_role(text: &str) -> bool {
-    let rest = text.strip_prefix("arn:aws:iam::").or_else(|| text.strip_prefix("arn:aws-iso:iam::"));
+    let rest = text
+        .strip_prefix("arn:aws:iam::")
+        .or_else(|| text.strip_prefix("arn:aws-iso:iam::"));
     let Some((account, name)) = rest.and_then(|rest| rest.split_once(":role/")) else {
         return false;
     };

@@ -30,7 +30,10 @@ impl CloudHsm for Service {
         Ok(Response::new(CreateHsmResponse { hsm_arn: hsm.arn }))
     }
 
-    async fn describe_hsm(&self, request: Request<DescribeHsmRequest>) -> Result<Response<DescribeHsmResponse>, Status> {
+    async fn describe_hsm(
+        &self,
+        request: Request<DescribeHsmRequest>,
+    ) -> Result<Response<DescribeHsmResponse>, Status> {
         let request = request.into_inner();
         let name = match (request.hsm_arn.as_str(), request.hsm_serial_number.as_str()) {
             ("", "") => return Err(Status::invalid_argument("name the HSM by HsmArn or HsmSerialNumber")),
@@ -38,8 +41,15 @@ impl CloudHsm for Service {
             (arn, _) => arn,
         };
         let hsm = self.0.model.hsm(name).map_err(|error| check::status(&error))?;
-        let partitions = self.0.model.partitions(&hsm.id).map_err(|error| check::status(&error))?;
-        let partitions = partitions.iter().map(|partition| hsm.partition_arn(&partition.serial)).collect();
+        let partitions = self
+            .0
+            .model
+            .partitions(&hsm.id)
+            .map_err(|error| check::status(&error))?;
+        let partitions = partitions
+            .iter()
+            .map(|partition| hsm.partition_arn(&partition.serial))
+            .collect();
         Ok(Response::new(describe(hsm, partitions)))
     }
 
@@ -54,7 +64,10 @@ impl CloudHsm for Service {
         let mut rest = hsms.iter().filter(|hsm| token.is_empty() || hsm.id > after);
         let page: Vec<_> = rest.by_ref().take(PAGE).collect();
         let more = rest.next().is_some();
-        let last = page.last().filter(|_| more).map(|hsm| hsm.id.trim_start_matches("hsm-").to_owned());
+        let last = page
+            .last()
+            .filter(|_| more)
+            .map(|hsm| hsm.id.trim_start_matches("hsm-").to_owned());
         Ok(Response::new(ListHsmsResponse {
             hsm_list: page.iter().map(|hsm| hsm.arn.clone()).collect(),
             next_token: last.unwrap_or_default(),

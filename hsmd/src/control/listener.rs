@@ -18,7 +18,11 @@ const MAX_MESSAGE: usize = 1 << 20;
 ///
 /// # Errors
 /// A sentence, when the server cannot go on.
-pub(crate) async fn serve(node: Arc<Node>, listener: UnixListener, mut stop: watch::Receiver<bool>) -> Result<(), String> {
+pub(crate) async fn serve(
+    node: Arc<Node>,
+    listener: UnixListener,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), String> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<CloudHsmServer<cloudhsm::Service>>().await;
     health.set_serving::<HsmAdminServer<admin::Service>>().await;

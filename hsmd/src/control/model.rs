@@ -124,9 +124,16 @@ impl Model {
     /// A client token with other arguments; the keystore's errors.
     pub fn create_hsm(&self, new: &NewHsm) -> Result<HsmRecord, ModelError> {
         let mut state = self.state.lock();
-        let same = state.hsms.values().find(|hsm| !new.client_token.is_empty() && hsm.record.client_token == new.client_token);
+        let same = state
+            .hsms
+            .values()
+            .find(|hsm| !new.client_token.is_empty() && hsm.record.client_token == new.client_token);
         if let Some(hsm) = same {
-            return if is_same(&hsm.record, new) { Ok(hsm.record.clone()) } else { Err(ModelError::TokenReused) };
+            return if is_same(&hsm.record, new) {
+                Ok(hsm.record.clone())
+            } else {
+                Err(ModelError::TokenReused)
+            };
         }
         let record = self.new_hsm(&state, new);
         let write = write(&record.name(), 0, Some(&record));
@@ -144,7 +151,12 @@ impl Model {
     /// # Errors
     /// The keystore's errors; the HSM stays PENDING then, until the next start.
     pub fn confirm(&self, id: &str) -> Result<(), ModelError> {
-        let pending = self.state.lock().hsms.get(id).is_some_and(|hsm| hsm.record.state == HsmState::Pending);
+        let pending = self
+            .state
+            .lock()
+            .hsms
+            .get(id)
+            .is_some_and(|hsm| hsm.record.state == HsmState::Pending);
         if pending {
             self.change_state(id, HsmState::Running)?;
         }
@@ -165,9 +177,11 @@ impl Model {
     /// [`ModelError::NotFound`], [`ModelError::Ambiguous`].
     pub fn hsm(&self, name: &str) -> Result<HsmRecord, ModelError> {
         let state = self.state.lock();
-        let mut hits = state.hsms.values().map(|hsm| &hsm.record).filter(|hsm| {
-            name.is_empty() || hsm.id == name || hsm.serial == name || hsm.arn == name
-        });
+        let mut hits = state
+            .hsms
+            .values()
+            .map(|hsm| &hsm.record)
+            .filter(|hsm| name.is_empty() || hsm.id == name || hsm.serial == name || hsm.arn == name);
         let first = hits.next().ok_or(ModelError::NotFound("HSM of this name"))?;
         if hits.next().is_some() {
             return Err(ModelError::Ambiguous);
@@ -236,19 +250,23 @@ impl Model {
     /// Makes the slots that applications see from the records.
     pub(super) fn show(&self) {
         let state = self.state.lock();
-        let slots = state.partitions.values().filter(|entry| !entry.record.deleting).map(|entry| {
-            let record = &entry.record;
-            let serves = state.hsms.get(&record.hsm).is_some_and(|hsm| hsm.record.state.serves());
-            let key_set = KeySetId::from_hex(&record.key_set).filter(|_| serves);
-            Slot {
-                id: SlotId(record.slot),
-                serial: record.serial.clone(),
-                hsm: record.hsm.clone(),
-                policy: record.policy(),
-                free: record.free,
-                key_set: key_set.and_then(|id| self.keystore.key_set(id)),
-            }
-        });
+        let slots = state
+            .partitions
+            .values()
+            .filter(|entry| !entry.record.deleting)
+            .map(|entry| {
+                let record = &entry.record;
+                let serves = state.hsms.get(&record.hsm).is_some_and(|hsm| hsm.record.state.serves());
+                let key_set = KeySetId::from_hex(&record.key_set).filter(|_| serves);
+                Slot {
+                    id: SlotId(record.slot),
+                    serial: record.serial.clone(),
+                    hsm: record.hsm.clone(),
+                    policy: record.policy(),
+                    free: record.free,
+                    key_set: key_set.and_then(|id| self.keystore.key_set(id)),
+                }
+            });
         self.slots.replace(slots);
     }
 
@@ -262,10 +280,21 @@ impl Model {
 
     fn new_hsm(&self, state: &State, new: &NewHsm) -> HsmRecord {
         let id = fresh(|| format!("hsm-{}", hex8()), |id| state.hsms.contains_key(id));
-        let serial = fresh(six_digits, |serial| state.hsms.values().any(|hsm| hsm.record.serial == *serial));
+        let serial = fresh(six_digits, |serial| {
+            state.hsms.values().any(|hsm| hsm.record.serial == *serial)
+        });
         let taken = |ip: &String| state.hsms.values().any(|hsm| hsm.record.eni_ip == *ip);
-        let eni_ip = if new.eni_ip.is_empty() { fresh(address, taken) } else { new.eni_ip.clone() };
-        let Config { region, account, availability_zone, .. } = &self.config;
+        let eni_ip = if new.eni_ip.is_empty() {
+            fresh(address, taken)
+        } else {
+            new.eni_ip.clone()
+        };
+        let Config {
+            region,
+            account,
+            availability_zone,
+            ..
+        } = &self.config;
         HsmRecord {
             format: FORMAT,
             arn: format!("arn:aws:cloudhsm:{region}:{account}:{id}"),

@@ -29,7 +29,12 @@ impl Model {
     ///
     /// # Errors
     /// Wrong or taken label, unknown policy or HSM, no room; the keystore's errors.
-    pub fn create_partition(&self, hsm: &str, label: &str, policy: Option<Policy>) -> Result<PartitionRecord, ModelError> {
+    pub fn create_partition(
+        &self,
+        hsm: &str,
+        label: &str,
+        policy: Option<Policy>,
+    ) -> Result<PartitionRecord, ModelError> {
         if label.is_empty() || label.len() > 32 {
             return Err(ModelError::Label);
         }
@@ -82,7 +87,10 @@ impl Model {
 
     pub(super) fn mark_taken(&self, slot: SlotId) -> Result<(), ModelError> {
         let mut state = self.state.lock();
-        let entry = state.partitions.values_mut().find(|entry| entry.record.slot == slot.0 && entry.record.free);
+        let entry = state
+            .partitions
+            .values_mut()
+            .find(|entry| entry.record.slot == slot.0 && entry.record.free);
         if let Some(entry) = entry {
             let mut record = entry.record.clone();
             record.free = false;
@@ -94,7 +102,11 @@ impl Model {
     /// Free slots whose token is initialised: a stop came between the two.
     pub(super) fn taken_slots(&self) -> Vec<SlotId> {
         let state = self.state.lock();
-        let records = state.partitions.values().map(|entry| &entry.record).filter(|record| record.free);
+        let records = state
+            .partitions
+            .values()
+            .map(|entry| &entry.record)
+            .filter(|record| record.free);
         let initialized = |record: &&PartitionRecord| {
             let key_set = KeySetId::from_hex(&record.key_set).and_then(|id| self.keystore.key_set(id));
             key_set.is_some_and(|key_set| key_set.token().initialized)
@@ -111,11 +123,17 @@ impl Model {
     /// Deletes the keys of a partition that is marked, then its record.
     pub(super) fn finish_deletion(&self, serial: &str) -> Result<(), ModelError> {
         let mut state = self.state.lock();
-        let Some(entry) = state.partitions.get(serial) else { return Ok(()) };
+        let Some(entry) = state.partitions.get(serial) else {
+            return Ok(());
+        };
         if let Some(id) = KeySetId::from_hex(&entry.record.key_set) {
             self.keystore.delete_key_set(id)?;
         }
-        self.commit(vec![write::<PartitionRecord>(&entry.record.name(), entry.version, None)])?;
+        self.commit(vec![write::<PartitionRecord>(
+            &entry.record.name(),
+            entry.version,
+            None,
+        )])?;
         state.partitions.remove(serial);
         Ok(())
     }
@@ -123,7 +141,10 @@ impl Model {
     /// Sees to it that an HSM which offers a free slot has exactly one, after all others.
     pub(super) fn ensure_free(&self, hsm: &str) -> Result<(), ModelError> {
         let mut state = self.state.lock();
-        let offers = state.hsms.get(hsm).is_some_and(|hsm| hsm.record.free_slot && hsm.record.state == HsmState::Running);
+        let offers = state
+            .hsms
+            .get(hsm)
+            .is_some_and(|hsm| hsm.record.free_slot && hsm.record.state == HsmState::Running);
         if offers && free_serial(&state, hsm).is_none() {
             let policy = self.config.policy().ok_or(ModelError::Policy)?;
             self.add(&mut state, hsm, "", policy, true)?;
@@ -132,8 +153,17 @@ impl Model {
     }
 
     /// Gives the free partition a name, and a key set of the wanted policy.
-    fn name_free(&self, state: &mut State, serial: &str, label: &str, policy: Policy) -> Result<PartitionRecord, ModelError> {
-        let entry = state.partitions.get_mut(serial).ok_or(ModelError::NotFound("free partition"))?;
+    fn name_free(
+        &self,
+        state: &mut State,
+        serial: &str,
+        label: &str,
+        policy: Policy,
+    ) -> Result<PartitionRecord, ModelError> {
+        let entry = state
+            .partitions
+            .get_mut(serial)
+            .ok_or(ModelError::NotFound("free partition"))?;
         let mut record = entry.record.clone();
         label.clone_into(&mut record.label);
         record.free = false;
@@ -151,12 +181,23 @@ impl Model {
     }
 
     /// Adds a partition: key set first, then record, slot and the HSM's count in one batch.
-    fn add(&self, state: &mut State, hsm: &str, label: &str, policy: Policy, free: bool) -> Result<PartitionRecord, ModelError> {
+    fn add(
+        &self,
+        state: &mut State,
+        hsm: &str,
+        label: &str,
+        policy: Policy,
+        free: bool,
+    ) -> Result<PartitionRecord, ModelError> {
         let owner = state.hsms.get(hsm).ok_or(ModelError::NotFound("HSM of this name"))?;
         if !owner.record.state.serves() {
             return Err(ModelError::State(owner.record.state.name()));
         }
-        let count = state.partitions.values().filter(|entry| entry.record.hsm == hsm).count();
+        let count = state
+            .partitions
+            .values()
+            .filter(|entry| entry.record.hsm == hsm)
+            .count();
         if owner.record.next_partition > 999 || count >= self.config.max_partitions as usize {
             return Err(ModelError::NoRoom);
         }
@@ -182,20 +223,40 @@ impl Model {
             write(&owner_record.name(), owner.version, Some(&owner_record)),
         ])?;
         let version = owner.version + 1;
-        state.hsms.insert(hsm.to_owned(), Versioned { version, record: owner_record });
-        state.counter = Versioned { version: state.counter.version + 1, record: counter };
-        state.partitions.insert(record.serial.clone(), Versioned { version: 1, record: record.clone() });
+        state.hsms.insert(
+            hsm.to_owned(),
+            Versioned {
+                version,
+                record: owner_record,
+            },
+        );
+        state.counter = Versioned {
+            version: state.counter.version + 1,
+            record: counter,
+        };
+        state.partitions.insert(
+            record.serial.clone(),
+            Versioned {
+                version: 1,
+                record: record.clone(),
+            },
+        );
         Ok(record)
     }
 
     fn replace(&self, entry: &mut Versioned<PartitionRecord>, record: PartitionRecord) -> Result<(), ModelError> {
         self.commit(vec![write(&record.name(), entry.version, Some(&record))])?;
-        *entry = Versioned { version: entry.version + 1, record };
+        *entry = Versioned {
+            version: entry.version + 1,
+            record,
+        };
         Ok(())
     }
 }
 
 fn free_serial(state: &State, hsm: &str) -> Option<String> {
     let mut partitions = state.partitions.values().map(|entry| &entry.record);
-    partitions.find(|record| record.hsm == hsm && record.free && !record.deleting).map(|record| record.serial.clone())
+    partitions
+        .find(|record| record.hsm == hsm && record.free && !record.deleting)
+        .map(|record| record.serial.clone())
 }

@@ -186,7 +186,11 @@ mod tests {
     fn the_life_of_an_hsm_is_this_table() {
         let mut table = String::new();
         for from in HsmState::ALL {
-            let to: Vec<_> = HsmState::ALL.into_iter().filter(|to| from.may_become(*to)).map(HsmState::name).collect();
+            let to: Vec<_> = HsmState::ALL
+                .into_iter()
+                .filter(|to| from.may_become(*to))
+                .map(HsmState::name)
+                .collect();
             writeln!(table, "{} -> {}", from.name(), to.join(" ")).unwrap();
         }
         let expected = "PENDING -> RUNNING TERMINATING\n\

@@ -25,7 +25,10 @@ pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format
 }
 
 async fn status(channel: Channel, format: Format) -> Result<Exit, Error> {
-    let status = HsmAdminClient::new(channel).status(StatusRequest {}).await?.into_inner();
+    let status = HsmAdminClient::new(channel)
+        .status(StatusRequest {})
+        .await?
+        .into_inner();
     let view = StatusView::from(status);
     show(&view, format)?;
     Ok(if view.healthy { Exit::Ok } else { Exit::Failed })
@@ -110,13 +113,24 @@ async fn partition(channel: Channel, command: Partition, format: Format) -> Resu
     let mut client = HsmAdminClient::new(channel);
     match command {
         Partition::Create { label, policy, hsm } => {
-            let created = client.create_partition(CreatePartitionRequest { hsm, label, policy }).await?.into_inner();
-            let created = created.partition.ok_or_else(|| Error::new(Exit::Failed, "the daemon sent no partition"))?;
+            let created = client
+                .create_partition(CreatePartitionRequest { hsm, label, policy })
+                .await?
+                .into_inner();
+            let created = created
+                .partition
+                .ok_or_else(|| Error::new(Exit::Failed, "the daemon sent no partition"))?;
             show(&PartitionList(vec![created.into()]), format)
         }
         Partition::List { hsm } => {
-            let list = client.list_partitions(ListPartitionsRequest { hsm }).await?.into_inner();
-            show(&PartitionList(list.partitions.into_iter().map(Into::into).collect()), format)
+            let list = client
+                .list_partitions(ListPartitionsRequest { hsm })
+                .await?
+                .into_inner();
+            show(
+                &PartitionList(list.partitions.into_iter().map(Into::into).collect()),
+                format,
+            )
         }
         Partition::Delete {
             partition,
@@ -133,18 +147,27 @@ async fn delete(
     dry_run: bool,
     format: Format,
 ) -> Result<Exit, Error> {
-    let list = client.list_partitions(ListPartitionsRequest::default()).await?.into_inner();
-    let found = list.partitions.into_iter().find(|partition| partition.serial == name || partition.arn == name);
+    let list = client
+        .list_partitions(ListPartitionsRequest::default())
+        .await?
+        .into_inner();
+    let found = list
+        .partitions
+        .into_iter()
+        .find(|partition| partition.serial == name || partition.arn == name);
     let found = found.ok_or_else(|| Error::new(Exit::NotFound, format!("there is no partition {name}")))?;
     let view = PartitionList(vec![found.into()]);
     if dry_run {
         return show(&view, format);
     }
     if !yes {
-        let message = format!("deleting {name} destroys all its keys\n  remedy: say --yes, or look first with --dry-run");
+        let message =
+            format!("deleting {name} destroys all its keys\n  remedy: say --yes, or look first with --dry-run");
         return Err(Error::new(Exit::Usage, message));
     }
-    client.delete_partition(DeletePartitionRequest { partition: name }).await?;
+    client
+        .delete_partition(DeletePartitionRequest { partition: name })
+        .await?;
     show(&view, format)
 }
 
@@ -164,6 +187,7 @@ struct StatusView {
     data_socket: String,
     quarantined: Vec<String>,
     troubles: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl From<StatusResponse> for StatusView {
@@ -183,6 +207,7 @@ impl From<StatusResponse> for StatusView {
             data_socket: status.data_socket,
             quarantined: status.quarantined,
             troubles: status.troubles,
+            notices: status.notices,
         }
     }
 }
@@ -206,7 +231,10 @@ impl Table for StatusView {
         ];
         rows.extend(self.quarantined.iter().map(|name| ("Quarantined", name.clone())));
         rows.extend(self.troubles.iter().map(|trouble| ("Trouble", trouble.clone())));
-        rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect()
+        rows.extend(self.notices.iter().map(|notice| ("Notice", notice.clone())));
+        rows.into_iter()
+            .map(|(name, value)| vec![name.to_owned(), value])
+            .collect()
     }
 }
 
@@ -260,7 +288,9 @@ impl Table for HsmView {
             ("Subnet", self.subnet_id.clone()),
         ];
         rows.extend(self.partitions.iter().map(|arn| ("Partition", arn.clone())));
-        rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect()
+        rows.into_iter()
+            .map(|(name, value)| vec![name.to_owned(), value])
+            .collect()
     }
 }
 
@@ -269,11 +299,19 @@ struct HsmList(Vec<HsmView>);
 
 impl Table for HsmList {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["HSM", "SERIAL", "STATUS", "ADDRESS", "PARTITIONS"].map(str::to_owned).to_vec();
+        let heading = ["HSM", "SERIAL", "STATUS", "ADDRESS", "PARTITIONS"]
+            .map(str::to_owned)
+            .to_vec();
         let rows = self.0.iter().map(|hsm| {
             let id = hsm.arn.rsplit(':').next().unwrap_or_default().to_owned();
             let partitions = hsm.partitions.len().to_string();
-            vec![id, hsm.serial.clone(), hsm.status.clone(), hsm.eni_ip.clone(), partitions]
+            vec![
+                id,
+                hsm.serial.clone(),
+                hsm.status.clone(),
+                hsm.eni_ip.clone(),
+                partitions,
+            ]
         });
         std::iter::once(heading).chain(rows).collect()
     }
@@ -322,7 +360,9 @@ struct PartitionList(Vec<PartitionView>);
 
 impl Table for PartitionList {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["SERIAL", "LABEL", "TOKEN", "SLOT", "POLICY", "STATE"].map(str::to_owned).to_vec();
+        let heading = ["SERIAL", "LABEL", "TOKEN", "SLOT", "POLICY", "STATE"]
+            .map(str::to_owned)
+            .to_vec();
         let rows = self.0.iter().map(|partition| {
             vec![
                 partition.serial.clone(),

@@ -23,13 +23,17 @@ pub(super) async fn connect(given: Option<&str>) -> Result<Channel, Error> {
         },
     };
     if !uri.starts_with("unix:") {
-        return Err(Error::new(Exit::Usage, format!("{uri}: an endpoint is unix:///path/to/control.sock")));
+        return Err(Error::new(
+            Exit::Usage,
+            format!("{uri}: an endpoint is unix:///path/to/control.sock"),
+        ));
     }
     let endpoint = Endpoint::from_shared(uri.clone())
         .map_err(|error| Error::new(Exit::Usage, format!("{uri}: {error}")))?
         .timeout(DEADLINE);
     endpoint.connect().await.map_err(|_| {
-        let message = format!("{uri}: no daemon answers\n  remedy: start `hsmd serve` or `hsmd dev`, or correct the endpoint");
+        let message =
+            format!("{uri}: no daemon answers\n  remedy: start `hsmd serve` or `hsmd dev`, or correct the endpoint");
         Error::new(Exit::Unavailable, message)
     })
 }

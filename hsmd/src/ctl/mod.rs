@@ -14,9 +14,14 @@ use std::process::ExitCode;
 
 /// Administers hsmd: HSMs, partitions, the state of the daemon.
 #[derive(Parser)]
-#[command(name = "hsmctl", version, about, after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, \
+#[command(
+    name = "hsmctl",
+    version,
+    about,
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, \
     5 locked or not initialised, 6 unavailable, 7 conflict, 8 timeout\n\nExamples:\n  hsmctl status\n  \
-    hsmctl partition create web\n  hsmctl partition list -o json")]
+    hsmctl partition create web\n  hsmctl partition list -o json"
+)]
 struct Cli {
     /// The control plane's address, unix:///path; default: $HSMD_ENDPOINT, a running `hsmd dev`, the system's daemon.
     #[arg(long, global = true, value_name = "URI")]
@@ -144,7 +149,9 @@ fn run(cli: Cli) -> Result<Exit, exit::Error> {
         }
         Command::Man => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| exit::Error::failed(&error))?;
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(|error| exit::Error::failed(&error))?;
             output::raw(&page)
         }
         command => {

@@ -3,13 +3,13 @@
 use crate::node::Node;
 use crate::slots::Slot;
 use hsmd_keystore::{Context, KeySet};
+use hsmd_keystore::{ObjectRef, ObjectView};
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::convert;
 use hsmd_proto::frame::{FrameWriter, Sections};
 use hsmd_proto::ids::{OperationId, SlotId, UniqueId};
 use hsmd_proto::wire::{self, Section, reply};
-use hsmd_keystore::{ObjectRef, ObjectView};
 use std::sync::Arc;
 
 /// What a handler answers.

@@ -37,7 +37,11 @@ impl Peer {
 
 /// The identity of a local user of a node.
 fn local_identity(node: NodeId, user: u32) -> Identity {
-    Identity(hsmd_crypto::seal::sha256(&[b"uid", node.as_bytes(), &user.to_le_bytes()]))
+    Identity(hsmd_crypto::seal::sha256(&[
+        b"uid",
+        node.as_bytes(),
+        &user.to_le_bytes(),
+    ]))
 }
 
 /// One identity that is connected.

@@ -126,7 +126,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
 
     async fn answer(&mut self, frame: Frame) -> Result<(), End> {
         let sequence = frame.sequence;
-        let request = Request::decode(self.reader.bytes(&frame.body)).map_err(|_| ReadError::from(FrameError::Message))?;
+        let request =
+            Request::decode(self.reader.bytes(&frame.body)).map_err(|_| ReadError::from(FrameError::Message))?;
         self.node.count_request();
         let Some(caller) = self.caller else {
             let reply = self.hello(&request)?;
@@ -167,7 +168,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
 
     /// Where the request runs: as the table says, but a ticket that is new here never inline.
     fn place(&self, request: &Request, sections: &Sections<'_>) -> Place {
-        let place = request.op.as_ref().map_or(Place::Inline, |op| dispatch::place(op, sections));
+        let place = request
+            .op
+            .as_ref()
+            .map_or(Place::Inline, |op| dispatch::place(op, sections));
         match sections.get_opt(request.ticket.as_ref()) {
             Ok(Some(ticket)) if ticket != self.known_ticket.as_slice() => place.or(Place::Write),
             _ => place,
@@ -319,7 +323,9 @@ fn decide(
 ) -> super::call::Answer {
     let op = request.op.ok_or(Rv::FUNCTION_NOT_SUPPORTED)?;
     let slot = SlotId(request.slot);
-    let ticket = sections.get_opt(request.ticket.as_ref()).map_err(|_| Rv::ARGUMENTS_BAD)?;
+    let ticket = sections
+        .get_opt(request.ticket.as_ref())
+        .map_err(|_| Rv::ARGUMENTS_BAD)?;
     let login = match ticket {
         None => None,
         Some(ticket) => {

@@ -13,7 +13,8 @@ pub(super) fn encrypt(call: &mut Call<'_>, request: wire::Crypt) -> Answer {
     let key = object_ref(request.key.as_ref())?;
     let data = call.data(request.data.as_ref())?;
     let mut output = Vec::with_capacity(data.len() + ROOM);
-    call.key_set()?.encrypt(&call.context, &key, &mechanism, data, &mut output)?;
+    call.key_set()?
+        .encrypt(&call.context, &key, &mechanism, data, &mut output)?;
     call.output(&output)
 }
 
@@ -22,6 +23,7 @@ pub(super) fn decrypt(call: &mut Call<'_>, request: wire::Crypt) -> Answer {
     let key = object_ref(request.key.as_ref())?;
     let data = call.data(request.data.as_ref())?;
     let mut plain = Zeroizing::new(Vec::with_capacity(data.len() + ROOM));
-    call.key_set()?.decrypt(&call.context, &key, &mechanism, data, &mut plain)?;
+    call.key_set()?
+        .decrypt(&call.context, &key, &mechanism, data, &mut plain)?;
     call.output(&plain)
 }

@@ -136,12 +136,20 @@ fn private_key(mechanism: Option<&Mechanism>, sections: &Sections<'_>) -> Place 
 }
 
 fn by_size(sections: &Sections<'_>) -> Place {
-    if sections.0.len() > LARGE { Place::Cpu } else { Place::Inline }
+    if sections.0.len() > LARGE {
+        Place::Cpu
+    } else {
+        Place::Inline
+    }
 }
 
 /// A token object is a durable write, a session object is not.
 fn creation(template: &[Attribute], sections: &Sections<'_>) -> Place {
-    if token_flag(template, sections) == Some(true) { Place::Write } else { Place::Inline }
+    if token_flag(template, sections) == Some(true) {
+        Place::Write
+    } else {
+        Place::Inline
+    }
 }
 
 fn copying(template: &[Attribute], sections: &Sections<'_>, source_is_session: bool) -> Place {
@@ -150,7 +158,11 @@ fn copying(template: &[Attribute], sections: &Sections<'_>, source_is_session: b
 }
 
 fn changing(object: Option<&hsmd_proto::wire::ObjectRef>) -> Place {
-    if object.is_some_and(is_session) { Place::Inline } else { Place::Write }
+    if object.is_some_and(is_session) {
+        Place::Inline
+    } else {
+        Place::Write
+    }
 }
 
 fn is_session(object: &hsmd_proto::wire::ObjectRef) -> bool {

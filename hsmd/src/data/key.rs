@@ -18,7 +18,9 @@ pub(super) fn generate_pair(call: &mut Call<'_>, request: wire::GenerateKeyPair)
     let private_template = call.template(&request.private_template)?;
     let public = (unique_id(&request.public_id)?, &public_template);
     let private = (unique_id(&request.private_id)?, &private_template);
-    let (public, private) = call.key_set()?.generate_key_pair(&call.context, &mechanism, public, private)?;
+    let (public, private) = call
+        .key_set()?
+        .generate_key_pair(&call.context, &mechanism, public, private)?;
     let pair = wire::ObjectPair {
         public_key: Some(call.object(&public)),
         private_key: Some(call.object(&private)),
@@ -31,6 +33,8 @@ pub(super) fn derive(call: &mut Call<'_>, request: wire::DeriveKey) -> Answer {
     let template = call.template(&request.template)?;
     let base = object_ref(request.base_key.as_ref())?;
     let id = unique_id(&request.unique_id)?;
-    let view = call.key_set()?.derive_key(&call.context, &base, &mechanism, id, &template)?;
+    let view = call
+        .key_set()?
+        .derive_key(&call.context, &base, &mechanism, id, &template)?;
     Ok(Some(reply::Result::Object(call.object(&view))))
 }

@@ -9,10 +9,13 @@ pub(super) fn login(call: &mut Call<'_>, request: &wire::Login) -> Answer {
     let attempt = operation_id(&request.attempt)?;
     if UserType(request.user) == UserType::CONTEXT_SPECIFIC {
         let login = call.context.login.as_ref().ok_or(Rv::USER_NOT_LOGGED_IN)?;
-        call.key_set()?.reauthenticate(&call.context.caller, login, pin, attempt)?;
+        call.key_set()?
+            .reauthenticate(&call.context.caller, login, pin, attempt)?;
         return Ok(Some(reply::Result::Login(wire::LoginReply { ticket: None })));
     }
-    let ticket = call.key_set()?.login(&call.context.caller, UserType(request.user), pin, attempt)?;
+    let ticket = call
+        .key_set()?
+        .login(&call.context.caller, UserType(request.user), pin, attempt)?;
     let ticket = call.writer.hide(ticket.expose());
     Ok(Some(reply::Result::Login(wire::LoginReply { ticket: Some(ticket) })))
 }
@@ -36,6 +39,7 @@ pub(super) fn set_pin(call: &Call<'_>, request: &wire::SetPin) -> Answer {
     let new = call.section(request.new_pin.as_ref())?;
     let operation = operation_id(&request.operation)?;
     let login = call.context.login.as_deref();
-    call.key_set()?.set_pin(&call.context.caller, login, old, new, operation)?;
+    call.key_set()?
+        .set_pin(&call.context.caller, login, old, new, operation)?;
     Ok(None)
 }

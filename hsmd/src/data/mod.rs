@@ -22,7 +22,7 @@ mod token;
 mod wrap;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use clients::Clients;
 pub(crate) use listener::{Listener, bind_socket};

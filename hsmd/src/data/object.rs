@@ -7,7 +7,9 @@ use hsmd_proto::wire::{self, reply};
 
 pub(super) fn create(call: &mut Call<'_>, request: &wire::CreateObject) -> Answer {
     let template = call.template(&request.template)?;
-    let view = call.key_set()?.create_object(&call.context, unique_id(&request.unique_id)?, &template)?;
+    let view = call
+        .key_set()?
+        .create_object(&call.context, unique_id(&request.unique_id)?, &template)?;
     Ok(Some(reply::Result::Object(call.object(&view))))
 }
 
@@ -53,6 +55,8 @@ pub(super) fn set_attributes(call: &mut Call<'_>, request: &wire::SetAttributes)
     let template = call.template(&request.template)?;
     let object = object_ref(request.object.as_ref())?;
     let operation = operation_id(&request.operation)?;
-    let view = call.key_set()?.set_attributes(&call.context, &object, &template, operation)?;
+    let view = call
+        .key_set()?
+        .set_attributes(&call.context, &object, &template, operation)?;
     Ok(Some(reply::Result::Object(call.object(&view))))
 }

@@ -179,7 +179,14 @@ mod tests {
     fn clients_take_turns_and_processes_within_them() {
         let (sender, receiver) = mpsc::channel();
         let mut state = State::default();
-        let jobs = [(1, 1, "a"), (1, 1, "b"), (1, 2, "c"), (2, 9, "d"), (1, 2, "e"), (2, 9, "f")];
+        let jobs = [
+            (1, 1, "a"),
+            (1, 1, "b"),
+            (1, 2, "c"),
+            (2, 9, "d"),
+            (1, 2, "e"),
+            (2, 9, "f"),
+        ];
         for (identity, process, name) in jobs {
             let sender = sender.clone();
             state.push(&peer(identity, process), Box::new(move || sender.send(name).unwrap()));
@@ -206,7 +213,8 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         for number in 0..8 {
             let sender = sender.clone();
-            pool.submit(&peer(1, 1), Box::new(move || sender.send(number).unwrap())).unwrap();
+            pool.submit(&peer(1, 1), Box::new(move || sender.send(number).unwrap()))
+                .unwrap();
         }
         drop(sender);
         let mut seen: Vec<i32> = receiver.iter().collect();

@@ -176,7 +176,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let count = self.stream.read(&mut self.buffer[self.filled.end..]).await?;
             if count == 0 {
                 let nothing = self.filled.is_empty();
-                return Err(if nothing { ReadError::Closed } else { ReadError::Truncated });
+                return Err(if nothing {
+                    ReadError::Closed
+                } else {
+                    ReadError::Truncated
+                });
             }
             self.filled.end += count;
         }

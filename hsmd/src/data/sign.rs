@@ -10,7 +10,13 @@ pub(super) fn sign(call: &mut Call<'_>, request: wire::Crypt) -> Answer {
     let key = object_ref(request.key.as_ref())?;
     let data = call.data(request.data.as_ref())?;
     let mut signature = Vec::with_capacity(512);
-    call.key_set()?.sign(&call.context, &key, &mechanism, input(request.digested, data), &mut signature)?;
+    call.key_set()?.sign(
+        &call.context,
+        &key,
+        &mechanism,
+        input(request.digested, data),
+        &mut signature,
+    )?;
     call.output(&signature)
 }
 
@@ -19,10 +25,15 @@ pub(super) fn verify(call: &mut Call<'_>, request: wire::Verify) -> Answer {
     let key = object_ref(request.key.as_ref())?;
     let data = call.data(request.data.as_ref())?;
     let input = input(request.digested, data);
-    call.key_set()?.verify(&call.context, &key, &mechanism, input, &request.signature)?;
+    call.key_set()?
+        .verify(&call.context, &key, &mechanism, input, &request.signature)?;
     Ok(None)
 }
 
 const fn input(digested: bool, data: &[u8]) -> Input<'_> {
-    if digested { Input::Digest(data) } else { Input::Message(data) }
+    if digested {
+        Input::Digest(data)
+    } else {
+        Input::Message(data)
+    }
 }

@@ -18,7 +18,9 @@ pub(super) fn list_slots(call: &Call<'_>) -> Answer {
 
 fn describe(node: &Node, slot: &Slot) -> wire::Slot {
     let token = slot.token().map(|state| wire::Token {
-        label: String::from_utf8_lossy(&state.label).trim_end_matches([' ', '\0']).to_owned(),
+        label: String::from_utf8_lossy(&state.label)
+            .trim_end_matches([' ', '\0'])
+            .to_owned(),
         manufacturer: MANUFACTURER.into(),
         model: if node.keystore.dev() { "hsmd dev" } else { "hsmd" }.into(),
         serial: slot.serial.clone(),
@@ -26,7 +28,11 @@ fn describe(node: &Node, slot: &Slot) -> wire::Slot {
         min_pin: node.config.pin.min_length as u32,
         max_pin: node.config.pin.max_length as u32,
         policy: state.policy.name().into(),
-        key_set: slot.key_set.as_ref().map(|key_set| key_set.id().0.to_vec()).unwrap_or_default(),
+        key_set: slot
+            .key_set
+            .as_ref()
+            .map(|key_set| key_set.id().0.to_vec())
+            .unwrap_or_default(),
         incarnation: state.incarnation,
     });
     wire::Slot {
@@ -40,7 +46,11 @@ fn describe(node: &Node, slot: &Slot) -> wire::Slot {
 
 pub(super) fn list_mechanisms(call: &Call<'_>) -> Answer {
     let policy = call.slot()?.policy;
-    let types = TABLE.iter().filter(|row| row.allowed(policy)).map(|row| row.mechanism.0).collect();
+    let types = TABLE
+        .iter()
+        .filter(|row| row.allowed(policy))
+        .map(|row| row.mechanism.0)
+        .collect();
     Ok(Some(reply::Result::Mechanisms(wire::MechanismList { types })))
 }
 
@@ -49,7 +59,8 @@ pub(super) fn init_token(call: &Call<'_>, request: &wire::InitToken) -> Answer {
     let pin = call.section(request.so_pin.as_ref())?;
     let label: &[u8; 32] = request.label.as_slice().try_into().map_err(|_| Rv::ARGUMENTS_BAD)?;
     let operation = operation_id(&request.operation)?;
-    call.key_set()?.init_token(&call.context.caller, pin, label, operation)?;
+    call.key_set()?
+        .init_token(&call.context.caller, pin, label, operation)?;
     if slot.free {
         // The token is initialised whatever becomes of the next free slot; at the next start it is offered anyway.
         if let Err(error) = call.node.model.taken(slot.id) {

@@ -23,6 +23,8 @@ pub(super) fn unwrap(call: &mut Call<'_>, request: wire::UnwrapKey) -> Answer {
     let wrapped = call.section(request.wrapped.as_ref())?;
     let template = call.template(&request.template)?;
     let id = unique_id(&request.unique_id)?;
-    let view = call.key_set()?.unwrap_key(&call.context, &unwrapping, &mechanism, wrapped, id, &template)?;
+    let view = call
+        .key_set()?
+        .unwrap_key(&call.context, &unwrapping, &mechanism, wrapped, id, &template)?;
     Ok(Some(reply::Result::Object(call.object(&view))))
 }

@@ -20,12 +20,21 @@ pub(super) fn exports(facts: &Facts) -> String {
         ("HSMD_PIN", token.pin.clone()),
         ("HSMCTL", facts.hsmctl.display().to_string()),
     ];
-    values.iter().map(|(name, value)| format!("export {name}={}\n", shell_quote(value))).collect()
+    values
+        .iter()
+        .map(|(name, value)| format!("export {name}={}\n", shell_quote(value)))
+        .collect()
 }
 
 /// What is printed when everything listens.
 pub(super) fn banner(facts: &Facts) -> String {
-    let Facts { token, module, client_file, hsmctl, .. } = facts;
+    let Facts {
+        token,
+        module,
+        client_file,
+        hsmctl,
+        ..
+    } = facts;
     let module = shell_quote(&module.display().to_string());
     let config = shell_quote(&client_file.display().to_string());
     let (label, pin) = (shell_quote(&token.label), shell_quote(&token.pin));
@@ -36,7 +45,10 @@ pub(super) fn banner(facts: &Facts) -> String {
     );
     let rows = [
         ("HSM", token.hsm.clone()),
-        ("Token", format!("{} (slot {}, policy {})", token.label, facts.slot, token.policy)),
+        (
+            "Token",
+            format!("{} (slot {}, policy {})", token.label, facts.slot, token.policy),
+        ),
         ("PIN", token.pin.clone()),
         ("SO PIN", token.so_pin.clone()),
         ("Module", facts.module.display().to_string()),

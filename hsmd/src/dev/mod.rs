@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::files;
 use crate::init::keystore_options;
 use crate::node::Node;
-use crate::{log, memory, server};
+use crate::{log, memory, server, trouble};
 use clap::Args;
 use hsmd_keystore::{Error, Keystore, MasterKey};
 use place::Place;
@@ -23,8 +23,10 @@ use std::path::{Path, PathBuf};
 
 /// Arguments of `hsmd dev`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  hsmd dev\n  hsmd dev --ephemeral --env-file ./hsmd.env   # then: . ./hsmd.env\n  \
-                        hsmd dev --data-dir ./token --token-label web --pin 123456 --so-pin 87654321 --free-slot")]
+#[command(
+    after_help = "Examples:\n  hsmd dev\n  hsmd dev --ephemeral --env-file ./hsmd.env   # then: . ./hsmd.env\n  \
+                        hsmd dev --data-dir ./token --token-label web --pin 123456 --so-pin 87654321 --free-slot"
+)]
 pub struct DevOptions {
     /// Folder of keys, PINs and sockets; default: $XDG_STATE_HOME/hsmd/dev.
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
@@ -80,9 +82,7 @@ pub(crate) fn run(options: &DevOptions) -> Result<(), Failure> {
     let node = Node::new(keystore, config, protection)?;
     let token = token::Token::prepare(&node, options, &place.folder)?;
     let facts = facts(options, &place, token)?;
-    for trouble in node.troubles() {
-        tracing::error!(trouble, "the store has trouble");
-    }
+    trouble::report(&node.keystore);
     let links = place.links(&node.config);
     let served = server::run(node, |node| announce(node, options, &facts, &links));
     drop(links);
@@ -111,7 +111,11 @@ fn open(config: &Config) -> Result<Keystore, Failure> {
     let (folder, key) = (&config.store.data_dir, &config.store.master_key);
     let options = keystore_options(config, true);
     files::private_folder(folder)?;
-    let master = if key.exists() { MasterKey::from_file(key) } else { MasterKey::create_file(key) };
+    let master = if key.exists() {
+        MasterKey::from_file(key)
+    } else {
+        MasterKey::create_file(key)
+    };
     let master = master.map_err(|error| Failure::keystore(key, error))?;
     let opened = match Keystore::open(folder, &master, &options) {
         Err(Error::NotInitialized) => Keystore::init(folder, &master, &options),

@@ -23,9 +23,8 @@ impl Place {
         let folder = match data_dir {
             Some(folder) => files::absolute(folder)?,
             None if ephemeral => temporary(&format!("dev-{}", std::process::id()))?,
-            None => default_folder().ok_or_else(|| {
-                Failure::Other("no HOME: name a folder with --data-dir, or use --ephemeral".into())
-            })?,
+            None => default_folder()
+                .ok_or_else(|| Failure::Other("no HOME: name a folder with --data-dir, or use --ephemeral".into()))?,
         };
         files::private_folder(&folder)?;
         Ok(Self { folder, ephemeral })
@@ -45,7 +44,10 @@ impl Place {
 
     /// The well-known names, if the user has a runtime folder.
     pub(super) fn links(&self, config: &Config) -> Links {
-        let pairs = [("dev.sock", &config.data.socket), ("dev-control.sock", &config.control.socket)];
+        let pairs = [
+            ("dev.sock", &config.data.socket),
+            ("dev-control.sock", &config.control.socket),
+        ];
         Links(
             pairs
                 .into_iter()
@@ -67,7 +69,11 @@ impl Drop for Place {
 
 /// `$XDG_STATE_HOME/hsmd/dev`, or the same under `~/.local/state`.
 pub(crate) fn default_folder() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("hsmd/dev"))
 }
@@ -104,7 +110,9 @@ impl Links {
             if link.exists() && UnixStream::connect(link).is_ok() {
                 continue;
             }
-            let made = link.parent().map_or(Ok(()), |folder| files::private_folder(folder).map_err(|_| ()));
+            let made = link
+                .parent()
+                .map_or(Ok(()), |folder| files::private_folder(folder).map_err(|_| ()));
             let _ = std::fs::remove_file(link);
             if made.is_err() || symlink(target, link).is_err() {
                 tracing::warn!(link = %link.display(), "no well-known name for this daemon");

@@ -67,7 +67,10 @@ fn kept(options: &DevOptions, folder: &Path) -> Result<Kept, Failure> {
             let kept: Kept = toml::from_str(&text)
                 .map_err(|error| Failure::Other(format!("{}: {}", path.display(), error.message())))?;
             let given = [&options.so_pin, &options.pin];
-            let differ = given.iter().zip([&kept.so_pin, &kept.pin]).any(|(given, kept)| given.as_ref().is_some_and(|pin| pin != kept));
+            let differ = given
+                .iter()
+                .zip([&kept.so_pin, &kept.pin])
+                .any(|(given, kept)| given.as_ref().is_some_and(|pin| pin != kept));
             if differ || options.token_label != kept.label {
                 tracing::warn!("the folder has a token already: its label and PINs are served, not the given ones");
             }
@@ -90,7 +93,10 @@ fn kept(options: &DevOptions, folder: &Path) -> Result<Kept, Failure> {
 
 fn random_pin() -> String {
     let bytes: [u8; 12] = hsmd_crypto::random::array();
-    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
+    bytes
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
+        .collect()
 }
 
 /// The partition of this label, with an HSM to hold it.

@@ -1,0 +1,61 @@
+//! What is wrong with the store, in words for log and status. What cannot be trusted is named by the keystore
+//! ([`hsmd_keystore::Keystore::quarantined`]); this is the rest.
+
+use hsmd_keystore::{Keystore, Notice};
+
+/// What is wrong now; empty when all is well.
+pub(crate) fn troubles(keystore: &Keystore) -> Vec<String> {
+    let status = keystore.status();
+    let on_disk = status.load.is_some();
+    let found = [
+        (
+            status.store.stopped,
+            "the store has stopped after a failed sync; restart the daemon when the disk is well",
+        ),
+        (
+            status.store.full,
+            "the disk is full: changes are refused, reads and signatures go on; make room",
+        ),
+        (
+            on_disk && !status.store.sled && !status.store.full,
+            "sled is being rebuilt; the journal keeps everything",
+        ),
+    ];
+    found
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, words)| (*words).to_owned())
+        .collect()
+}
+
+/// What the last start found and dealt with.
+pub(crate) fn notices(keystore: &Keystore) -> Vec<String> {
+    keystore
+        .status()
+        .load
+        .map(|load| load.notices.iter().map(describe).collect())
+        .unwrap_or_default()
+}
+
+fn describe(notice: &Notice) -> String {
+    match notice {
+        Notice::SledRebuilt(fault) => format!("sled's folder was rebuilt from backup and journal ({fault:?})"),
+        Notice::JournalDamaged { segment, offset } => format!("journal segment {segment} is damaged at byte {offset}"),
+        Notice::TornTail { bytes } => format!("{bytes} bytes of a write that was never acknowledged were dropped"),
+        Notice::BackupDamaged(file) => format!("the backup {} does not open", file.display()),
+        Notice::RootRepaired => "one of the two root files was repaired".to_owned(),
+    }
+}
+
+/// Tells the log what a start found.
+pub(crate) fn report(keystore: &Keystore) {
+    for notice in notices(keystore) {
+        tracing::warn!(notice, "found at start");
+    }
+    for name in keystore.quarantined() {
+        tracing::error!(name, "cannot be trusted and is not served");
+    }
+    for trouble in troubles(keystore) {
+        tracing::error!(trouble, "the store has trouble");
+    }
+}
