@@ -171,3 +171,55 @@ fn only_the_so_gives_the_user_a_pin() {
         Err(Rv::USER_NOT_LOGGED_IN)
     );
 }
+
+// Whatever meets, nothing hangs, and the SO can always put it right.
+#[test]
+fn everything_at_once_does_not_deadlock() {
+    let keystore = memory();
+    let key_set = ready(&keystore);
+    std::thread::scope(|scope| {
+        for number in 1..=8 {
+            let (keystore, key_set) = (&keystore, &key_set);
+            scope.spawn(move || (0..60).for_each(|_| act(keystore, key_set, number)));
+        }
+    });
+    key_set.unlock(crate::Role::User).unwrap();
+    key_set.unlock(crate::Role::So).unwrap();
+    key_set.init_token(&caller(1), SO_PIN, &LABEL, operation()).unwrap();
+    key_set.init_pin(&so(&key_set), PIN, operation()).unwrap();
+    login(&key_set, UserType::USER, PIN);
+}
+
+/// Something at random. Every call may be refused here: others change the same token.
+fn act(keystore: &Keystore, key_set: &KeySet, number: u8) {
+    let caller = caller(number);
+    let log_in = |user, pin| {
+        let ticket = key_set.login(&caller, user, pin, operation()).ok()?;
+        key_set.resolve(&caller, ticket.expose()).ok()
+    };
+    let [choice] = random::array::<1>();
+    match choice % 12 {
+        0 => drop(log_in(UserType::USER, b"wrong")),
+        1 => drop(log_in(UserType::SO, b"wrong")),
+        2 => _ = key_set.set_pin(&caller, None, PIN, PIN, operation()),
+        3 => {
+            if let Some(so) = log_in(UserType::SO, SO_PIN) {
+                _ = key_set.init_pin(&so, PIN, operation());
+            }
+        }
+        4 if number == 1 => _ = key_set.init_token(&caller, SO_PIN, &LABEL, operation()),
+        5 => key_set.end_logins().unwrap(),
+        6 => key_set.unlock(crate::Role::User).unwrap(),
+        7 => {
+            keystore.core().clock.advance(Duration::from_secs(3601));
+            keystore.idle_wipe();
+        }
+        8 => drop(key_set.token()),
+        _ => {
+            if let Some(login) = log_in(UserType::USER, PIN) {
+                key_set.logout(&login);
+                assert!(!login.alive());
+            }
+        }
+    }
+}
