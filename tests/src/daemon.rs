@@ -165,6 +165,12 @@ impl Daemon {
         self.launch();
     }
 
+    /// Starts the daemon again on the same folder, under another program with its arguments, or under none.
+    pub fn restart_under(&mut self, under: Vec<String>) {
+        self.options.under = under;
+        self.restart();
+    }
+
     /// Whether the process still runs.
     pub fn is_alive(&mut self) -> bool {
         self.child

@@ -4,7 +4,7 @@
 use std::ffi::c_void;
 use std::path::Path;
 
-use cryptoki_sys::{CK_FUNCTION_LIST_PTR, CK_RV};
+use cryptoki_sys::{CK_FUNCTION_LIST_PTR, CK_INTERFACE, CK_RV};
 
 /// The functions of `CK_FUNCTION_LIST` in its order; the position of a name is the function.
 pub const FUNCTIONS: [&str; 68] = [
@@ -153,6 +153,31 @@ impl Library {
                 .map_or(0, |pointer| pointer as usize)
         };
         self.call_address(name, address, words)
+    }
+
+    /// The function pointers of the interface "PKCS 11" of a version, whose list has that size in bytes.
+    ///
+    /// # Errors
+    /// What `C_GetInterface` returned.
+    pub fn interface(&self, version: [u8; 2], size: usize) -> Result<Vec<usize>, CK_RV> {
+        let mut interface: *const CK_INTERFACE = std::ptr::null();
+        let words = [
+            c"PKCS 11".as_ptr() as usize,
+            version.as_ptr() as usize,
+            (&raw mut interface) as usize,
+            0,
+        ];
+        let rv = self.call_symbol("C_GetInterface", &words);
+        if rv != 0 {
+            return Err(rv);
+        }
+        // SAFETY: the call succeeded, so that `interface` points to static data of the module, and its list is one of
+        // this version: a version number padded to a word, then pointers.
+        let words = unsafe {
+            let list = (*interface).pFunctionList.cast::<usize>();
+            std::slice::from_raw_parts(list, size / size_of::<usize>())
+        };
+        Ok(words[1..].to_vec())
     }
 
     fn call_address(&self, name: &str, address: usize, words: &[usize]) -> CK_RV {

@@ -100,7 +100,9 @@ fn a_key_that_has_wrapped_does_not_decrypt_what_it_wrapped() {
     assert!(ecb.is_err(), "decrypted a wrapped key");
     let cbc = Mechanism::Bytes(CKM_AES_CBC, vec![0; 16]);
     let refused = token.module.decrypt(token.session, &cbc, wrapping, &blob[..32]);
-    assert_eq!(refused, Err(Rv(CKR_KEY_FUNCTION_NOT_PERMITTED)));
+    // At Init where the module knows of the wrapping, else by the daemon.
+    let codes = [Err(Rv(CKR_KEY_FUNCTION_NOT_PERMITTED)), Err(Rv(CKR_FUNCTION_FAILED))];
+    assert!(codes.contains(&refused), "{refused:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use cryptoki_sys::*;
@@ -14,9 +14,9 @@ use hsmd_tests::template::{Mechanism, bytes, number};
 use hsmd_tests::{soak, wait};
 
 const WORKERS: usize = 8;
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 30;
 /// Acknowledged changes, over all workers, between two kills.
-const CHANGES: usize = 24;
+const CHANGES: usize = 40;
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_destroyed_comes_back() {
@@ -40,6 +40,11 @@ fn nothing_acknowledged_is_lost_and_nothing_destroyed_comes_back() {
         workers.push(worker.stdin(Stdio::null()).spawn().expect("a worker starts"));
     }
 
+    // A program that starts while there is no daemon sees no token; each is to be in the midst of its work.
+    let all_work = wait::until(wait::PATIENCE, || {
+        journals.iter().all(|journal| changes_in(journal) > 0).then_some(())
+    });
+    assert!(all_work.is_some(), "not every worker works\n{}", daemon.log());
     for round in 0..ROUNDS * soak() {
         let before = changes(&journals);
         let went_on = wait::until(wait::PATIENCE, || {
@@ -64,15 +69,15 @@ fn nothing_acknowledged_is_lost_and_nothing_destroyed_comes_back() {
 }
 
 fn changes(journals: &[PathBuf]) -> usize {
-    journals
-        .iter()
-        .map(|journal| {
-            fs::read_to_string(journal)
-                .unwrap_or_default()
-                .matches("\nok\n")
-                .count()
-        })
-        .sum()
+    journals.iter().map(|journal| changes_in(journal)).sum()
+}
+
+/// Acknowledged changes in a journal so far.
+fn changes_in(journal: &Path) -> usize {
+    fs::read_to_string(journal)
+        .unwrap_or_default()
+        .matches("\nok\n")
+        .count()
 }
 
 fn verdict(daemon: &Daemon, journals: &[PathBuf]) {

@@ -106,7 +106,7 @@ fn the_mechanisms_of_this_version_are_offered() {
 #[test]
 fn a_wrong_pin_is_named_and_nothing_is_shown() {
     let token = Token::hsmd();
-    succeed(&mut token.as_user("--keygen --key-type AES:32 --id 01 --label hidden"));
+    succeed(&mut token.as_user("--keygen --key-type AES:32 --id 01 --label hidden --private"));
     let refused = run(&mut token.pkcs11_tool("--token-label demo --login --pin 000000 --list-objects"));
     assert!(
         !refused.good && refused.text.contains("CKR_PIN_INCORRECT"),

@@ -6,6 +6,7 @@ use cryptoki_sys::*;
 use hsmd_tests::daemon::{Daemon, LABEL, Options, PIN};
 use hsmd_tests::peers::program;
 use hsmd_tests::template::{bytes, flag, number};
+use hsmd_tests::wait;
 
 /// Creations that are looked at.
 const CREATIONS: usize = 20;
@@ -34,7 +35,8 @@ fn each_acknowledgement_comes_after_its_fdatasync() {
         arguments: Vec::new(),
         under,
     });
-    let socket = daemon.socket().display().to_string();
+    // The kernel knows a socket by the path that it was bound to; the daemon may have renamed it since.
+    let socket = format!("{}.", daemon.socket().with_extension("").display());
     let module = daemon.module();
     module.initialize().expect("C_Initialize");
     let session = module.open_session(module.slot_of(LABEL)).expect("C_OpenSession");
@@ -71,6 +73,42 @@ fn each_acknowledgement_comes_after_its_fdatasync() {
             ),
         }
     }
+}
+
+#[test]
+fn a_failed_sync_ends_the_daemon_and_loses_nothing_acknowledged() {
+    let mut daemon = Daemon::start();
+    // The 20th fdatasync of each thread and all after it fail, as those of a dying disk: the kernel may have dropped the
+    // pages, so that a second try would lie.
+    let strace = program("strace").display().to_string();
+    let inject = "inject=fdatasync:error=EIO:when=20+";
+    let under = [&strace, "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject]
+        .map(str::to_owned)
+        .to_vec();
+    daemon.restart_under(under);
+    let module = daemon.module();
+    module.initialize().expect("C_Initialize");
+    let session = module.open_session(module.slot_of(LABEL)).expect("C_OpenSession");
+    module.login(session, CKU_USER, PIN).expect("C_Login");
+    let create = |name: usize| {
+        let label = bytes(CKA_LABEL, format!("object {name}"));
+        module.create(session, &[number(CKA_CLASS, CKO_DATA), flag(CKA_TOKEN, true), label])
+    };
+    let acknowledged = (0..1000).take_while(|name| create(*name).is_ok()).count();
+    assert!(
+        acknowledged > 0 && acknowledged < 1000,
+        "{acknowledged} creations were acknowledged"
+    );
+    let ended = wait::until(wait::PATIENCE, || (!daemon.is_alive()).then_some(()));
+    assert!(ended.is_some(), "the daemon goes on after a failed fdatasync");
+    daemon.restart_under(Vec::new());
+    for name in 0..acknowledged {
+        let found = module
+            .find(session, &[bytes(CKA_LABEL, format!("object {name}"))])
+            .expect("C_FindObjects");
+        assert_eq!(found.len(), 1, "object {name} of {acknowledged}");
+    }
+    assert!(create(1001).is_ok(), "the store takes writes again");
 }
 
 fn nth_last_request(events: &[Event], count: usize) -> usize {
