@@ -11,6 +11,13 @@ fn logged_in(daemon: &Daemon) -> (Module, Session) {
     module.initialize().expect("C_Initialize");
     let session = module.open_session(module.slot_of(LABEL)).expect("C_OpenSession");
     module.login(session, CKU_USER, PIN).expect("C_Login");
+    // A login's record waits for no flush; the first write that is acknowledged after it carries it to the disk.
+    let template = [
+        number(CKA_CLASS, CKO_DATA),
+        flag(CKA_TOKEN, true),
+        bytes(CKA_LABEL, "first write"),
+    ];
+    module.create(session, &template).expect("C_CreateObject");
     (module, session)
 }
 
