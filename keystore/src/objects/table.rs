@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::AttributeType as A;
-use hsmd_proto::ids::{OperationId, UniqueId};
+use hsmd_proto::ids::{LoginId, OperationId, UniqueId};
 use parking_lot::RwLock;
 
 use self::bucket::{Bucket, Order};
@@ -205,6 +205,11 @@ impl ObjectTable {
         }
         drop(indexes);
         self.sessions.clear();
+    }
+
+    /// Wipes the private session objects of a login that has ended.
+    pub(crate) fn forget_login(&self, login: &LoginId) {
+        self.sessions.forget_login(login);
     }
 
     /// Forgets everything: the incarnation was switched.
