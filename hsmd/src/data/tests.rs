@@ -259,7 +259,7 @@ async fn hostile_bytes_close_the_connection_and_harm_nobody_else() {
         assert!(!end.is_ordinary(), "{name}: {end}");
     }
     assert_eq!(node.clients.count(), 0);
-    let (mut client, ..) = connect(&node);
+    let (mut client, _task, _stop) = connect(&node);
     client.hello().await;
 }
 
@@ -277,7 +277,7 @@ async fn the_first_request_is_hello() {
 #[tokio::test]
 async fn an_unknown_request_is_refused_and_the_connection_goes_on() {
     let node = node(|_| ());
-    let (mut client, ..) = connect(&node);
+    let (mut client, _task, _stop) = connect(&node);
     client.hello().await;
     // Field 99 with an empty message: a request of a later version.
     let body = [0x9a, 0x06, 0x00];
@@ -301,7 +301,7 @@ async fn an_unknown_request_is_refused_and_the_connection_goes_on() {
 #[tokio::test]
 async fn ranges_outside_the_section_are_bad_arguments() {
     let node = node(|_| ());
-    let (mut client, ..) = connect(&node);
+    let (mut client, _task, _stop) = connect(&node);
     client.hello().await;
     let outside = Section {
         offset: 5,
@@ -322,7 +322,7 @@ async fn ranges_outside_the_section_are_bad_arguments() {
 #[tokio::test]
 async fn a_free_slot_that_is_taken_is_followed_by_a_new_one() {
     let node = node(|_| ());
-    let (mut client, ..) = connect(&node);
+    let (mut client, _task, _stop) = connect(&node);
     client.hello().await;
     let ids = |result: Option<reply::Result>| match result {
         Some(reply::Result::Slots(list)) => list.slots.iter().map(|slot| slot.id).collect::<Vec<_>>(),
@@ -360,7 +360,7 @@ fn ec_pair(writer: &mut FrameWriter) -> Op {
 #[tokio::test]
 async fn a_key_is_made_found_and_used() {
     let node = node(|_| ());
-    let (mut client, ..) = connect(&node);
+    let (mut client, _task, _stop) = connect(&node);
     client.hello().await;
     client.set_up(0).await;
     let (rv, result, _) = client.call_with(0, ec_pair).await;
@@ -404,7 +404,7 @@ async fn a_key_is_made_found_and_used() {
     // The ticket is worth nothing after logout, here and on a connection that does not know it yet.
     assert_eq!(client.call(Op::Logout(wire::Logout {})).await.0, Rv::OK);
     assert_eq!(client.call_with(0, sign).await.0, Rv::USER_NOT_LOGGED_IN);
-    let (mut other, ..) = connect(&node);
+    let (mut other, _other_task, _other_stop) = connect(&node);
     other.hello().await;
     other.ticket = client.ticket.take();
     assert_eq!(other.call_with(0, sign).await.0, Rv::USER_NOT_LOGGED_IN);
@@ -472,7 +472,7 @@ async fn a_request_that_waits_is_kept_alive_by_heartbeats() {
         let _ = released.recv();
     };
     node.pools.cpu.submit(&peer(), Box::new(block)).unwrap();
-    let (mut client, ..) = connect(&node);
+    let (mut client, _task, _stop) = connect(&node);
     client.hello().await;
     client.send(0, |writer| large(writer, 100_000)).await;
     for _ in 0..3 {
@@ -499,7 +499,7 @@ async fn a_full_queue_is_answered_at_once() {
         .await
         .unwrap();
     node.pools.cpu.submit(&peer(), Box::new(|| ())).unwrap();
-    let (mut client, ..) = connect(&node);
+    let (mut client, _task, _stop) = connect(&node);
     client.hello().await;
     client.send(0, |writer| large(writer, 100_000)).await;
     assert_eq!(Rv(client.receive().await.0.rv), Rv::DEVICE_MEMORY);
