@@ -112,13 +112,23 @@ impl Config {
         if let Some(file) = &place.named {
             return Self::read(file);
         }
-        let home = place.home.as_ref().map(|home| home.join(".config/hsmd/hsmd-client.toml"));
+        let home = place
+            .home
+            .as_ref()
+            .map(|home| home.join(".config/hsmd/hsmd-client.toml"));
         if let Some(file) = [&home, &place.system].into_iter().flatten().find(|file| file.is_file()) {
             return Self::read(file);
         }
         let dev = place.runtime.as_ref().filter(|folder| is_private(folder, place.uid));
-        if let Some(socket) = dev.map(|folder| folder.join("hsmd/dev.sock")).filter(|socket| socket.exists()) {
-            return Ok(Self { socket: Some(socket), deadline: DEADLINE, service_uid: None });
+        if let Some(socket) = dev
+            .map(|folder| folder.join("hsmd/dev.sock"))
+            .filter(|socket| socket.exists())
+        {
+            return Ok(Self {
+                socket: Some(socket),
+                deadline: DEADLINE,
+                service_uid: None,
+            });
         }
         Ok(Self {
             socket: Some(PathBuf::from(SERVICE_SOCKET)),
@@ -150,7 +160,9 @@ impl Config {
         };
         Ok(Self {
             socket: Some(file.socket.unwrap_or_else(|| PathBuf::from(SERVICE_SOCKET))),
-            deadline: file.deadline_ms.map_or(DEADLINE, |ms| Duration::from_millis(ms.clamp(1, 600_000))),
+            deadline: file
+                .deadline_ms
+                .map_or(DEADLINE, |ms| Duration::from_millis(ms.clamp(1, 600_000))),
             service_uid,
         })
     }
@@ -178,7 +190,10 @@ mod tests {
         assert_eq!(Config::parse("fork = \"maybe\""), Err(ConfigError::Malformed));
         assert_eq!(Config::parse("socket = 7"), Err(ConfigError::Malformed));
         assert_eq!(Config::parse("socket = \"x.sock\""), Err(ConfigError::RelativeSocket));
-        assert_eq!(Config::parse("service_user = \"no such user\""), Err(ConfigError::UnknownUser));
+        assert_eq!(
+            Config::parse("service_user = \"no such user\""),
+            Err(ConfigError::UnknownUser)
+        );
     }
 
     #[test]

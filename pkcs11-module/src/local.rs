@@ -37,7 +37,10 @@ impl PublicKey {
             },
             KeyType::EC => {
                 let curve = Curve::from_params(value(AttributeType::EC_PARAMS)?)?;
-                Material::EcPublic { curve, point: hsmd_crypto::point::decode(curve, value(AttributeType::EC_POINT)?)? }
+                Material::EcPublic {
+                    curve,
+                    point: hsmd_crypto::point::decode(curve, value(AttributeType::EC_POINT)?)?,
+                }
             }
             KeyType::EC_EDWARDS => Material::EdPublic {
                 point: hsmd_crypto::point::decode_edwards(value(AttributeType::EC_POINT)?)?,
@@ -51,8 +54,18 @@ impl PublicKey {
     ///
     /// # Errors
     /// `CKR_SIGNATURE_INVALID` and what else C_Verify may return.
-    pub(crate) fn verify(&self, mechanism: &Mechanism, data: &[u8], digested: bool, signature: &[u8]) -> Result<(), Rv> {
-        let input = if digested { Input::Digest(data) } else { Input::Message(data) };
+    pub(crate) fn verify(
+        &self,
+        mechanism: &Mechanism,
+        data: &[u8],
+        digested: bool,
+        signature: &[u8],
+    ) -> Result<(), Rv> {
+        let input = if digested {
+            Input::Digest(data)
+        } else {
+            Input::Message(data)
+        };
         self.0.verify(mechanism, input, signature).map_err(|error| error.rv())
     }
 

@@ -208,7 +208,9 @@ pub(super) unsafe extern "C" fn C_GetInterface(
             let version = unsafe { version.read_unaligned() };
             Some((version.major, version.minor))
         };
-        let found = VERSIONS.iter().position(|have| wanted.is_none_or(|wanted| wanted == *have));
+        let found = VERSIONS
+            .iter()
+            .position(|have| wanted.is_none_or(|wanted| wanted == *have));
         let found = found.filter(|_| flags == 0).ok_or(Rv::ARGUMENTS_BAD)?;
         place.set((&raw const INTERFACES.0[found]).cast_mut())
     })

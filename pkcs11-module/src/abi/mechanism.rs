@@ -7,9 +7,7 @@ use cryptoki_sys::{
 };
 use hsmd_proto::ck::{Kdf, MechanismType, Mgf, Rv};
 use hsmd_proto::mechanism::{self, ParamKind};
-use hsmd_proto::params::{
-    CtrParams, EcdhParams, EddsaParams, GcmParams, Mechanism, OaepParams, Params, PssParams,
-};
+use hsmd_proto::params::{CtrParams, EcdhParams, EddsaParams, GcmParams, Mechanism, OaepParams, Params, PssParams};
 use std::marker::PhantomData;
 
 /// The longest byte string inside a parameter: IVs, labels, points, additional data.
@@ -26,7 +24,10 @@ impl RawMechanism<'_> {
     /// `place` is NULL or a valid CK_MECHANISM whose parameter is valid for its length and, if it is the structure that
     /// the specification gives to the mechanism, has valid inner pointers, during `'a`.
     pub(in crate::abi) const unsafe fn new(place: *const CK_MECHANISM) -> Self {
-        Self { place, call: PhantomData }
+        Self {
+            place,
+            call: PhantomData,
+        }
     }
 
     /// Whether there is none: C_XxxInit then cancels (PKCS#11 3.0, 5.8 and others).
@@ -65,7 +66,7 @@ impl RawMechanism<'_> {
 unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
     let at = raw.pParameter;
     let length = raw.ulParameterLen;
-    // SAFETY (all arms): `structure` compares the length with the structure's before it reads, and `bytes` checks for
+    // SAFETY: in all arms `structure` compares the length with the structure's before it reads, and `bytes` checks for
     // NULL and absurd lengths; the memory is valid by the promise.
     unsafe {
         Ok(match kind {
@@ -73,7 +74,10 @@ unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
             ParamKind::Iv(_) | ParamKind::OptionalIv(_) => Params::Iv(bytes(at.cast(), length)?),
             ParamKind::Ctr => {
                 let raw: CK_AES_CTR_PARAMS = structure(at, length)?;
-                Params::Ctr(CtrParams { counter_bits: small(raw.ulCounterBits)?, block: raw.cb })
+                Params::Ctr(CtrParams {
+                    counter_bits: small(raw.ulCounterBits)?,
+                    block: raw.cb,
+                })
             }
             ParamKind::Gcm => {
                 let raw: CK_GCM_PARAMS = structure(at, length)?;
@@ -85,7 +89,11 @@ unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
             }
             ParamKind::Pss => {
                 let raw: CK_RSA_PKCS_PSS_PARAMS = structure(at, length)?;
-                Params::Pss(PssParams { hash: MechanismType(raw.hashAlg), mgf: Mgf(raw.mgf), salt_length: raw.sLen })
+                Params::Pss(PssParams {
+                    hash: MechanismType(raw.hashAlg),
+                    mgf: Mgf(raw.mgf),
+                    salt_length: raw.sLen,
+                })
             }
             ParamKind::Oaep => {
                 let raw: CK_RSA_PKCS_OAEP_PARAMS = structure(at, length)?;
@@ -151,14 +159,22 @@ mod tests {
     use super::*;
 
     fn parse(kind: MechanismType, parameter: *mut std::ffi::c_void, length: usize) -> Result<Mechanism, Rv> {
-        let raw = CK_MECHANISM { mechanism: kind.0, pParameter: parameter, ulParameterLen: length as CK_ULONG };
+        let raw = CK_MECHANISM {
+            mechanism: kind.0,
+            pParameter: parameter,
+            ulParameterLen: length as CK_ULONG,
+        };
         // SAFETY: each test passes a parameter that is valid for its length, or NULL.
         unsafe { RawMechanism::new(&raw const raw) }.parse()
     }
 
     #[test]
     fn structures_of_the_wrong_length_are_refused() {
-        let mut pss = CK_RSA_PKCS_PSS_PARAMS { hashAlg: MechanismType::SHA256.0, mgf: Mgf::MGF1_SHA256.0, sLen: 32 };
+        let mut pss = CK_RSA_PKCS_PSS_PARAMS {
+            hashAlg: MechanismType::SHA256.0,
+            mgf: Mgf::MGF1_SHA256.0,
+            sLen: 32,
+        };
         let at = (&raw mut pss).cast();
         assert!(parse(MechanismType::RSA_PKCS_PSS, at, size_of_val(&pss)).is_ok());
         for length in [1, 23, 25, usize::MAX] {
@@ -166,7 +182,10 @@ mod tests {
             assert_eq!(refused, Err(Rv::MECHANISM_PARAM_INVALID));
         }
         let null = std::ptr::null_mut();
-        assert_eq!(parse(MechanismType::AES_CBC, null, 16), Err(Rv::MECHANISM_PARAM_INVALID));
+        assert_eq!(
+            parse(MechanismType::AES_CBC, null, 16),
+            Err(Rv::MECHANISM_PARAM_INVALID)
+        );
         assert_eq!(parse(MechanismType(0x7fff_0001), null, 0), Err(Rv::MECHANISM_INVALID));
     }
 

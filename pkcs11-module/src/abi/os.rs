@@ -44,14 +44,24 @@ pub(crate) fn uid_of(name: &str) -> Option<u32> {
     let mut found: *mut libc::passwd = std::ptr::null_mut();
     // SAFETY: all pointers are valid, the buffer's length is told, and the result is used only while the buffer lives.
     let failed = unsafe {
-        libc::getpwnam_r(name.as_ptr(), &raw mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &raw mut found)
+        libc::getpwnam_r(
+            name.as_ptr(),
+            &raw mut entry,
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            &raw mut found,
+        )
     };
     (failed == 0 && !found.is_null()).then_some(entry.pw_uid)
 }
 
 /// The user id of the process that listens at the other end (SO_PEERCRED).
 pub(crate) fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
-    let mut credentials = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the descriptor is open, and `credentials` has room for `length` bytes.
     let failed = unsafe {
@@ -63,7 +73,11 @@ pub(crate) fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
             &raw mut length,
         )
     };
-    if failed == 0 { Ok(credentials.uid) } else { Err(io::Error::last_os_error()) }
+    if failed == 0 {
+        Ok(credentials.uid)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Connects to a Unix socket within a time. The standard library waits for ever when the listener's queue is full.
@@ -96,7 +110,11 @@ pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream>
             size_of::<libc::sockaddr_un>() as libc::socklen_t,
         )
     };
-    if failed == 0 { Ok(stream) } else { Err(io::Error::last_os_error()) }
+    if failed == 0 {
+        Ok(stream)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The inode of an open descriptor: tells whether a number still names what it named.
@@ -140,9 +158,14 @@ impl Event {
 
     /// Waits until the event is set or the time is over; `None` waits for ever. A signal may end it early.
     pub(crate) fn wait(&self, patience: Option<Duration>) {
-        let milliseconds =
-            patience.map_or(-1, |patience| i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1));
-        let mut wanted = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let milliseconds = patience.map_or(-1, |patience| {
+            i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1)
+        });
+        let mut wanted = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: one valid pollfd.
         let _ = unsafe { libc::poll(&raw mut wanted, 1, milliseconds) };
     }

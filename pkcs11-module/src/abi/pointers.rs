@@ -26,7 +26,11 @@ impl<'a> RawInput<'a> {
     /// # Safety
     /// The caller's promise (see the file's head) holds for `data` and `length` during `'a`.
     pub(in crate::abi) const unsafe fn new(data: *const u8, length: CK_ULONG) -> Self {
-        Self { data, length, call: PhantomData }
+        Self {
+            data,
+            length,
+            call: PhantomData,
+        }
     }
 
     /// The bytes.
@@ -46,7 +50,11 @@ impl<'a> RawInput<'a> {
 
     /// As [`Self::get`], but NULL is refused also with length 0: PINs, for which NULL asks for a PIN pad.
     pub(crate) fn not_null(self) -> Result<&'a [u8], Rv> {
-        if self.data.is_null() { Err(Rv::ARGUMENTS_BAD) } else { self.get() }
+        if self.data.is_null() {
+            Err(Rv::ARGUMENTS_BAD)
+        } else {
+            self.get()
+        }
     }
 }
 
@@ -60,13 +68,20 @@ impl<T: Copy> RawSlot<'_, T> {
     /// # Safety
     /// `place` is NULL or valid for one `T` during `'a`.
     pub(in crate::abi) const unsafe fn new(place: *mut T) -> Self {
-        Self { place, call: PhantomData }
+        Self {
+            place,
+            call: PhantomData,
+        }
     }
 
     /// # Errors
     /// `CKR_ARGUMENTS_BAD` for NULL. Asked before anything is done.
     pub(crate) fn check(&self) -> Result<(), Rv> {
-        if self.place.is_null() { Err(Rv::ARGUMENTS_BAD) } else { Ok(()) }
+        if self.place.is_null() {
+            Err(Rv::ARGUMENTS_BAD)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes the value.
@@ -93,7 +108,11 @@ impl<'a> RawOut<'a> {
     /// # Safety
     /// `length` is NULL or valid for one CK_ULONG, `data` is NULL or valid for `*length` bytes, during `'a`.
     pub(in crate::abi) const unsafe fn new(data: *mut u8, length: *mut CK_ULONG) -> Self {
-        Self { data, length, call: PhantomData }
+        Self {
+            data,
+            length,
+            call: PhantomData,
+        }
     }
 
     /// # Errors
@@ -104,7 +123,12 @@ impl<'a> RawOut<'a> {
         }
         // SAFETY: not NULL, and `new`'s caller promised a CK_ULONG.
         let room = unsafe { self.length.read_unaligned() };
-        Ok(OutBuf { data: self.data, room, length: self.length, call: PhantomData })
+        Ok(OutBuf {
+            data: self.data,
+            room,
+            length: self.length,
+            call: PhantomData,
+        })
     }
 }
 
@@ -175,7 +199,11 @@ impl<'a> RawFill<'a> {
     /// # Safety
     /// `data` is NULL or valid for `length` bytes during `'a`, and no one else uses them.
     pub(in crate::abi) const unsafe fn new(data: *mut u8, length: CK_ULONG) -> Self {
-        Self { data, length, call: PhantomData }
+        Self {
+            data,
+            length,
+            call: PhantomData,
+        }
     }
 
     /// The memory.
@@ -203,13 +231,21 @@ impl<T: Copy> RawList<'_, T> {
     /// # Safety
     /// `count` is NULL or valid for one CK_ULONG, `items` is NULL or valid for `*count` elements, during `'a`.
     pub(in crate::abi) const unsafe fn new(items: *mut T, count: *mut CK_ULONG) -> Self {
-        Self { items, count, call: PhantomData }
+        Self {
+            items,
+            count,
+            call: PhantomData,
+        }
     }
 
     /// # Errors
     /// `CKR_ARGUMENTS_BAD` without a place for the count.
     pub(crate) fn check(&self) -> Result<(), Rv> {
-        if self.count.is_null() { Err(Rv::ARGUMENTS_BAD) } else { Ok(()) }
+        if self.count.is_null() {
+            Err(Rv::ARGUMENTS_BAD)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether only the count is asked for.
@@ -253,7 +289,12 @@ impl<T: Copy> RawPage<'_, T> {
     /// # Safety
     /// `count` is NULL or valid for one CK_ULONG, `items` is NULL or valid for `most` elements, during `'a`.
     pub(in crate::abi) const unsafe fn new(items: *mut T, most: CK_ULONG, count: *mut CK_ULONG) -> Self {
-        Self { items, most, count, call: PhantomData }
+        Self {
+            items,
+            most,
+            count,
+            call: PhantomData,
+        }
     }
 
     /// How many elements fit.

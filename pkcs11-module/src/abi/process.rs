@@ -77,8 +77,14 @@ impl Process {
                 return process;
             }
             let old = CURRENT.load(Ordering::Acquire);
-            let new = Box::into_raw(Box::new(Self { mark: Mark::new(), instance: RwLock::new(None) }));
-            if CURRENT.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            let new = Box::into_raw(Box::new(Self {
+                mark: Mark::new(),
+                instance: RwLock::new(None),
+            }));
+            if CURRENT
+                .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+            {
                 // SAFETY: made by Box::into_raw above and shown to nobody.
                 drop(unsafe { Box::from_raw(new) });
                 continue;

@@ -24,7 +24,11 @@ impl RawTemplate<'_> {
     /// `entries` is NULL or valid for `count` attributes, and each one's `pValue` is NULL or valid for its `ulValueLen`
     /// bytes (arrays: of attributes, for which the same holds), during `'a`.
     pub(in crate::abi) const unsafe fn new(entries: *const CK_ATTRIBUTE, count: CK_ULONG) -> Self {
-        Self { entries, count, call: PhantomData }
+        Self {
+            entries,
+            count,
+            call: PhantomData,
+        }
     }
 
     /// Copies the template out of the caller's memory. The form of the values is not checked here.
@@ -64,7 +68,10 @@ unsafe fn copy_entry(entry: &CK_ATTRIBUTE) -> Result<Attribute, Rv> {
     if attribute::kind(kind) == Some(Kind::Template) {
         // SAFETY: the promise: the value is an array of attributes of that many bytes.
         let nested = unsafe { copy_nested(entry.pValue.cast(), length)? };
-        return Ok(Attribute { attribute: kind, value: encode_nested(&nested) });
+        return Ok(Attribute {
+            attribute: kind,
+            value: encode_nested(&nested),
+        });
     }
     // SAFETY: not NULL, at most 512 KiB, valid by the promise.
     let value = unsafe { std::slice::from_raw_parts(entry.pValue.cast::<u8>(), length as usize) };
@@ -105,7 +112,11 @@ impl RawPlaces<'_> {
     /// `entries` is NULL or valid for `count` attributes; each one's `pValue` is NULL or has room for its `ulValueLen`
     /// bytes (arrays: is an array of attributes, for which the same holds), during `'a`.
     pub(in crate::abi) const unsafe fn new(entries: *mut CK_ATTRIBUTE, count: CK_ULONG) -> Self {
-        Self { entries, count, call: PhantomData }
+        Self {
+            entries,
+            count,
+            call: PhantomData,
+        }
     }
 
     /// The types that are asked for, in order.
@@ -121,7 +132,9 @@ impl RawPlaces<'_> {
         }
         // SAFETY: index < count; the promise of `new`.
         let entry = |index| unsafe { self.entries.add(index).read_unaligned() };
-        Ok((0..self.count as usize).map(|index| AttributeType(entry(index).type_)).collect())
+        Ok((0..self.count as usize)
+            .map(|index| AttributeType(entry(index).type_))
+            .collect())
     }
 
     /// Answers one entry. Only called with indexes of [`Self::types`].
@@ -211,7 +224,11 @@ mod tests {
     use super::*;
 
     fn entry(kind: AttributeType, value: &mut [u8]) -> CK_ATTRIBUTE {
-        CK_ATTRIBUTE { type_: kind.0, pValue: value.as_mut_ptr().cast(), ulValueLen: value.len() as CK_ULONG }
+        CK_ATTRIBUTE {
+            type_: kind.0,
+            pValue: value.as_mut_ptr().cast(),
+            ulValueLen: value.len() as CK_ULONG,
+        }
     }
 
     #[test]
@@ -223,9 +240,13 @@ mod tests {
         assert_eq!(parsed.value(AttributeType::LABEL), Some(&label[..]));
         for count in [1 << 60, CK_ULONG::MAX, MOST + 1] {
             // SAFETY: the count is refused before the entries are read.
-            assert_eq!(unsafe { RawTemplate::new(entries.as_ptr(), count) }.parse(), Err(Rv::ARGUMENTS_BAD));
+            let absurd = unsafe { RawTemplate::new(entries.as_ptr(), count) };
+            assert_eq!(absurd.parse(), Err(Rv::ARGUMENTS_BAD));
         }
-        let missing = [CK_ATTRIBUTE { pValue: std::ptr::null_mut(), ..entries[0] }];
+        let missing = [CK_ATTRIBUTE {
+            pValue: std::ptr::null_mut(),
+            ..entries[0]
+        }];
         // SAFETY: NULL is refused before it is read.
         let refused = unsafe { RawTemplate::new(missing.as_ptr(), 1) }.parse();
         assert_eq!(refused, Err(Rv::ATTRIBUTE_VALUE_INVALID));
@@ -245,7 +266,10 @@ mod tests {
         let bytes = parsed.value(AttributeType::UNWRAP_TEMPLATE).unwrap();
         let mut out = [0_u8];
         let mut places = [entry(AttributeType::LABEL, &mut out)];
-        let mut wanted = [CK_ATTRIBUTE { pValue: places.as_mut_ptr().cast(), ..outer[0] }];
+        let mut wanted = [CK_ATTRIBUTE {
+            pValue: places.as_mut_ptr().cast(),
+            ..outer[0]
+        }];
         // SAFETY: one place with a nested array of one place.
         let raw = unsafe { RawPlaces::new(wanted.as_mut_ptr(), 1) };
         assert_eq!(raw.fill(0, Ok(bytes)), Ok(()));

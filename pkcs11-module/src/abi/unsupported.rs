@@ -2,7 +2,10 @@
 //! 3.0, encapsulation, detached verification and asynchronous calls of 3.2. Each pointer is there and says so.
 
 use super::entry::entries;
-use cryptoki_sys::{CK_ASYNC_DATA, CK_ATTRIBUTE, CK_BYTE, CK_FLAGS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SESSION_VALIDATION_FLAGS_TYPE, CK_ULONG, CK_UTF8CHAR};
+use cryptoki_sys::{
+    CK_ASYNC_DATA, CK_ATTRIBUTE, CK_BYTE, CK_FLAGS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_SESSION_HANDLE,
+    CK_SESSION_VALIDATION_FLAGS_TYPE, CK_ULONG, CK_UTF8CHAR,
+};
 use hsmd_proto::ck::Rv;
 use std::ffi::c_void;
 

@@ -33,7 +33,11 @@ pub(super) unsafe extern "C" fn C_Initialize(arguments: *mut c_void) -> CK_RV {
                 raw.LockMutex.is_some(),
                 raw.UnlockMutex.is_some(),
             ];
-            InitArgs { callbacks, reserved: !raw.pReserved.is_null() }.check()?;
+            InitArgs {
+                callbacks,
+                reserved: !raw.pReserved.is_null(),
+            }
+            .check()?;
         }
         process::initialize(Instance::new)
     })

@@ -50,7 +50,11 @@ fn bytes(value: &Result<Attribute, Rv>) -> Result<&[u8], Rv> {
 
 /// Fills the places. Of several codes the first of SENSITIVE, TYPE_INVALID, BUFFER_TOO_SMALL is returned.
 fn answer<'a>(places: &RawPlaces<'_>, values: impl Iterator<Item = Result<&'a [u8], Rv>>) -> Result<(), Rv> {
-    const ORDER: [Rv; 3] = [Rv::ATTRIBUTE_SENSITIVE, Rv::ATTRIBUTE_TYPE_INVALID, Rv::BUFFER_TOO_SMALL];
+    const ORDER: [Rv; 3] = [
+        Rv::ATTRIBUTE_SENSITIVE,
+        Rv::ATTRIBUTE_TYPE_INVALID,
+        Rv::BUFFER_TOO_SMALL,
+    ];
     let rank = |rv: Rv| ORDER.iter().position(|other| *other == rv).unwrap_or(ORDER.len());
     let mut worst = Ok(());
     for (index, value) in values.enumerate() {
@@ -74,9 +78,11 @@ fn ask(asker: Asker<'_>, object: &Object, types: &[AttributeType]) -> Result<Vec
             })
         },
         |result, sections| match result {
-            Some(reply::Result::Attributes(list)) if list.values.len() == types.len() => {
-                types.iter().zip(list.values).map(|(wanted, value)| one_value(*wanted, value, sections)).collect()
-            }
+            Some(reply::Result::Attributes(list)) if list.values.len() == types.len() => types
+                .iter()
+                .zip(list.values)
+                .map(|(wanted, value)| one_value(*wanted, value, sections))
+                .collect(),
             _ => Err(Failure::Lost),
         },
     );
@@ -93,11 +99,19 @@ fn one_value(
 ) -> Result<Result<Attribute, Rv>, Failure> {
     if value.rv != Rv::OK.0 {
         let sensitive = Rv(value.rv) == Rv::ATTRIBUTE_SENSITIVE;
-        return Ok(Err(if sensitive { Rv::ATTRIBUTE_SENSITIVE } else { Rv::ATTRIBUTE_TYPE_INVALID }));
+        return Ok(Err(if sensitive {
+            Rv::ATTRIBUTE_SENSITIVE
+        } else {
+            Rv::ATTRIBUTE_TYPE_INVALID
+        }));
     }
     let attribute = value.attribute.as_ref().ok_or(Failure::Lost)?;
     let found = attribute_from_wire(attribute, sections).map_err(|_| Failure::Lost)?;
-    if found.attribute == wanted { Ok(Ok(found)) } else { Err(Failure::Lost) }
+    if found.attribute == wanted {
+        Ok(Ok(found))
+    } else {
+        Err(Failure::Lost)
+    }
 }
 
 /// What is known of an object, fetched with its neighbours if nothing is.
@@ -123,11 +137,17 @@ pub(crate) fn fetch(asker: Asker<'_>, object: &Arc<Object>, batch: usize) -> Res
     }
     let ids: Vec<u8> = wanted.iter().flat_map(|object| object.id.0).collect();
     let views = asker.call(
-        |_| request::Op::Fetch(wire::Fetch { unique_ids: ids.clone() }),
+        |_| {
+            request::Op::Fetch(wire::Fetch {
+                unique_ids: ids.clone(),
+            })
+        },
         |result, sections| match result {
-            Some(reply::Result::Objects(list)) if list.objects.len() <= wanted.len() => {
-                list.objects.into_iter().map(|object| View::from_wire(object, sections)).collect::<Result<Vec<_>, _>>()
-            }
+            Some(reply::Result::Objects(list)) if list.objects.len() <= wanted.len() => list
+                .objects
+                .into_iter()
+                .map(|object| View::from_wire(object, sections))
+                .collect::<Result<Vec<_>, _>>(),
             None => Ok(Vec::new()),
             _ => Err(Failure::Lost),
         },

@@ -48,7 +48,11 @@ pub(crate) fn part(
         };
         let piece = process(asker, operation, direction, &mechanism, chunk)?;
         check_length(&piece, Length::Exact(chunk.len()))?;
-        let ciphertext = if direction == Direction::Encrypt { piece.as_slice() } else { chunk };
+        let ciphertext = if direction == Direction::Encrypt {
+            piece.as_slice()
+        } else {
+            chunk
+        };
         chain(operation)?.block = last_block(ciphertext)?;
         result.extend_from_slice(&piece);
     }
@@ -57,7 +61,11 @@ pub(crate) fn part(
 
 /// How much of the input can be processed. Padded decryption holds the last block back: it may be the padding.
 const fn ready(total: usize, hold_last: bool) -> usize {
-    if hold_last { total.saturating_sub(1) / BLOCK * BLOCK } else { total / BLOCK * BLOCK }
+    if hold_last {
+        total.saturating_sub(1) / BLOCK * BLOCK
+    } else {
+        total / BLOCK * BLOCK
+    }
 }
 
 /// C_EncryptFinal, C_DecryptFinal.
@@ -91,8 +99,10 @@ pub(crate) fn last(
     }
     let chain = chain(operation)?;
     let pending = std::mem::take(&mut chain.pending);
-    let mechanism =
-        Mechanism { kind: MechanismType::AES_CBC_PAD, params: Params::Iv(chain.block.to_vec()) };
+    let mechanism = Mechanism {
+        kind: MechanismType::AES_CBC_PAD,
+        params: Params::Iv(chain.block.to_vec()),
+    };
     let result = process(asker, operation, direction, &mechanism, &pending)?;
     check_length(&result, length)?;
     Ok(operation.give(out, result))
@@ -122,8 +132,14 @@ fn stream(
             // The counter would repeat (PKCS#11 3.2, 6.13.6).
             return Err(direction.length_error());
         }
-        let params = CtrParams { counter_bits: start.counter_bits, block: chain_now.block };
-        let mechanism = Mechanism { kind: MechanismType::AES_CTR, params: Params::Ctr(params) };
+        let params = CtrParams {
+            counter_bits: start.counter_bits,
+            block: chain_now.block,
+        };
+        let mechanism = Mechanism {
+            kind: MechanismType::AES_CTR,
+            params: Params::Ctr(params),
+        };
         let mut input = Zeroizing::new(vec![0; used]);
         input.reserve_exact(chunk.len());
         input.extend_from_slice(chunk);
@@ -138,6 +154,15 @@ fn stream(
     match out.put(&result) {
         Written::Whole => Ok(Outcome::Open),
         other => Ok(Outcome::of_update(other)),
+    }
+}
+
+/// How many counter blocks there are before the counter's bits overflow (PKCS#11 3.2, 6.13.6).
+pub(crate) fn counters_left(start: &CtrParams) -> u128 {
+    let value = u128::from_be_bytes(start.block);
+    match 1_u128.checked_shl(start.counter_bits) {
+        Some(limit) => limit - (value & (limit - 1)),
+        None => (u128::MAX - value).saturating_add(1),
     }
 }
 
@@ -165,8 +190,14 @@ mod tests {
 
     #[test]
     fn padded_decryption_holds_the_last_block_back() {
-        assert_eq!([0, 15, 16, 17, 32, 33].map(|total| ready(total, true)), [0, 0, 0, 16, 16, 32]);
-        assert_eq!([0, 15, 16, 17, 32, 33].map(|total| ready(total, false)), [0, 0, 16, 16, 32, 32]);
+        assert_eq!(
+            [0, 15, 16, 17, 32, 33].map(|total| ready(total, true)),
+            [0, 0, 0, 16, 16, 32]
+        );
+        assert_eq!(
+            [0, 15, 16, 17, 32, 33].map(|total| ready(total, false)),
+            [0, 0, 16, 16, 32, 32]
+        );
     }
 
     #[test]
@@ -176,5 +207,12 @@ mod tests {
         assert_eq!(advance(block, 128, 1), [0; BLOCK]);
         block[15] = 0;
         assert_eq!(advance(block, 1, 1)[15], 1);
+        let left = |counter_bits, low| {
+            let mut block = [0xff; BLOCK];
+            block[15] = low;
+            counters_left(&CtrParams { counter_bits, block })
+        };
+        // The specification's example: two bits that start as 1 give three blocks.
+        assert_eq!((left(2, 0xfd), left(128, 0xff), left(128, 0xfe)), (3, 1, 2));
     }
 }

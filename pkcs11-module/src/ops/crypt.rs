@@ -149,21 +149,23 @@ pub(crate) fn process(
     {
         return key.encrypt(mechanism, data).map(Zeroizing::new);
     }
-    let result = asker.with_grant(operation.grant.as_ref().map(|grant| grant.as_slice())).call(
-        |writer| {
-            let crypt = wire::Crypt {
-                key: Some(operation.key.reference()),
-                mechanism: Some(mechanism_to_wire(mechanism)),
-                data: Some(writer.hide(data)),
-                digested: false,
-            };
-            match direction {
-                Direction::Encrypt => request::Op::Encrypt(crypt),
-                Direction::Decrypt => request::Op::Decrypt(crypt),
-            }
-        },
-        output,
-    );
+    let result = asker
+        .with_grant(operation.grant.as_ref().map(|grant| grant.as_slice()))
+        .call(
+            |writer| {
+                let crypt = wire::Crypt {
+                    key: Some(operation.key.reference()),
+                    mechanism: Some(mechanism_to_wire(mechanism)),
+                    data: Some(writer.hide(data)),
+                    digested: false,
+                };
+                match direction {
+                    Direction::Encrypt => request::Op::Encrypt(crypt),
+                    Direction::Decrypt => request::Op::Decrypt(crypt),
+                }
+            },
+            output,
+        );
     result.map_err(|rv| late(Function::Use, rv))
 }
 

@@ -24,7 +24,13 @@ pub(crate) fn init(
 ) -> Result<(), Rv> {
     let session = instance.session(session)?;
     let mut operations = lock(&session.operations);
-    begin(Asker::session(instance, &session), &mut operations.decrypt, Operation::Decrypt, mechanism, key)
+    begin(
+        Asker::session(instance, &session),
+        &mut operations.decrypt,
+        Operation::Decrypt,
+        mechanism,
+        key,
+    )
 }
 
 /// C_Decrypt.

@@ -28,7 +28,13 @@ pub(crate) fn derive(
     out.check()?;
     let template = template.parse()?;
     let asker = Asker::session(instance, &session);
-    let Admitted { key, mechanism, .. } = admit(asker, Operation::Derive, mechanism, base, Rv::KEY_HANDLE_INVALID)?;
+    let Admitted {
+        key, meta, mechanism, ..
+    } = admit(asker, Operation::Derive, mechanism, base, Rv::KEY_HANDLE_INVALID)?;
+    if meta.always_authenticate {
+        // There is no operation that a context-specific login could be for (PKCS#11 3.2, 4.9).
+        return Err(Rv::USER_NOT_LOGGED_IN);
+    }
     check_new(&session, &template)?;
     let id = UniqueId(local::random());
     let made = asker.call(

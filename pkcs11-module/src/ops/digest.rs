@@ -17,7 +17,11 @@ pub(crate) fn init(instance: &Instance, session: CK_SESSION_HANDLE, mechanism: &
     let session = instance.session(session)?;
     let place = &mut lock(&session.operations).digest;
     if mechanism.is_null() {
-        return if place.take().is_some() { Ok(()) } else { Err(Rv::ARGUMENTS_BAD) };
+        return if place.take().is_some() {
+            Ok(())
+        } else {
+            Err(Rv::ARGUMENTS_BAD)
+        };
     }
     if place.is_some() {
         return Err(Rv::OPERATION_ACTIVE);
@@ -30,7 +34,11 @@ pub(crate) fn init(instance: &Instance, session: CK_SESSION_HANDLE, mechanism: &
     mechanism.check(session.slot.policy())?;
     let length = digest_length(mechanism.kind).ok_or(Rv::MECHANISM_INVALID)?;
     let digest = Digest::new(mechanism.kind).ok_or(Rv::MECHANISM_INVALID)?;
-    *place = Some(DigestOperation { phase: Phase::Ready, digest, length });
+    *place = Some(DigestOperation {
+        phase: Phase::Ready,
+        digest,
+        length,
+    });
     Ok(())
 }
 

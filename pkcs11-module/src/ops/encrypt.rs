@@ -24,7 +24,13 @@ pub(crate) fn init(
 ) -> Result<(), Rv> {
     let session = instance.session(session)?;
     let mut operations = lock(&session.operations);
-    begin(Asker::session(instance, &session), &mut operations.encrypt, Operation::Encrypt, mechanism, key)
+    begin(
+        Asker::session(instance, &session),
+        &mut operations.encrypt,
+        Operation::Encrypt,
+        mechanism,
+        key,
+    )
 }
 
 /// C_Encrypt.

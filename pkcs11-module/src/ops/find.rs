@@ -56,7 +56,11 @@ fn matching(slot: &Slot, template: &Template) -> Vec<Arc<Object>> {
 /// Asks for the ids of token objects; what the reply tells of the first ones is kept.
 fn ask(instance: &Instance, session: &Session, template: &Template) -> Result<Vec<UniqueId>, Rv> {
     let (ids, views) = Asker::session(instance, session).call(
-        |writer| request::Op::Find(wire::Find { template: template_to_wire(template, writer) }),
+        |writer| {
+            request::Op::Find(wire::Find {
+                template: template_to_wire(template, writer),
+            })
+        },
         |result, sections| match result {
             Some(reply::Result::Find(found)) => read(found, sections),
             None => Ok((Vec::new(), Vec::new())),

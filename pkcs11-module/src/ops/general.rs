@@ -24,7 +24,11 @@ impl InitArgs {
     /// `CKR_ARGUMENTS_BAD`.
     pub(crate) fn check(&self) -> Result<(), Rv> {
         let given = self.callbacks.iter().filter(|given| **given).count();
-        if self.reserved || !matches!(given, 0 | 4) { Err(Rv::ARGUMENTS_BAD) } else { Ok(()) }
+        if self.reserved || !matches!(given, 0 | 4) {
+            Err(Rv::ARGUMENTS_BAD)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -47,7 +51,10 @@ pub(crate) fn padded<const N: usize>(text: &str) -> [u8; N] {
 /// This library's version.
 pub(crate) fn version() -> CK_VERSION {
     let number = |text: &str| text.parse().unwrap_or(0);
-    CK_VERSION { major: number(env!("CARGO_PKG_VERSION_MAJOR")), minor: number(env!("CARGO_PKG_VERSION_MINOR")) }
+    CK_VERSION {
+        major: number(env!("CARGO_PKG_VERSION_MAJOR")),
+        minor: number(env!("CARGO_PKG_VERSION_MINOR")),
+    }
 }
 
 /// C_GetInfo.
@@ -90,10 +97,22 @@ mod tests {
     fn mutex_callbacks_are_all_or_none() {
         for bits in 0_u8..16 {
             let callbacks = [0, 1, 2, 3].map(|bit| bits & (1 << bit) != 0);
-            let good = InitArgs { callbacks, reserved: false }.check().is_ok();
+            let good = InitArgs {
+                callbacks,
+                reserved: false,
+            }
+            .check()
+            .is_ok();
             assert_eq!(good, bits == 0 || bits == 15);
         }
-        assert!(InitArgs { callbacks: [false; 4], reserved: true }.check().is_err());
+        assert!(
+            InitArgs {
+                callbacks: [false; 4],
+                reserved: true
+            }
+            .check()
+            .is_err()
+        );
     }
 
     #[test]

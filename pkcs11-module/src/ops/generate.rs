@@ -75,9 +75,13 @@ pub(crate) fn pair(
             })
         },
         |result, sections| match result {
-            Some(reply::Result::Pair(wire::ObjectPair { public_key: Some(public), private_key: Some(private) })) => {
-                Ok((expected(public, sections, public_id)?, expected(private, sections, private_id)?))
-            }
+            Some(reply::Result::Pair(wire::ObjectPair {
+                public_key: Some(public),
+                private_key: Some(private),
+            })) => Ok((
+                expected(public, sections, public_id)?,
+                expected(private, sections, private_id)?,
+            )),
             _ => Err(Failure::Lost),
         },
     )?;

@@ -2,7 +2,7 @@
 
 use super::attribute::{fetch, known};
 use super::request::Asker;
-use super::slot;
+use super::{chain, slot};
 use crate::abi::mechanism::RawMechanism;
 use crate::state::object::{Object, View};
 use crate::state::operation::{Chain, KeyOperation, Running, Work};
@@ -46,7 +46,13 @@ pub(crate) fn begin(
     *place = None;
     let epoch = asker.slot.epoch();
     let admitted = admit(asker, operation, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
-    let Admitted { key, meta, mechanism, row, .. } = admitted;
+    let Admitted {
+        key,
+        meta,
+        mechanism,
+        row,
+        ..
+    } = admitted;
     let work = work(asker, operation, &mechanism, row, &meta);
     *place = Some(KeyOperation {
         phase: Phase::Ready,
@@ -57,6 +63,7 @@ pub(crate) fn begin(
         row,
         work,
         kept: None,
+        authenticated: false,
         grant: None,
     });
     Ok(())
@@ -92,7 +99,12 @@ pub(crate) fn admit(
         checked = check(&view);
     }
     let (meta, row) = checked?;
-    Ok(Admitted { key, meta, mechanism, row })
+    Ok(Admitted {
+        key,
+        meta,
+        mechanism,
+        row,
+    })
 }
 
 fn work(asker: Asker<'_>, operation: Operation, mechanism: &Mechanism, row: &Row, meta: &KeyMeta) -> Work {
@@ -100,14 +112,23 @@ fn work(asker: Asker<'_>, operation: Operation, mechanism: &Mechanism, row: &Row
         MultiPart::No => Work::Whole,
         MultiPart::Hash => Work::Hash(None),
         MultiPart::Collect => Work::Collect(Zeroizing::new(Vec::new())),
-        MultiPart::Blocks => chain(asker, operation, mechanism, row, meta)
+        MultiPart::Blocks => begin_chain(asker, operation, mechanism, row, meta)
             .map_or_else(|| Work::Collect(Zeroizing::new(Vec::new())), Work::Blocks),
     }
 }
 
 /// A chain of blocks; `None` where the key or the slot lacks the plain mechanism that a padded one is continued with.
-fn chain(asker: Asker<'_>, operation: Operation, mechanism: &Mechanism, row: &Row, meta: &KeyMeta) -> Option<Chain> {
-    let plain = Mechanism { kind: MechanismType::AES_CBC, params: mechanism.params.clone() };
+fn begin_chain(
+    asker: Asker<'_>,
+    operation: Operation,
+    mechanism: &Mechanism,
+    row: &Row,
+    meta: &KeyMeta,
+) -> Option<Chain> {
+    let plain = Mechanism {
+        kind: MechanismType::AES_CBC,
+        params: mechanism.params.clone(),
+    };
     if row.family == Family::AesCbcPad
         && (slot::row(asker.instance, asker.slot, plain.kind).is_err()
             || init::check(operation, &plain, meta, asker.slot.policy(), true).is_err())
@@ -116,10 +137,15 @@ fn chain(asker: Asker<'_>, operation: Operation, mechanism: &Mechanism, row: &Ro
     }
     let (block, left) = match &mechanism.params {
         Params::Iv(iv) => (iv.as_slice().try_into().ok()?, 0),
-        Params::Ctr(ctr) => (ctr.block, 1_u128.checked_shl(ctr.counter_bits).unwrap_or(u128::MAX)),
+        Params::Ctr(ctr) => (ctr.block, chain::counters_left(ctr)),
         _ => return None,
     };
-    Some(Chain { block, pending: Zeroizing::new(Vec::new()), used: 0, left })
+    Some(Chain {
+        block,
+        pending: Zeroizing::new(Vec::new()),
+        used: 0,
+        left,
+    })
 }
 
 impl KeyOperation {
@@ -128,6 +154,10 @@ impl KeyOperation {
     /// # Errors
     /// `CKR_USER_NOT_LOGGED_IN`; the operation ends (facts/pkcs11, "Login").
     pub(crate) fn check_grant(&self) -> Result<(), Rv> {
-        if self.meta.always_authenticate && self.grant.is_none() { Err(Rv::USER_NOT_LOGGED_IN) } else { Ok(()) }
+        if self.meta.always_authenticate && !self.authenticated {
+            Err(Rv::USER_NOT_LOGGED_IN)
+        } else {
+            Ok(())
+        }
     }
 }

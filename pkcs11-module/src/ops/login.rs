@@ -36,12 +36,16 @@ pub(crate) fn login(
     // Held over the round trip: of two logins at once the second finds the first one's result.
     let gate = lock(&slot.gate);
     if let Some(login) = slot.login() {
-        return Err(if login.user == user { Rv::USER_ALREADY_LOGGED_IN } else { Rv::USER_ANOTHER_ALREADY_LOGGED_IN });
+        return Err(if login.user == user {
+            Rv::USER_ALREADY_LOGGED_IN
+        } else {
+            Rv::USER_ANOTHER_ALREADY_LOGGED_IN
+        });
     }
     if user == UserType::SO && gate.read_only > 0 {
         return Err(Rv::SESSION_READ_ONLY_EXISTS);
     }
-    let ticket = ask(Asker::session(instance, &session), user, pin)?;
+    let ticket = ask(Asker::session(instance, &session), user, pin)?.ok_or(Rv::DEVICE_ERROR)?;
     // A session that was closed meanwhile may have been the last.
     if session.ended().is_some() {
         return Err(Rv::SESSION_CLOSED);
@@ -51,7 +55,7 @@ pub(crate) fn login(
 }
 
 /// Sends a PIN and reads the ticket. The same attempt repeated after a lost reply counts once.
-fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Zeroizing<Vec<u8>>, Rv> {
+fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, Rv> {
     let attempt: [u8; 16] = local::random();
     asker.call(
         |writer| {
@@ -64,7 +68,7 @@ fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Zeroizing<Vec<u8>
         |result, sections| match result {
             Some(reply::Result::Login(login)) => {
                 let ticket = sections.get_opt(login.ticket.as_ref()).map_err(|_| Failure::Lost)?;
-                Ok(Zeroizing::new(ticket.ok_or(Failure::Lost)?.to_vec()))
+                Ok(ticket.map(|ticket| Zeroizing::new(ticket.to_vec())))
             }
             _ => Err(Failure::Lost),
         },
@@ -76,17 +80,22 @@ fn context_specific(instance: &Instance, session: &Session, pin_given: RawInput<
     let pin = pin(pin_given)?;
     let mut operations = lock(&session.operations);
     let operation = waiting(&mut operations).ok_or(Rv::OPERATION_NOT_INITIALIZED)?;
-    let grant = ask(Asker::session(instance, session), UserType::CONTEXT_SPECIFIC, pin)?;
-    operation.grant = Some(grant);
+    operation.grant = ask(Asker::session(instance, session), UserType::CONTEXT_SPECIFIC, pin)?;
+    operation.authenticated = true;
     Ok(())
 }
 
 /// The operation that waits for a context-specific login.
 fn waiting(operations: &mut Operations) -> Option<&mut KeyOperation> {
-    let all = [&mut operations.sign, &mut operations.decrypt, &mut operations.encrypt, &mut operations.verify];
-    all.into_iter()
-        .flatten()
-        .find(|operation| operation.meta.always_authenticate && operation.grant.is_none() && operation.phase == Phase::Ready)
+    let all = [
+        &mut operations.sign,
+        &mut operations.decrypt,
+        &mut operations.encrypt,
+        &mut operations.verify,
+    ];
+    all.into_iter().flatten().find(|operation| {
+        operation.meta.always_authenticate && !operation.authenticated && operation.phase == Phase::Ready
+    })
 }
 
 /// C_LoginUser: named users are not in this version; without a name it is C_Login.
@@ -98,14 +107,22 @@ pub(crate) fn login_user(
     name: RawInput<'_>,
 ) -> Result<(), Rv> {
     instance.session(session)?;
-    if name.get()?.is_empty() { login(instance, session, user, pin) } else { Err(Rv::FUNCTION_NOT_SUPPORTED) }
+    if name.get()?.is_empty() {
+        login(instance, session, user, pin)
+    } else {
+        Err(Rv::FUNCTION_NOT_SUPPORTED)
+    }
 }
 
 /// C_Logout (PKCS#11 3.2, 5.6.9).
 pub(crate) fn logout(instance: &Instance, session: CK_SESSION_HANDLE) -> Result<(), Rv> {
     let session = instance.session(session)?;
     let _gate = lock(&session.slot.gate);
-    if leave(Asker::session(instance, &session)) { Ok(()) } else { Err(Rv::USER_NOT_LOGGED_IN) }
+    if leave(Asker::session(instance, &session)) {
+        Ok(())
+    } else {
+        Err(Rv::USER_NOT_LOGGED_IN)
+    }
 }
 
 /// Logs out here whatever the daemon says, and tells it. `false` when nobody was logged in. The caller holds the gate.
@@ -113,7 +130,8 @@ pub(crate) fn leave(asker: Asker<'_>) -> bool {
     let Some(login) = asker.slot.logged_out() else {
         return false;
     };
-    // The record in the store ends at once if the daemon is there, else by its age.
-    let _ = asker.with_grant(Some(&login.ticket)).call(|_| request::Op::Logout(wire::Logout {}), nothing);
+    // The record in the store ends at once if the daemon is there, else by its age: no waiting for one that is not.
+    let asker = asker.with_grant(Some(&login.ticket)).without_waiting();
+    let _ = asker.call(|_| request::Op::Logout(wire::Logout {}), nothing);
     true
 }

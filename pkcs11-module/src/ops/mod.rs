@@ -22,6 +22,3 @@ pub(crate) mod slot;
 pub(crate) mod token;
 pub(crate) mod verify;
 pub(crate) mod wrap;
-
-#[cfg(test)]
-mod tests;

@@ -36,7 +36,10 @@ pub(crate) fn create(
     let made = Asker::session(instance, &session).call(
         |writer| {
             let template = template_to_wire(&template, writer);
-            request::Op::CreateObject(wire::CreateObject { unique_id: id.0.to_vec(), template })
+            request::Op::CreateObject(wire::CreateObject {
+                unique_id: id.0.to_vec(),
+                template,
+            })
         },
         |result, sections| one_object(result, sections, id),
     )?;

@@ -21,8 +21,8 @@ pub(crate) fn generate(instance: &Instance, session: CK_SESSION_HANDLE, out: Raw
     }
     for chunk in out.chunks_mut(CHUNK) {
         let length = chunk.len() as u32;
-        let bytes = Asker::session(instance, &session)
-            .call(|_| request::Op::Random(wire::Random { length }), output)?;
+        let bytes =
+            Asker::session(instance, &session).call(|_| request::Op::Random(wire::Random { length }), output)?;
         if bytes.len() != chunk.len() {
             return Err(Rv::DEVICE_ERROR);
         }

@@ -4,6 +4,7 @@ use crate::state::instance::Instance;
 use crate::state::session::Session;
 use crate::state::slot::Slot;
 use crate::transport::Failure;
+use crate::transport::pool::Tries;
 use hsmd_proto::ck::{Rv, UserType};
 use hsmd_proto::frame::{FrameWriter, Sections};
 use hsmd_proto::wire::{self, reply, request};
@@ -18,22 +19,43 @@ pub(crate) struct Asker<'a> {
     pub(crate) session: Option<&'a Session>,
     /// Presented instead of the login's ticket: the grant of one operation.
     grant: Option<&'a [u8]>,
+    tries: Tries,
 }
 
 impl<'a> Asker<'a> {
     /// A session.
     pub(crate) fn session(instance: &'a Instance, session: &'a Session) -> Self {
-        Self { instance, slot: &session.slot, session: Some(session), grant: None }
+        Self {
+            instance,
+            slot: &session.slot,
+            session: Some(session),
+            grant: None,
+            tries: Tries::UntilDeadline,
+        }
     }
 
     /// A slot without a session.
     pub(crate) fn slot(instance: &'a Instance, slot: &'a Arc<Slot>) -> Self {
-        Self { instance, slot, session: None, grant: None }
+        Self {
+            instance,
+            slot,
+            session: None,
+            grant: None,
+            tries: Tries::UntilDeadline,
+        }
     }
 
     /// The same, presenting a grant if there is one.
     pub(crate) fn with_grant(self, grant: Option<&'a [u8]>) -> Self {
         Self { grant, ..self }
+    }
+
+    /// The same, for a request that is not worth waiting for a daemon that is away.
+    pub(crate) fn without_waiting(self) -> Self {
+        Self {
+            tries: Tries::NoWaiting,
+            ..self
+        }
     }
 
     /// Sends a request and reads its reply.
@@ -49,9 +71,13 @@ impl<'a> Asker<'a> {
         let ticket = self.grant.or(login.as_ref().map(|login| login.ticket.as_slice()));
         let make = |writer: &mut FrameWriter| {
             let ticket = ticket.map(|ticket| writer.hide(ticket));
-            wire::Request { slot: self.slot.id.0, ticket, op: Some(build(writer)) }
+            wire::Request {
+                slot: self.slot.id.0,
+                ticket,
+                op: Some(build(writer)),
+            }
         };
-        let result = self.instance.pool.call(self.session, make, read);
+        let result = self.instance.pool.call(self.session, self.tries, make, read);
         if let (Err(Failure::Refused(Rv::USER_NOT_LOGGED_IN)), Some(login), None) = (&result, &login, self.grant) {
             // The SO meets this code at every private object; a user meets it only when the ticket is void.
             if login.user == UserType::USER {

@@ -28,10 +28,10 @@ pub(crate) fn open(
     if flags & CKF_SERIAL_SESSION == 0 {
         return Err(Rv::SESSION_PARALLEL_NOT_SUPPORTED);
     }
-    let info = slot.info();
-    let token = info.token.as_ref().filter(|_| info.token_present).ok_or(Rv::TOKEN_NOT_PRESENT)?;
-    if token.flags & CKF_TOKEN_INITIALIZED == 0 {
-        return Err(Rv::TOKEN_NOT_RECOGNIZED);
+    if usable(&slot).is_err() {
+        // Another application may have initialised the token since, or it has come back.
+        instance.refresh_slots(false)?;
+        usable(&slot)?;
     }
     let read_write = flags & CKF_RW_SESSION != 0;
     let mut gate = lock(&slot.gate);
@@ -47,9 +47,26 @@ pub(crate) fn open(
     out.set(session.handle.0)
 }
 
+/// Whether a session can be opened on what is known of the token.
+fn usable(slot: &Slot) -> Result<(), Rv> {
+    let info = slot.info();
+    let token = info
+        .token
+        .as_ref()
+        .filter(|_| info.token_present)
+        .ok_or(Rv::TOKEN_NOT_PRESENT)?;
+    if token.flags & CKF_TOKEN_INITIALIZED == 0 {
+        Err(Rv::TOKEN_NOT_RECOGNIZED)
+    } else {
+        Ok(())
+    }
+}
+
 /// C_CloseSession.
 pub(crate) fn close(instance: &Instance, session: CK_SESSION_HANDLE) -> Result<(), Rv> {
-    let session = instance.remove_session(SessionHandle(session)).ok_or(Rv::SESSION_HANDLE_INVALID)?;
+    let session = instance
+        .remove_session(SessionHandle(session))
+        .ok_or(Rv::SESSION_HANDLE_INVALID)?;
     end(instance, &session);
     Ok(())
 }
@@ -117,7 +134,11 @@ pub(crate) fn operation_state(instance: &Instance, session: CK_SESSION_HANDLE, o
         || operations.verify.is_some()
         || operations.encrypt.is_some()
         || operations.decrypt.is_some();
-    Err(if active { Rv::STATE_UNSAVEABLE } else { Rv::OPERATION_NOT_INITIALIZED })
+    Err(if active {
+        Rv::STATE_UNSAVEABLE
+    } else {
+        Rv::OPERATION_NOT_INITIALIZED
+    })
 }
 
 /// C_SetOperationState: no state was ever saved.

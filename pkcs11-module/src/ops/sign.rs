@@ -28,7 +28,13 @@ pub(crate) fn init(
 ) -> Result<(), Rv> {
     let session = instance.session(session)?;
     let mut operations = lock(&session.operations);
-    begin(Asker::session(instance, &session), &mut operations.sign, Operation::Sign, mechanism, key)
+    begin(
+        Asker::session(instance, &session),
+        &mut operations.sign,
+        Operation::Sign,
+        mechanism,
+        key,
+    )
 }
 
 /// C_Sign.
@@ -69,29 +75,26 @@ pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOu
 }
 
 /// The length of a signature is known before it is made, so too small a buffer never costs a request.
-fn sign(
-    asker: Asker<'_>,
-    operation: &mut KeyOperation,
-    data: Option<&[u8]>,
-    out: &OutBuf<'_>,
-) -> Result<Outcome, Rv> {
+fn sign(asker: Asker<'_>, operation: &mut KeyOperation, data: Option<&[u8]>, out: &OutBuf<'_>) -> Result<Outcome, Rv> {
     let length = signature_length(operation)?;
     if let Some(refused) = out.refuse(length) {
         return Ok(refused.into());
     }
     operation.check_grant()?;
     let message = operation.message(data, asker.instance.pool.max_data())?;
-    let signature = asker.with_grant(operation.grant.as_ref().map(|grant| grant.as_slice())).call(
-        |writer| {
-            request::Op::Sign(wire::Crypt {
-                key: Some(operation.key.reference()),
-                mechanism: Some(mechanism_to_wire(&operation.mechanism)),
-                data: Some(writer.hide(&message.bytes)),
-                digested: message.digested,
-            })
-        },
-        output,
-    );
+    let signature = asker
+        .with_grant(operation.grant.as_ref().map(|grant| grant.as_slice()))
+        .call(
+            |writer| {
+                request::Op::Sign(wire::Crypt {
+                    key: Some(operation.key.reference()),
+                    mechanism: Some(mechanism_to_wire(&operation.mechanism)),
+                    data: Some(writer.hide(&message.bytes)),
+                    digested: message.digested,
+                })
+            },
+            output,
+        );
     let signature = signature.map_err(|rv| late(Function::Use, rv))?;
     if signature.len() != length {
         return Err(Rv::DEVICE_ERROR);
@@ -144,13 +147,20 @@ impl KeyOperation {
                 let hash = self.row.hash.ok_or(Rv::FUNCTION_FAILED)?;
                 let mut digest = digest.take().or_else(|| Digest::new(hash)).ok_or(Rv::FUNCTION_FAILED)?;
                 digest.update(data.unwrap_or_default());
-                Ok(Message { bytes: Cow::Owned(digest.finish()), digested: true })
+                Ok(Message {
+                    bytes: Cow::Owned(digest.finish()),
+                    digested: true,
+                })
             }
             (_, Some(data)) if data.len() > max_data => Err(Rv::DATA_LEN_RANGE),
-            (_, Some(data)) => Ok(Message { bytes: Cow::Borrowed(data), digested: false }),
-            (Work::Collect(collected), None) => {
-                Ok(Message { bytes: Cow::Owned(std::mem::take(&mut **collected)), digested: false })
-            }
+            (_, Some(data)) => Ok(Message {
+                bytes: Cow::Borrowed(data),
+                digested: false,
+            }),
+            (Work::Collect(collected), None) => Ok(Message {
+                bytes: Cow::Owned(std::mem::take(&mut **collected)),
+                digested: false,
+            }),
             _ => Err(Rv::FUNCTION_NOT_SUPPORTED),
         }
     }
@@ -161,7 +171,10 @@ impl KeyOperation {
 /// # Errors
 /// `CKR_DATA_LEN_RANGE` beyond `max_data`.
 pub(crate) fn collect(collected: &mut Zeroizing<Vec<u8>>, data: &[u8], max_data: usize) -> Result<(), Rv> {
-    let needed = collected.len().checked_add(data.len()).filter(|needed| *needed <= max_data);
+    let needed = collected
+        .len()
+        .checked_add(data.len())
+        .filter(|needed| *needed <= max_data);
     let needed = needed.ok_or(Rv::DATA_LEN_RANGE)?;
     if needed > collected.capacity() {
         let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));

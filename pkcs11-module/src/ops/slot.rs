@@ -18,7 +18,11 @@ const MOST: usize = 4096;
 /// C_GetSlotList. Only the call with NULL asks the daemon for new slots (PKCS#11 3.2, 5.5.1).
 pub(crate) fn list(instance: &Instance, present: bool, out: &RawList<'_, CK_SLOT_ID>) -> Result<(), Rv> {
     out.check()?;
-    let refreshed = if out.is_query() { instance.refresh_slots(true) } else { Ok(()) };
+    let refreshed = if out.is_query() {
+        instance.refresh_slots(true)
+    } else {
+        Ok(())
+    };
     let slots = match refreshed.and_then(|()| instance.slots()) {
         Ok(slots) => slots,
         Err(Failure::Ended(rv)) => return Err(rv),
@@ -95,7 +99,9 @@ pub(crate) fn available(instance: &Instance, slot: &Arc<Slot>) -> Result<Arc<[Me
         },
     )?;
     let policy = slot.policy();
-    let rows = TABLE.iter().filter(|row| row.allowed(policy) && types.contains(&row.mechanism.0));
+    let rows = TABLE
+        .iter()
+        .filter(|row| row.allowed(policy) && types.contains(&row.mechanism.0));
     let list: Arc<[MechanismType]> = rows.map(|row| row.mechanism).collect();
     slot.set_mechanisms(Arc::clone(&list));
     Ok(list)

@@ -25,7 +25,11 @@ pub(crate) fn info(instance: &Instance, slot: CK_SLOT_ID, out: &RawSlot<'_, CK_T
         return Err(rv);
     }
     let info = slot.info();
-    let token = info.token.as_ref().filter(|_| info.token_present).ok_or(Rv::TOKEN_NOT_PRESENT)?;
+    let token = info
+        .token
+        .as_ref()
+        .filter(|_| info.token_present)
+        .ok_or(Rv::TOKEN_NOT_PRESENT)?;
     let gate = *lock(&slot.gate);
     out.set(CK_TOKEN_INFO {
         label: padded(&token.label),
@@ -57,7 +61,11 @@ pub(crate) fn info(instance: &Instance, slot: CK_SLOT_ID, out: &RawSlot<'_, CK_T
 /// `CKR_ARGUMENTS_BAD`, `CKR_PIN_LEN_RANGE`.
 pub(crate) fn pin<'a>(raw: RawInput<'a>) -> Result<&'a [u8], Rv> {
     let pin = raw.not_null()?;
-    if pin.len() > LONGEST_PIN { Err(Rv::PIN_LEN_RANGE) } else { Ok(pin) }
+    if pin.len() > LONGEST_PIN {
+        Err(Rv::PIN_LEN_RANGE)
+    } else {
+        Ok(pin)
+    }
 }
 
 /// C_InitToken: initialises or initialises again (PKCS#11 3.2, 5.5.7). The slot stays, what was on it is gone.
@@ -109,7 +117,10 @@ pub(crate) fn init_pin(instance: &Instance, session: CK_SESSION_HANDLE, new: Raw
     let operation: [u8; 16] = local::random();
     Asker::session(instance, &session).call(
         |writer| {
-            request::Op::InitPin(wire::InitPin { pin: Some(writer.hide(new)), operation: operation.to_vec() })
+            request::Op::InitPin(wire::InitPin {
+                pin: Some(writer.hide(new)),
+                operation: operation.to_vec(),
+            })
         },
         nothing,
     )

@@ -25,7 +25,13 @@ pub(crate) fn init(
 ) -> Result<(), Rv> {
     let session = instance.session(session)?;
     let mut operations = lock(&session.operations);
-    begin(Asker::session(instance, &session), &mut operations.verify, Operation::Verify, mechanism, key)
+    begin(
+        Asker::session(instance, &session),
+        &mut operations.verify,
+        Operation::Verify,
+        mechanism,
+        key,
+    )
 }
 
 /// C_Verify.
@@ -94,17 +100,19 @@ fn on_the_daemon(
     message: &Message<'_>,
     signature: &[u8],
 ) -> Result<(), Rv> {
-    let result = asker.with_grant(operation.grant.as_ref().map(|grant| grant.as_slice())).call(
-        |writer| {
-            request::Op::Verify(wire::Verify {
-                key: Some(operation.key.reference()),
-                mechanism: Some(mechanism_to_wire(&operation.mechanism)),
-                data: Some(writer.hide(&message.bytes)),
-                digested: message.digested,
-                signature: signature.to_vec(),
-            })
-        },
-        nothing,
-    );
+    let result = asker
+        .with_grant(operation.grant.as_ref().map(|grant| grant.as_slice()))
+        .call(
+            |writer| {
+                request::Op::Verify(wire::Verify {
+                    key: Some(operation.key.reference()),
+                    mechanism: Some(mechanism_to_wire(&operation.mechanism)),
+                    data: Some(writer.hide(&message.bytes)),
+                    digested: message.digested,
+                    signature: signature.to_vec(),
+                })
+            },
+            nothing,
+        );
     result.map_err(|rv| late(Function::Use, rv))
 }

@@ -33,10 +33,25 @@ pub(crate) fn wrap(
     let session = instance.session(session)?;
     let out = out.get()?;
     let asker = Asker::session(instance, &session);
-    let Admitted { key: wrapping, mechanism, .. } =
-        admit(asker, Operation::Wrap, mechanism, wrapping, Rv::WRAPPING_KEY_HANDLE_INVALID)?;
+    let Admitted {
+        key: wrapping,
+        mechanism,
+        ..
+    } = admit(
+        asker,
+        Operation::Wrap,
+        mechanism,
+        wrapping,
+        Rv::WRAPPING_KEY_HANDLE_INVALID,
+    )?;
     let key = session.slot.objects.get(key).ok_or(Rv::KEY_HANDLE_INVALID)?;
-    let no_key = |rv| if rv == Rv::OBJECT_HANDLE_INVALID { Rv::KEY_HANDLE_INVALID } else { rv };
+    let no_key = |rv| {
+        if rv == Rv::OBJECT_HANDLE_INVALID {
+            Rv::KEY_HANDLE_INVALID
+        } else {
+            rv
+        }
+    };
     let view = known(asker, &key).map_err(no_key)?;
     match view.class() {
         ObjectClass::SECRET_KEY | ObjectClass::PRIVATE_KEY => {}
@@ -56,14 +71,19 @@ pub(crate) fn wrap(
         })
     };
     if out.is_query() {
-        let length = asker.call(|_| make(true), |result, _| match result {
-            Some(reply::Result::Length(length)) if length <= LONGEST as u64 => Ok(length as usize),
-            _ => Err(Failure::Lost),
-        });
+        let length = asker.call(
+            |_| make(true),
+            |result, _| match result {
+                Some(reply::Result::Length(length)) if length <= LONGEST as u64 => Ok(length as usize),
+                _ => Err(Failure::Lost),
+            },
+        );
         out.refuse(length.map_err(|rv| late(Function::Wrap, no_key(rv)))?);
         return Ok(());
     }
-    let wrapped = asker.call(|_| make(false), output).map_err(|rv| late(Function::Wrap, no_key(rv)))?;
+    let wrapped = asker
+        .call(|_| make(false), output)
+        .map_err(|rv| late(Function::Wrap, no_key(rv)))?;
     // The key has wrapped from now on: Init refuses what is no longer left to it.
     wrapping.forget();
     match out.put(&wrapped) {
@@ -87,8 +107,15 @@ pub(crate) fn unwrap(
     let wrapped = wrapped.get()?;
     let template = template.parse()?;
     let asker = Asker::session(instance, &session);
-    let Admitted { key, meta, mechanism, .. } =
-        admit(asker, Operation::Unwrap, mechanism, unwrapping, Rv::UNWRAPPING_KEY_HANDLE_INVALID)?;
+    let Admitted {
+        key, meta, mechanism, ..
+    } = admit(
+        asker,
+        Operation::Unwrap,
+        mechanism,
+        unwrapping,
+        Rv::UNWRAPPING_KEY_HANDLE_INVALID,
+    )?;
     if wrapped.is_empty() || wrapped.len() > LONGEST {
         return Err(Rv::WRAPPED_KEY_LEN_RANGE);
     }

@@ -7,7 +7,7 @@ use super::{lock, read, write};
 use crate::config::Config;
 use crate::local;
 use crate::transport::Failure;
-use crate::transport::pool::Pool;
+use crate::transport::pool::{Pool, Tries};
 use hsmd_proto::ck::Rv;
 use hsmd_proto::ids::ApplicationId;
 use hsmd_proto::wire::{self, reply, request};
@@ -69,12 +69,14 @@ impl Instance {
             op: Some(request::Op::ListSlots(wire::ListSlots {})),
             ..wire::Request::default()
         };
-        let found = self.pool.call(None, request, |result, _| match result {
-            Some(reply::Result::Slots(list)) if list.slots.len() <= MOST_SLOTS => Ok(list.slots),
-            // An empty message field is as good as an empty list.
-            None => Ok(Vec::new()),
-            _ => Err(Failure::Lost),
-        })?;
+        let found = self
+            .pool
+            .call(None, Tries::UntilDeadline, request, |result, _| match result {
+                Some(reply::Result::Slots(list)) if list.slots.len() <= MOST_SLOTS => Ok(list.slots),
+                // An empty message field is as good as an empty list.
+                None => Ok(Vec::new()),
+                _ => Err(Failure::Lost),
+            })?;
         lock(&self.slots).take(found, list);
         Ok(())
     }
@@ -119,7 +121,10 @@ impl Instance {
     /// # Errors
     /// `CKR_SESSION_HANDLE_INVALID`.
     pub(crate) fn session(&self, handle: u64) -> Result<Arc<Session>, Rv> {
-        read(&self.sessions).get(&SessionHandle(handle)).cloned().ok_or(Rv::SESSION_HANDLE_INVALID)
+        read(&self.sessions)
+            .get(&SessionHandle(handle))
+            .cloned()
+            .ok_or(Rv::SESSION_HANDLE_INVALID)
     }
 
     /// Takes a session out; only one of several callers gets it.
@@ -129,16 +134,21 @@ impl Instance {
 
     /// The sessions on a slot.
     pub(crate) fn sessions_of(&self, slot: &Arc<Slot>) -> Vec<Arc<Session>> {
-        read(&self.sessions).values().filter(|session| Arc::ptr_eq(&session.slot, slot)).cloned().collect()
+        read(&self.sessions)
+            .values()
+            .filter(|session| Arc::ptr_eq(&session.slot, slot))
+            .cloned()
+            .collect()
     }
 
-    /// C_Finalize: waiting calls return, connections close. The daemon's login records end by themselves.
+    /// C_Finalize: waiting calls return, connections close, logins end (PKCS#11 3.2, 5.4.2).
     pub(crate) fn finalize(&self) {
-        self.pool.finalize();
+        let slots = lock(&self.slots);
+        let all = slots.listed.values().chain(slots.retired.values());
+        let logins: Vec<_> = all.filter_map(|slot| Some((slot.id, slot.logged_out()?))).collect();
+        drop(slots);
+        self.pool.finalize(&logins);
         write(&self.sessions).clear();
-        for slot in lock(&self.slots).listed.values() {
-            slot.logged_out();
-        }
     }
 
     /// In a forked child, on the parent's instance: see [`Pool::close_inherited`].
@@ -157,13 +167,18 @@ impl Slots {
                 slot.update(info);
             } else if list {
                 // The same id is the same partition: sessions on it find their slot again.
-                let slot = self.retired.remove(&id).unwrap_or_else(|| Arc::new(Slot::new(info.clone())));
+                let slot = self
+                    .retired
+                    .remove(&id)
+                    .unwrap_or_else(|| Arc::new(Slot::new(info.clone())));
                 slot.update(info);
                 self.listed.insert(id, slot);
             }
         }
         for id in gone {
-            let Some(slot) = self.listed.get(&id).cloned() else { continue };
+            let Some(slot) = self.listed.get(&id).cloned() else {
+                continue;
+            };
             slot.token_leaves();
             if list {
                 self.listed.remove(&id);
@@ -180,7 +195,11 @@ mod tests {
 
     #[test]
     fn only_the_list_call_brings_new_slots_and_a_slot_that_returns_is_the_same() {
-        let info = |id| wire::Slot { id, token_present: true, ..wire::Slot::default() };
+        let info = |id| wire::Slot {
+            id,
+            token_present: true,
+            ..wire::Slot::default()
+        };
         let mut slots = Slots::default();
         slots.take(vec![info(0), info(3)], true);
         let third = Arc::clone(&slots.listed[&3]);

@@ -66,13 +66,25 @@ impl View {
         let meta = KeyMeta::from_template(&attributes, object.wrapping);
         Ok((
             id,
-            Self { blob: object.blob, attributes, meta, fetched: Instant::now(), opened: Arc::default() },
+            Self {
+                blob: object.blob,
+                attributes,
+                meta,
+                fetched: Instant::now(),
+                opened: Arc::default(),
+            },
         ))
     }
 
     /// The object's class.
     pub(crate) fn class(&self) -> ObjectClass {
-        ObjectClass(self.attributes.ulong(AttributeType::CLASS).ok().flatten().unwrap_or(u64::MAX))
+        ObjectClass(
+            self.attributes
+                .ulong(AttributeType::CLASS)
+                .ok()
+                .flatten()
+                .unwrap_or(u64::MAX),
+        )
     }
 
     /// A boolean attribute; absent is `false`.
@@ -100,7 +112,6 @@ impl View {
                 | A::VALUE_LEN
                 | A::LOCAL
                 | A::KEY_GEN_MECHANISM
-                | A::ALWAYS_AUTHENTICATE
         );
         // A session object changes through this module only.
         fixed || !self.blob.is_empty() || self.fetched.elapsed() < FRESH
@@ -156,7 +167,10 @@ impl Object {
     /// How requests name it.
     pub(crate) fn reference(&self) -> wire::ObjectRef {
         let blob = self.view().map(|view| view.blob.clone()).unwrap_or_default();
-        wire::ObjectRef { unique_id: self.id.0.to_vec(), blob }
+        wire::ObjectRef {
+            unique_id: self.id.0.to_vec(),
+            blob,
+        }
     }
 }
 
@@ -195,7 +209,11 @@ impl ObjectTable {
         owner: Option<SessionHandle>,
     ) -> Arc<Object> {
         let mut tables = write(&self.by_handle);
-        let known = tables.handles.get(&id).and_then(|handle| tables.objects.get(handle)).cloned();
+        let known = tables
+            .handles
+            .get(&id)
+            .and_then(|handle| tables.objects.get(handle))
+            .cloned();
         if let Some(object) = known {
             drop(tables);
             if let Some(view) = view {
@@ -221,13 +239,21 @@ impl ObjectTable {
     pub(crate) fn unknown_from(&self, handle: ObjectHandle, most: usize) -> Vec<Arc<Object>> {
         let tables = read(&self.by_handle);
         let following = tables.objects.range(handle..).take(most).map(|(_, object)| object);
-        following.filter(|object| read(&object.view).is_none()).cloned().collect()
+        following
+            .filter(|object| read(&object.view).is_none())
+            .cloned()
+            .collect()
     }
 
     /// Session objects, oldest first.
     pub(crate) fn of_sessions(&self) -> Vec<Arc<Object>> {
         let tables = read(&self.by_handle);
-        tables.objects.values().filter(|object| object.owner.is_some()).cloned().collect()
+        tables
+            .objects
+            .values()
+            .filter(|object| object.owner.is_some())
+            .cloned()
+            .collect()
     }
 
     /// Removes one that is gone.

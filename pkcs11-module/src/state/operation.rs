@@ -70,7 +70,9 @@ pub(crate) struct KeyOperation {
     pub(crate) kept: Option<Zeroizing<Vec<u8>>>,
     /// Private keys: the login under which it began.
     pub(crate) epoch: Option<u64>,
-    /// CKA_ALWAYS_AUTHENTICATE: the ticket that C_Login(CKU_CONTEXT_SPECIFIC) brought for this one operation.
+    /// CKA_ALWAYS_AUTHENTICATE: C_Login(CKU_CONTEXT_SPECIFIC) was called for this one operation.
+    pub(crate) authenticated: bool,
+    /// The ticket that it brought, if the daemon gives one for the operation alone.
     pub(crate) grant: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -89,7 +91,12 @@ impl Search {
     /// A search on a slot, which remembers what is destroyed until the search is dropped.
     pub(crate) fn new(slot: Arc<Slot>, epoch: Option<u64>) -> Self {
         slot.objects.search_begins();
-        Self { slot, epoch, session_objects: VecDeque::new(), token_objects: VecDeque::new() }
+        Self {
+            slot,
+            epoch,
+            session_objects: VecDeque::new(),
+            token_objects: VecDeque::new(),
+        }
     }
 }
 
@@ -194,7 +201,10 @@ pub(crate) fn run<O: Running>(
     step: Step,
     work: impl FnOnce(&mut O) -> Result<Outcome, Rv>,
 ) -> Result<(), Rv> {
-    let mut operation = place.take().filter(|operation| operation.alive(slot)).ok_or(Rv::OPERATION_NOT_INITIALIZED)?;
+    let mut operation = place
+        .take()
+        .filter(|operation| operation.alive(slot))
+        .ok_or(Rv::OPERATION_NOT_INITIALIZED)?;
     operation.phase().admit(step)?;
     let outcome = work(&mut operation)?;
     if outcome == Outcome::Done {
@@ -204,7 +214,11 @@ pub(crate) fn run<O: Running>(
     let phase = operation.phase();
     *phase = phase.after(step, kept);
     *place = Some(operation);
-    if outcome == Outcome::TooSmall { Err(Rv::BUFFER_TOO_SMALL) } else { Ok(()) }
+    if outcome == Outcome::TooSmall {
+        Err(Rv::BUFFER_TOO_SMALL)
+    } else {
+        Ok(())
+    }
 }
 
 /// Ends the operation when an argument was bad: any error but too small a buffer does (facts/pkcs11, "Two-call length").

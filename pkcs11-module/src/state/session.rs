@@ -62,12 +62,19 @@ impl Session {
     /// C_SessionCancel: a call under way returns `CKR_FUNCTION_CANCELED`; the session goes on.
     pub(crate) fn cancel(&self) {
         let waits = lock(&self.waiting).is_some();
-        if waits && self.ended.compare_exchange(0, Rv::FUNCTION_CANCELED.0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        if waits
+            && self
+                .ended
+                .compare_exchange(0, Rv::FUNCTION_CANCELED.0, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+        {
             self.shut_down();
         }
         // The operations' lock is free when the call has returned.
         let operations = lock(&self.operations);
-        let _ = self.ended.compare_exchange(Rv::FUNCTION_CANCELED.0, 0, Ordering::SeqCst, Ordering::SeqCst);
+        let _ = self
+            .ended
+            .compare_exchange(Rv::FUNCTION_CANCELED.0, 0, Ordering::SeqCst, Ordering::SeqCst);
         drop(operations);
     }
 

@@ -67,7 +67,11 @@ impl Slot {
 
     /// Takes news. Another key set or incarnation voids what is known of the older one: objects and login.
     pub(crate) fn update(&self, info: wire::Slot) {
-        let key_set = |slot: &wire::Slot| slot.token.as_ref().map(|token| (token.key_set.clone(), token.incarnation));
+        let key_set = |slot: &wire::Slot| {
+            slot.token
+                .as_ref()
+                .map(|token| (token.key_set.clone(), token.incarnation))
+        };
         let mut place = write(&self.info);
         // A token that is away for a while comes back as it was.
         let other = info.token.is_some() && place.token.is_some() && key_set(&info) != key_set(&place);
@@ -84,14 +88,21 @@ impl Slot {
     pub(crate) fn token_leaves(&self) {
         let mut place = write(&self.info);
         if place.token_present {
-            *place = Arc::new(wire::Slot { token_present: false, token: None, ..(**place).clone() });
+            *place = Arc::new(wire::Slot {
+                token_present: false,
+                token: None,
+                ..(**place).clone()
+            });
         }
     }
 
     /// The partition's policy. One that this build does not know is treated as the strictest.
     pub(crate) fn policy(&self) -> Policy {
         let info = read(&self.info);
-        info.token.as_ref().and_then(|token| Policy::from_name(&token.policy)).unwrap_or(Policy::Fips)
+        info.token
+            .as_ref()
+            .and_then(|token| Policy::from_name(&token.policy))
+            .unwrap_or(Policy::Fips)
     }
 
     /// The login, if there is one.
@@ -101,7 +112,10 @@ impl Slot {
 
     /// Whether private objects are there to be used: a USER login, not the SO's.
     pub(crate) fn user_logged_in(&self) -> bool {
-        read(&self.login).current.as_ref().is_some_and(|login| login.user == UserType::USER)
+        read(&self.login)
+            .current
+            .as_ref()
+            .is_some_and(|login| login.user == UserType::USER)
     }
 
     /// Counts logins and logouts.
@@ -120,7 +134,10 @@ impl Slot {
     pub(crate) fn renew(&self, ticket: Zeroizing<Vec<u8>>) {
         let mut state = write(&self.login);
         if let Some(login) = &state.current {
-            state.current = Some(Arc::new(Login { user: login.user, ticket }));
+            state.current = Some(Arc::new(Login {
+                user: login.user,
+                ticket,
+            }));
         }
     }
 
@@ -134,7 +151,8 @@ impl Slot {
         drop(state);
         if login.is_some() {
             // What nothing is known of was found under the login: it may be private.
-            self.objects.remove_if(|object| object.view().is_none_or(|view| view.flag(AttributeType::PRIVATE)));
+            self.objects
+                .remove_if(|object| object.view().is_none_or(|view| view.flag(AttributeType::PRIVATE)));
         }
         login
     }
@@ -164,15 +182,28 @@ mod tests {
     use hsmd_proto::ids::UniqueId;
 
     fn slot(incarnation: u64) -> wire::Slot {
-        let token = wire::Token { incarnation, policy: "standard".into(), ..wire::Token::default() };
-        wire::Slot { token_present: true, token: Some(token), ..wire::Slot::default() }
+        let token = wire::Token {
+            incarnation,
+            policy: "standard".into(),
+            ..wire::Token::default()
+        };
+        wire::Slot {
+            token_present: true,
+            token: Some(token),
+            ..wire::Slot::default()
+        }
     }
 
     #[test]
     fn another_incarnation_ends_login_and_handles_and_a_pause_does_not() {
         let slot_under_test = Slot::new(slot(1));
-        slot_under_test.logged_in(Login { user: UserType::USER, ticket: Zeroizing::new(vec![1]) });
-        let object = slot_under_test.objects.intern(&Handles::new(), UniqueId([1; 16]), None, None);
+        slot_under_test.logged_in(Login {
+            user: UserType::USER,
+            ticket: Zeroizing::new(vec![1]),
+        });
+        let object = slot_under_test
+            .objects
+            .intern(&Handles::new(), UniqueId([1; 16]), None, None);
         slot_under_test.update(wire::Slot { token: None, ..slot(1) });
         slot_under_test.update(slot(1));
         assert!(slot_under_test.user_logged_in() && !object.is_destroyed());
@@ -183,7 +214,10 @@ mod tests {
     #[test]
     fn a_refused_ticket_ends_its_own_login_only() {
         let slot = Slot::new(slot(1));
-        let login = |byte| Login { user: UserType::USER, ticket: Zeroizing::new(vec![byte]) };
+        let login = |byte| Login {
+            user: UserType::USER,
+            ticket: Zeroizing::new(vec![byte]),
+        };
         slot.logged_in(login(1));
         let old = slot.login().unwrap();
         slot.logged_in(login(2));

@@ -131,11 +131,23 @@ impl Connection {
             if self.section.len() + header.section > self.longest {
                 return Err(Broken::Protocol);
             }
-            read_into(&self.stream, &mut self.incoming, &mut self.filled, &mut self.section, header.section)?;
+            read_into(
+                &self.stream,
+                &mut self.incoming,
+                &mut self.filled,
+                &mut self.section,
+                header.section,
+            )?;
             if header.more {
                 continue;
             }
-            read_into(&self.stream, &mut self.incoming, &mut self.filled, &mut self.body, header.body)?;
+            read_into(
+                &self.stream,
+                &mut self.incoming,
+                &mut self.filled,
+                &mut self.body,
+                header.body,
+            )?;
             if self.filled != 0 {
                 // Nothing may come without a request.
                 return Err(Broken::Protocol);

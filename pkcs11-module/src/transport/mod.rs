@@ -53,6 +53,3 @@ pub(crate) fn believable(rv: u64) -> Rv {
         _ => Rv::DEVICE_ERROR,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,10 +7,11 @@ use crate::abi::os::{self, Event};
 use crate::config::Config;
 use crate::state::lock;
 use crate::state::session::Session;
+use crate::state::slot::Login;
 use hsmd_proto::PROTOCOL_VERSION;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::frame::{FrameWriter, Sections};
-use hsmd_proto::ids::ApplicationId;
+use hsmd_proto::ids::{ApplicationId, SlotId};
 use hsmd_proto::wire::{self, reply, request};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
@@ -27,6 +28,8 @@ const SLACK: usize = 2 << 20;
 const MOST_DATA: u64 = 1 << 30;
 /// How long a daemon may work on one request while it says that it is alive, in deadlines.
 const WORKING: u32 = 60;
+/// How long C_Finalize waits for the daemon to end a login.
+const FAREWELL: Duration = Duration::from_millis(300);
 /// Idle connections that are kept.
 const KEPT: usize = 64;
 
@@ -80,6 +83,7 @@ impl Pool {
     pub(crate) fn call<T>(
         &self,
         session: Option<&Session>,
+        patience: Tries,
         mut build: impl FnMut(&mut FrameWriter) -> wire::Request,
         read: impl FnOnce(Option<reply::Result>, &Sections<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -106,7 +110,8 @@ impl Pool {
                 return Err(Failure::Ended(rv));
             }
             let left = self.config.deadline.saturating_sub(started.elapsed());
-            if !matches!(broken, Broken::Ended) || left.is_zero() {
+            let last = patience == Tries::NoWaiting && tries > 0;
+            if !matches!(broken, Broken::Ended) || left.is_zero() || last {
                 return Err(Failure::Lost);
             }
             // The first try may have met a connection that died long ago: no wait before the second.
@@ -164,7 +169,11 @@ impl Pool {
 
     /// The code for a call that C_Finalize, C_CloseSession or C_SessionCancel ended.
     fn ended(&self, session: Option<&Session>) -> Option<Rv> {
-        if self.is_finalized() { Some(Rv::CRYPTOKI_NOT_INITIALIZED) } else { session.and_then(Session::ended) }
+        if self.is_finalized() {
+            Some(Rv::CRYPTOKI_NOT_INITIALIZED)
+        } else {
+            session.and_then(Session::ended)
+        }
     }
 
     fn take(&self, left: Duration, again: bool) -> Result<Connection, Unreachable> {
@@ -179,7 +188,11 @@ impl Pool {
 
     fn connect(&self, left: Duration) -> Result<Connection, Unreachable> {
         let absent = || {
-            if self.connected_once.load(Ordering::SeqCst) { Unreachable::NotNow } else { Unreachable::Absent }
+            if self.connected_once.load(Ordering::SeqCst) {
+                Unreachable::NotNow
+            } else {
+                Unreachable::Absent
+            }
         };
         let socket = self.config.socket.as_ref().ok_or_else(absent)?;
         let stream = os::connect(socket, left).map_err(|_| absent())?;
@@ -235,16 +248,35 @@ impl Pool {
         }
     }
 
-    /// C_Finalize: every waiting call returns.
-    pub(crate) fn finalize(&self) {
+    /// C_Finalize: every waiting call returns. Logins are ended on a connection that is idle, if there is one; a daemon
+    /// that does not answer at once is not waited for.
+    pub(crate) fn finalize(&self, logins: &[(SlotId, Arc<Login>)]) {
         self.finalized.store(true, Ordering::SeqCst);
         self.event.set();
+        let idle = std::mem::take(&mut *lock(&self.idle));
         for (stream, _) in lock(&self.open).drain(..) {
-            if let Some(stream) = stream.upgrade() {
+            let stream = stream.upgrade();
+            let is_idle = |stream: &Arc<UnixStream>| idle.iter().any(|other| Arc::ptr_eq(&other.stream, stream));
+            if let Some(stream) = stream.filter(|stream| !is_idle(stream)) {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         }
-        lock(&self.idle).clear();
+        let Some(mut connection) = idle.into_iter().next() else {
+            return;
+        };
+        if connection.set_patience(FAREWELL).is_err() {
+            return;
+        }
+        for (slot, login) in logins {
+            let mut build = |writer: &mut FrameWriter| wire::Request {
+                slot: slot.0,
+                ticket: Some(writer.hide(&login.ticket)),
+                op: Some(request::Op::Logout(wire::Logout {})),
+            };
+            if connection.exchange(&mut build, Instant::now() + FAREWELL).is_err() {
+                return;
+            }
+        }
     }
 
     /// A forked child closes the parent's sockets without a word on them. The numbers may have been closed and given
@@ -262,6 +294,15 @@ impl Pool {
             }
         }
     }
+}
+
+/// How long a call tries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tries {
+    /// Again and again until the deadline: what the application waits for.
+    UntilDeadline,
+    /// A connection that turned out dead is replaced once: what nobody waits for.
+    NoWaiting,
 }
 
 enum Unreachable {
