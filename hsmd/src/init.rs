@@ -48,6 +48,8 @@ pub(crate) fn run(options: &InitOptions) -> Result<(), Failure> {
         }
     }
     let folder = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
+    // First the store's folder: the sockets may lie in it.
+    files::private_folder(&config.store.data_dir)?;
     for path in [
         folder(&config_path),
         folder(&config.store.master_key),
@@ -55,7 +57,6 @@ pub(crate) fn run(options: &InitOptions) -> Result<(), Failure> {
     ] {
         std::fs::create_dir_all(&path).map_err(|error| Failure::io(&path, &error))?;
     }
-    files::private_folder(&config.store.data_dir)?;
     let master = MasterKey::create_file(&config.store.master_key)
         .map_err(|error| Failure::keystore(&config.store.master_key, error))?;
     let made = create_store(&config, &master).and_then(|()| files::write_private(&config_path, &config.to_toml()));

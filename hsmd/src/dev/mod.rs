@@ -109,6 +109,12 @@ fn configuration(options: &DevOptions, place: &Place) -> Result<Config, Failure>
 /// Opens the store of the folder, or makes it.
 fn open(config: &Config) -> Result<Keystore, Failure> {
     let (folder, key) = (&config.store.data_dir, &config.store.master_key);
+    if key.with_file_name("root.0").exists() {
+        return Err(Failure::keystore(
+            key.parent().unwrap_or(key),
+            Error::DevMark { dev: false },
+        ));
+    }
     let options = keystore_options(config, true);
     files::private_folder(folder)?;
     let master = if key.exists() {
