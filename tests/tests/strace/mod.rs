@@ -1,11 +1,14 @@
-//! What the kernel sees: each acknowledgement on the data socket after its fdatasync. INV-2: acknowledged is durable.
+//! What the kernel sees, and what it does on purpose: each acknowledgement comes after its fdatasync, a failed one ends the
+//! daemon, a slow one delays nobody who only reads. INV-2: acknowledged is durable. INV-5: the hot path does not wait.
 
 use std::fs;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cryptoki_sys::*;
 use hsmd_tests::daemon::{Daemon, LABEL, Options, PIN};
 use hsmd_tests::peers::program;
-use hsmd_tests::template::{bytes, flag, number};
+use hsmd_tests::template::{self, Mechanism, bytes, flag, number};
 use hsmd_tests::wait;
 
 /// Creations that are looked at.
@@ -109,6 +112,52 @@ fn a_failed_sync_ends_the_daemon_and_loses_nothing_acknowledged() {
         assert_eq!(found.len(), 1, "object {name} of {acknowledged}");
     }
     assert!(create(1001).is_ok(), "the store takes writes again");
+}
+
+#[test]
+fn keys_work_while_a_write_waits_for_the_disk() {
+    // INV-5: sign, find and read are answered from memory. Every fdatasync takes three seconds here.
+    let strace = program("strace").display().to_string();
+    let inject = "inject=fdatasync:delay_enter=3000000";
+    let under = [&strace, "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject]
+        .map(str::to_owned)
+        .to_vec();
+    let mut daemon = Daemon::start();
+    daemon.restart_under(under);
+    let module = daemon.module();
+    module.initialize().expect("C_Initialize");
+    let slot = module.slot_of(LABEL);
+    let (session, writer) = (
+        module.open_session(slot).expect("a session"),
+        module.open_session(slot).expect("another"),
+    );
+    module.login(session, CKU_USER, PIN).expect("C_Login");
+    let curve = [bytes(CKA_EC_PARAMS, template::P256)];
+    let (_, private) = module
+        .generate_key_pair(session, &Mechanism::Plain(CKM_EC_KEY_PAIR_GEN), &curve, &[])
+        .expect("a pair of session keys");
+    let (written, asked) = (AtomicBool::new(false), Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            asked.wait();
+            let created = module.create(writer, &[number(CKA_CLASS, CKO_DATA), flag(CKA_TOKEN, true)]);
+            written.store(true, Ordering::SeqCst);
+            created.expect("C_CreateObject");
+        });
+        asked.wait();
+        for _ in 0..20 {
+            module
+                .sign(session, &Mechanism::Plain(CKM_ECDSA), private, &[7; 32])
+                .expect("C_Sign");
+            module
+                .find(session, &[number(CKA_CLASS, CKO_DATA)])
+                .expect("C_FindObjects");
+        }
+        assert!(
+            !written.load(Ordering::SeqCst),
+            "20 signatures took as long as a write of three seconds"
+        );
+    });
 }
 
 fn nth_last_request(events: &[Event], count: usize) -> usize {

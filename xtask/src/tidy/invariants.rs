@@ -3,8 +3,8 @@
 /// The invariants that this version keeps; 3, 4 and 6 belong to the fleet.
 const KEPT: [u8; 7] = [1, 2, 5, 7, 8, 9, 10];
 
-/// One warning for each invariant that no code or no test names.
-pub(super) fn check(files: &[(String, String)], warnings: &mut Vec<String>) {
+/// One sentence for each invariant that no code or no test names.
+pub(super) fn check(files: &[(String, String)], errors: &mut Vec<String>) {
     for number in KEPT {
         let (mut by_code, mut by_test) = (false, false);
         for (path, text) in files
@@ -16,10 +16,10 @@ pub(super) fn check(files: &[(String, String)], warnings: &mut Vec<String>) {
             by_test |= cites(tests, number);
         }
         if !by_code {
-            warnings.push(format!("INV-{number}: no source file says that it keeps it"));
+            errors.push(format!("INV-{number}: no source file says that it keeps it"));
         }
         if !by_test {
-            warnings.push(format!("INV-{number}: no test says that it would catch a breach"));
+            errors.push(format!("INV-{number}: no test says that it would catch a breach"));
         }
     }
 }
@@ -51,16 +51,10 @@ mod tests {
     #[test]
     fn code_and_test_are_told_apart() {
         let files = vec![("a/src/b.rs".to_owned(), "// INV-2\n#[cfg(test)]\n// INV-5\n".to_owned())];
-        let mut warnings = Vec::new();
-        check(&files, &mut warnings);
-        assert!(
-            !warnings.iter().any(|w| w.starts_with("INV-2: no source")),
-            "{warnings:?}"
-        );
-        assert!(warnings.iter().any(|w| w.starts_with("INV-2: no test")), "{warnings:?}");
-        assert!(
-            !warnings.iter().any(|w| w.starts_with("INV-5: no test")),
-            "{warnings:?}"
-        );
+        let mut errors = Vec::new();
+        check(&files, &mut errors);
+        assert!(!errors.iter().any(|w| w.starts_with("INV-2: no source")), "{errors:?}");
+        assert!(errors.iter().any(|w| w.starts_with("INV-2: no test")), "{errors:?}");
+        assert!(!errors.iter().any(|w| w.starts_with("INV-5: no test")), "{errors:?}");
     }
 }

@@ -14,8 +14,6 @@ use crate::workspace::Workspace;
 pub(crate) struct Report {
     /// Breaches: one sentence each, beginning with file and line where there is one.
     pub(crate) errors: Vec<String>,
-    /// What should be better but breaks no rule yet.
-    pub(crate) warnings: Vec<String>,
     /// Files read, so that an empty report is not the report of an empty tree.
     pub(crate) files: usize,
 }
@@ -23,14 +21,10 @@ pub(crate) struct Report {
 impl Report {
     /// Writes everything found to the screen.
     pub(crate) fn print(&self) {
-        for sentence in &self.warnings {
-            println!("warning: {sentence}");
-        }
         for sentence in &self.errors {
             println!("error: {sentence}");
         }
-        let (files, errors, warnings) = (self.files, self.errors.len(), self.warnings.len());
-        println!("tidy: {files} files, {errors} errors, {warnings} warnings");
+        println!("tidy: {} files, {} errors", self.files, self.errors.len());
     }
 }
 
@@ -53,7 +47,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Report, String> {
     let dependencies = files.iter().find(|(path, _)| path == "docs/dependencies.md");
     let documented = dependencies.map_or("", |(_, text)| text.as_str());
     graph::check(workspace, documented, &mut report.errors)?;
-    invariants::check(&files, &mut report.warnings);
+    invariants::check(&files, &mut report.errors);
     Ok(report)
 }
 

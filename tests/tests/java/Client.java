@@ -1,0 +1,247 @@
+// SunPKCS11 as a Java application uses it: one method is one scenario, `java Client SCENARIO` runs it. The provider's
+// configuration has a name, the library and the slot list index, nothing else: no attributes, no mechanism lists.
+
+import java.io.ByteArrayOutputStream;
+import java.io.FileInputStream;
+import java.io.OutputStream;
+import java.security.Key;
+import java.security.KeyFactory;
+import java.security.KeyPair;
+import java.security.KeyPairGenerator;
+import java.security.KeyStore;
+import java.security.MessageDigest;
+import java.security.PrivateKey;
+import java.security.Provider;
+import java.security.PublicKey;
+import java.security.SecureRandom;
+import java.security.Security;
+import java.security.Signature;
+import java.security.cert.Certificate;
+import java.security.spec.ECGenParameterSpec;
+import java.security.spec.MGF1ParameterSpec;
+import java.security.spec.PSSParameterSpec;
+import java.security.spec.X509EncodedKeySpec;
+import java.util.Arrays;
+import java.util.Collections;
+import javax.crypto.Cipher;
+import javax.crypto.CipherOutputStream;
+import javax.crypto.KeyAgreement;
+import javax.crypto.KeyGenerator;
+import javax.crypto.Mac;
+import javax.crypto.SecretKey;
+import javax.crypto.spec.GCMParameterSpec;
+import javax.crypto.spec.IvParameterSpec;
+import javax.crypto.spec.SecretKeySpec;
+
+public final class Client {
+    static final char[] PIN = System.getenv("HSMD_PIN").toCharArray();
+    static final byte[] DATA = "The quick brown fox jumps over the lazy dog. ".repeat(1000).getBytes();
+    static Provider token;
+    static KeyStore keys;
+
+    public static void main(String[] words) throws Exception {
+        token = Security.getProvider("SunPKCS11").configure(System.getenv("SUN_CONFIG"));
+        Security.addProvider(token);
+        keys = KeyStore.getInstance("PKCS11", token);
+        keys.load(null, PIN);
+        Client.class.getDeclaredMethod(words[0]).invoke(null);
+    }
+
+    static void check(boolean holds, String what) {
+        if (!holds) {
+            throw new AssertionError(what);
+        }
+    }
+
+    static KeyPair rsa() throws Exception {
+        KeyPairGenerator generator = KeyPairGenerator.getInstance("RSA", token);
+        generator.initialize(2048);
+        return generator.generateKeyPair();
+    }
+
+    static KeyPair ec(String curve) throws Exception {
+        KeyPairGenerator generator = KeyPairGenerator.getInstance("EC", token);
+        generator.initialize(new ECGenParameterSpec(curve));
+        return generator.generateKeyPair();
+    }
+
+    /** Signs with the token; verifies with the token and with Java's own providers. */
+    static void signs(String algorithm, KeyPair pair, PSSParameterSpec parameters) throws Exception {
+        Signature signer = Signature.getInstance(algorithm, token);
+        if (parameters != null) {
+            signer.setParameter(parameters);
+        }
+        signer.initSign(pair.getPrivate());
+        for (int at = 0; at < DATA.length; at += 4096) {
+            signer.update(DATA, at, Math.min(4096, DATA.length - at));
+        }
+        byte[] signature = signer.sign();
+        PublicKey copy = KeyFactory.getInstance(pair.getPublic().getAlgorithm())
+            .generatePublic(new X509EncodedKeySpec(pair.getPublic().getEncoded()));
+        String own = algorithm.contains("ECDSA") ? "SunEC" : "SunRsaSign";
+        for (int round = 0; round < 2; round++) {
+            Signature verifier = round == 0 ? Signature.getInstance(algorithm, token) : Signature.getInstance(algorithm, own);
+            if (parameters != null) {
+                verifier.setParameter(parameters);
+            }
+            verifier.initVerify(round == 0 ? pair.getPublic() : copy);
+            verifier.update(DATA);
+            check(verifier.verify(signature), algorithm + " of " + verifier.getProvider());
+        }
+        Signature verifier = Signature.getInstance(algorithm, token);
+        if (parameters != null) {
+            verifier.setParameter(parameters);
+        }
+        verifier.initVerify(pair.getPublic());
+        verifier.update(DATA, 1, DATA.length - 1);
+        check(!verifier.verify(signature), algorithm + " of other data");
+    }
+
+    static void signatures() throws Exception {
+        KeyPair pair = rsa();
+        for (String algorithm : new String[] {"SHA1withRSA", "SHA256withRSA", "SHA384withRSA", "SHA512withRSA"}) {
+            signs(algorithm, pair, null);
+        }
+        signs("RSASSA-PSS", pair, new PSSParameterSpec("SHA-256", "MGF1", MGF1ParameterSpec.SHA256, 32, 1));
+        signs("RSASSA-PSS", pair, new PSSParameterSpec("SHA-512", "MGF1", MGF1ParameterSpec.SHA512, 64, 1));
+        for (String curve : new String[] {"secp256r1", "secp384r1"}) {
+            KeyPair other = ec(curve);
+            for (String algorithm : new String[] {"SHA256withECDSA", "SHA384withECDSA", "SHA512withECDSA"}) {
+                signs(algorithm, other, null);
+            }
+        }
+    }
+
+    static void ciphers() throws Exception {
+        KeyGenerator generator = KeyGenerator.getInstance("AES", token);
+        generator.init(256);
+        SecretKey key = generator.generateKey();
+        Cipher cipher = Cipher.getInstance("AES/CBC/PKCS5Padding", token);
+        cipher.init(Cipher.ENCRYPT_MODE, key);
+        byte[] secret = cipher.doFinal(DATA);
+        IvParameterSpec iv = new IvParameterSpec(cipher.getIV());
+        cipher.init(Cipher.DECRYPT_MODE, key, iv);
+        check(Arrays.equals(DATA, cipher.doFinal(secret)), "CBC");
+        ByteArrayOutputStream pieces = new ByteArrayOutputStream();
+        cipher.init(Cipher.ENCRYPT_MODE, key, iv);
+        try (OutputStream stream = new CipherOutputStream(pieces, cipher)) {
+            for (int at = 0; at < DATA.length; at += 1001) {
+                stream.write(DATA, at, Math.min(1001, DATA.length - at));
+            }
+        }
+        check(Arrays.equals(secret, pieces.toByteArray()), "CBC in pieces");
+        cipher = Cipher.getInstance("AES/CBC/NoPadding", token);
+        cipher.init(Cipher.ENCRYPT_MODE, key, iv);
+        secret = cipher.doFinal(DATA, 0, 4096);
+        cipher.init(Cipher.DECRYPT_MODE, key, iv);
+        check(Arrays.equals(Arrays.copyOf(DATA, 4096), cipher.doFinal(secret)), "CBC without padding");
+        cipher = Cipher.getInstance("AES/CTR/NoPadding", token);
+        cipher.init(Cipher.ENCRYPT_MODE, key, iv);
+        secret = cipher.doFinal(DATA);
+        cipher.init(Cipher.DECRYPT_MODE, key, iv);
+        check(Arrays.equals(DATA, cipher.doFinal(secret)), "CTR");
+        cipher = Cipher.getInstance("AES/GCM/NoPadding", token);
+        GCMParameterSpec nonce = new GCMParameterSpec(128, Arrays.copyOf(iv.getIV(), 12));
+        cipher.init(Cipher.ENCRYPT_MODE, key, nonce);
+        cipher.updateAAD("header".getBytes());
+        secret = cipher.doFinal(DATA);
+        cipher.init(Cipher.DECRYPT_MODE, key, nonce);
+        cipher.updateAAD("header".getBytes());
+        check(Arrays.equals(DATA, cipher.doFinal(secret)), "GCM");
+        secret[5] ^= 1;
+        cipher.init(Cipher.DECRYPT_MODE, key, nonce);
+        cipher.updateAAD("header".getBytes());
+        try {
+            cipher.doFinal(secret);
+            check(false, "a changed GCM text was decrypted");
+        } catch (javax.crypto.AEADBadTagException expected) {
+            // The token says so with the code for a bad tag.
+        }
+    }
+
+    /** RSA with PKCS#1 v1.5 padding is the only RSA cipher that SunPKCS11 offers. */
+    static void rsaCipher() throws Exception {
+        KeyPair pair = rsa();
+        Cipher cipher = Cipher.getInstance("RSA/ECB/PKCS1Padding", token);
+        cipher.init(Cipher.ENCRYPT_MODE, pair.getPublic());
+        byte[] secret = cipher.doFinal("secret".getBytes());
+        cipher.init(Cipher.DECRYPT_MODE, pair.getPrivate());
+        check(Arrays.equals("secret".getBytes(), cipher.doFinal(secret)), "RSA");
+    }
+
+    static void agreement() throws Exception {
+        for (String curve : new String[] {"secp256r1", "secp384r1"}) {
+            KeyPair ours = ec(curve);
+            KeyPairGenerator generator = KeyPairGenerator.getInstance("EC", "SunEC");
+            generator.initialize(new ECGenParameterSpec(curve));
+            KeyPair theirs = generator.generateKeyPair();
+            KeyAgreement agreement = KeyAgreement.getInstance("ECDH", token);
+            agreement.init(ours.getPrivate());
+            agreement.doPhase(theirs.getPublic(), true);
+            byte[] secret = agreement.generateSecret();
+            KeyAgreement other = KeyAgreement.getInstance("ECDH", "SunEC");
+            other.init(theirs.getPrivate());
+            other.doPhase(KeyFactory.getInstance("EC", "SunEC")
+                .generatePublic(new X509EncodedKeySpec(ours.getPublic().getEncoded())), true);
+            check(Arrays.equals(secret, other.generateSecret()), "ECDH on " + curve);
+            agreement.init(ours.getPrivate());
+            agreement.doPhase(theirs.getPublic(), true);
+            check(agreement.generateSecret("TlsPremasterSecret") != null, "a premaster secret");
+        }
+    }
+
+    static void macsAndDigests() throws Exception {
+        byte[] value = new byte[32];
+        Arrays.fill(value, (byte) 7);
+        for (String name : new String[] {"HmacSHA256", "HmacSHA384", "HmacSHA512"}) {
+            Mac mac = Mac.getInstance(name, token);
+            mac.init(new SecretKeySpec(value, name));
+            Mac own = Mac.getInstance(name, "SunJCE");
+            own.init(new SecretKeySpec(value, name));
+            check(Arrays.equals(mac.doFinal(DATA), own.doFinal(DATA)), name);
+        }
+        for (String name : new String[] {"SHA-1", "SHA-256", "SHA-384", "SHA-512"}) {
+            byte[] digest = MessageDigest.getInstance(name, token).digest(DATA);
+            check(Arrays.equals(digest, MessageDigest.getInstance(name, "SUN").digest(DATA)), name);
+        }
+        byte[] random = new byte[64];
+        SecureRandom.getInstance("PKCS11", token).nextBytes(random);
+        check(!Arrays.equals(random, new byte[64]), "random bytes");
+    }
+
+    /** What `keytool -genkeypair` and `keytool -genseckey` have made: an entry of each, used by its alias. */
+    static void entries() throws Exception {
+        for (String alias : new String[] {"rsa", "ec"}) {
+            check(keys.isKeyEntry(alias), alias + " is an entry among " + Collections.list(keys.aliases()));
+            PrivateKey key = (PrivateKey) keys.getKey(alias, null);
+            check(key.getEncoded() == null, "the key's value stays in the token");
+            Certificate certificate = keys.getCertificate(alias);
+            certificate.verify(certificate.getPublicKey());
+            signs(alias.equals("rsa") ? "SHA256withRSA" : "SHA256withECDSA",
+                new KeyPair(certificate.getPublicKey(), key), null);
+        }
+        Key secret = keys.getKey("aes", null);
+        Cipher cipher = Cipher.getInstance("AES/CBC/PKCS5Padding", token);
+        cipher.init(Cipher.ENCRYPT_MODE, secret);
+        cipher.doFinal(DATA);
+    }
+
+    /** A key entry of Java's own goes into the token, with its certificate, is found, used and deleted. */
+    static void stores() throws Exception {
+        KeyStore file = KeyStore.getInstance("PKCS12");
+        try (FileInputStream stream = new FileInputStream(System.getenv("KEY_FILE"))) {
+            file.load(stream, "changeit".toCharArray());
+        }
+        Certificate[] chain = file.getCertificateChain("k");
+        keys.setKeyEntry("imported", file.getKey("k", "changeit".toCharArray()), null, chain);
+        keys.setEntry("secret", new KeyStore.SecretKeyEntry(new SecretKeySpec(new byte[32], "AES")), null);
+        KeyStore again = KeyStore.getInstance("PKCS11", token);
+        again.load(null, PIN);
+        check(again.isKeyEntry("imported") && again.isKeyEntry("secret"), "both are there");
+        signs("SHA256withRSA", new KeyPair(chain[0].getPublicKey(), (PrivateKey) again.getKey("imported", null)), null);
+        again.deleteEntry("imported");
+        again.deleteEntry("secret");
+        again.load(null, PIN);
+        check(!again.containsAlias("imported") && !again.containsAlias("secret"), "both are gone");
+    }
+}

@@ -1,0 +1,251 @@
+"""python-pkcs11 as its users write it: one function is one scenario, `python_pkcs11.py SCENARIO` runs it.
+
+Everything that a template could say is left to the library's and the token's defaults, unless a scenario is about it.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+
+import pkcs11
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_named_curve_parameters
+from pkcs11.util.rsa import encode_rsa_public_key
+from pkcs11.util.x509 import decode_x509_certificate
+
+PIN = os.environ["HSMD_PIN"]
+# The PrintableString "edwards25519", as PKCS#11 3.0 asks.
+ED25519 = b"\x13\x0cedwards25519"
+DATA = b"The quick brown fox jumps over the lazy dog. " * 1000
+
+
+def token():
+    return pkcs11.lib(os.environ["HSMD_PKCS11_MODULE"]).get_token(token_label=os.environ["HSMD_TOKEN_LABEL"])
+
+
+def user(rw=True):
+    return token().open(rw=rw, user_pin=PIN)
+
+
+def refused(kind, call, *arguments, **named):
+    try:
+        call(*arguments, **named)
+    except kind:
+        return
+    raise AssertionError(f"{call} was not refused with {kind}")
+
+
+def openssl(*arguments, **files):
+    """Runs openssl; a named argument `x=bytes` becomes a file whose path replaces the word `{x}`."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for name, content in files.items():
+            paths[name] = os.path.join(folder, name)
+            with open(paths[name], "wb") as file:
+                file.write(content)
+        words = [word.format(**paths) for word in arguments]
+        return subprocess.run(["openssl", *words], check=True, capture_output=True).stdout
+
+
+def slots_and_mechanisms():
+    library = pkcs11.lib(os.environ["HSMD_PKCS11_MODULE"])
+    assert library.cryptoki_version[0] in (2, 3), library.cryptoki_version
+    (slot,) = library.get_slots(token_present=True)
+    assert slot.get_token().label == os.environ["HSMD_TOKEN_LABEL"]
+    mechanisms = slot.get_mechanisms()
+    for mechanism in (Mechanism.RSA_PKCS, Mechanism.ECDSA, Mechanism.AES_GCM, Mechanism.SHA256_HMAC):
+        assert mechanism in mechanisms, mechanism
+    for mechanism in mechanisms:
+        slot.get_mechanism_info(mechanism)
+    assert token().flags & pkcs11.TokenFlag.USER_PIN_INITIALIZED
+
+
+def sessions():
+    refused(pkcs11.PinIncorrect, token().open, user_pin="654321")
+    with token().open() as public:
+        assert list(public.get_objects()) == []
+        assert len(public.generate_random(128)) == 16
+        public.seed_random(b"seed")
+        assert public.digest(DATA, mechanism=Mechanism.SHA256) == hashlib.sha256(DATA).digest()
+        assert public.digest((DATA, DATA), mechanism=Mechanism.SHA512) == hashlib.sha512(DATA * 2).digest()
+    with user(rw=False) as session:
+        session.generate_key(KeyType.AES, 256)
+        refused(pkcs11.SessionReadOnly, session.generate_key, KeyType.AES, 256, store=True)
+    with user() as session:
+        session.generate_key(KeyType.AES, 256, store=True, label="kept", id=b"\x07")
+    with user() as session:
+        key = session.get_key(label="kept")
+        assert key.id == b"\x07" and key[Attribute.SENSITIVE] and not key[Attribute.EXTRACTABLE]
+        key[Attribute.LABEL] = "renamed"
+        assert session.get_key(id=b"\x07", object_class=ObjectClass.SECRET_KEY).label == "renamed"
+        key.destroy()
+        refused(pkcs11.NoSuchKey, session.get_key, label="renamed")
+
+
+def rsa():
+    with user() as session:
+        public, private = session.generate_keypair(KeyType.RSA, 2048, store=True, label="r", id=b"\x01")
+        spki = openssl("rsa", "-RSAPublicKey_in", "-inform", "DER", "-in", "{key}", "-outform", "DER", "-pubout",
+                       key=encode_rsa_public_key(public))
+        signature = private.sign(DATA)  # SHA512_RSA_PKCS
+        assert public.verify(DATA, signature)
+        assert not public.verify(DATA + b"!", signature)
+        openssl("dgst", "-sha512", "-keyform", "DER", "-verify", "{key}", "-signature", "{sig}", "{data}",
+                key=spki, sig=signature, data=DATA)
+        pss = (Mechanism.SHA256, pkcs11.MGF.SHA256, 32)
+        signature = private.sign(DATA, mechanism=Mechanism.SHA256_RSA_PKCS_PSS, mechanism_param=pss)
+        openssl("dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss", "-keyform", "DER", "-verify", "{key}",
+                "-signature", "{sig}", "{data}", key=spki, sig=signature, data=DATA)
+        signature = private.sign((DATA, DATA), mechanism=Mechanism.SHA256_RSA_PKCS)
+        assert public.verify((DATA, DATA), signature, mechanism=Mechanism.SHA256_RSA_PKCS)
+        secret = public.encrypt(b"secret")  # OAEP with SHA-1, the library's default
+        assert private.decrypt(secret) == b"secret"
+        oaep = (Mechanism.SHA_1, pkcs11.MGF.SHA1, None)
+        secret = openssl("pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey", "{key}", "-pkeyopt",
+                         "rsa_padding_mode:oaep", "-in", "{data}", key=spki, data=b"secret")
+        assert private.decrypt(secret, mechanism_param=oaep) == b"secret"
+
+
+def ec():
+    with user() as session:
+        for curve, name, size in (("secp256r1", "sha256", 32), ("secp384r1", "sha384", 48)):
+            parameters = session.create_domain_parameters(
+                KeyType.EC, {Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True)
+            public, private = parameters.generate_keypair(store=True, label=curve)
+            digest = hashlib.new(name, DATA).digest()
+            signature = private.sign(digest, mechanism=Mechanism.ECDSA)
+            assert len(signature) == 2 * size and public.verify(digest, signature, mechanism=Mechanism.ECDSA)
+            openssl("dgst", "-" + name, "-keyform", "DER", "-verify", "{key}", "-signature", "{sig}", "{data}",
+                    key=encode_ec_public_key(public), sig=encode_ecdsa_signature(signature), data=DATA)
+            signature = private.sign(DATA, mechanism=Mechanism.ECDSA_SHA256)
+            assert public.verify(DATA, signature, mechanism=Mechanism.ECDSA_SHA256)
+
+
+def ed25519():
+    with user() as session:
+        parameters = session.create_domain_parameters(
+            KeyType.EC_EDWARDS, {Attribute.EC_PARAMS: ED25519}, local=True)
+        public, private = parameters.generate_keypair(
+            store=True, label="ed", mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN)
+        signature = private.sign(DATA, mechanism=Mechanism.EDDSA)
+        assert len(signature) == 64 and public.verify(DATA, signature, mechanism=Mechanism.EDDSA)
+        assert not public.verify(DATA[1:], signature, mechanism=Mechanism.EDDSA)
+
+
+def ecdh():
+    with user() as session:
+        curve = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
+        parameters = session.create_domain_parameters(KeyType.EC, curve, local=True)
+        (our_public, ours), (their_public, theirs) = parameters.generate_keypair(), parameters.generate_keypair()
+        keys = []
+        for private, public in ((ours, their_public), (theirs, our_public)):
+            keys.append(private.derive_key(
+                KeyType.AES, 128, mechanism_param=(pkcs11.KDF.NULL, None, public[Attribute.EC_POINT])))
+        iv = session.generate_random(128)
+        assert keys[1].decrypt(keys[0].encrypt(DATA, mechanism_param=iv), mechanism_param=iv) == DATA
+        readable = ours.derive_key(
+            KeyType.GENERIC_SECRET, 256, mechanism_param=(pkcs11.KDF.NULL, None, their_public[Attribute.EC_POINT]),
+            template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True})
+        assert len(readable[Attribute.VALUE]) == 32
+
+
+def aes():
+    with user() as session:
+        key = session.generate_key(KeyType.AES, 256, store=True, label="a")
+        iv = session.generate_random(128)
+        secret = key.encrypt(DATA, mechanism_param=iv)  # CBC_PAD
+        assert secret[:16] != DATA[:16] and key.decrypt(secret, mechanism_param=iv) == DATA
+        pieces = [DATA[i:i + 1001] for i in range(0, len(DATA), 1001)]
+        assert b"".join(key.encrypt(iter(pieces), mechanism_param=iv)) == secret
+        pieces = [secret[i:i + 777] for i in range(0, len(secret), 777)]
+        assert b"".join(key.decrypt(iter(pieces), mechanism_param=iv)) == DATA
+        gcm = pkcs11.GCMParams(nonce=session.generate_random(96), aad=b"header", tag_bits=128)
+        secret = key.encrypt(DATA, mechanism=Mechanism.AES_GCM, mechanism_param=gcm)
+        assert len(secret) == len(DATA) + 16
+        assert key.decrypt(secret, mechanism=Mechanism.AES_GCM, mechanism_param=gcm) == DATA
+        refused(pkcs11.EncryptedDataInvalid, key.decrypt, secret[:-1] + bytes([secret[-1] ^ 1]),
+                mechanism=Mechanism.AES_GCM, mechanism_param=gcm)
+        counter = pkcs11.CTRParams(nonce=session.generate_random(96))
+        secret = key.encrypt(DATA, mechanism=Mechanism.AES_CTR, mechanism_param=counter)
+        assert len(secret) == len(DATA)
+        assert key.decrypt(secret, mechanism=Mechanism.AES_CTR, mechanism_param=counter) == DATA
+
+
+def hmac():
+    with user() as session:
+        key = session.generate_key(KeyType.GENERIC_SECRET, 256, mechanism=Mechanism.GENERIC_SECRET_KEY_GEN,
+                                   capabilities=pkcs11.MechanismFlag.SIGN | pkcs11.MechanismFlag.VERIFY)
+        code = key.sign(DATA, mechanism=Mechanism.SHA256_HMAC)
+        assert len(code) == 32 and key.verify(DATA, code, mechanism=Mechanism.SHA256_HMAC)
+        assert not key.verify(DATA, bytes(32), mechanism=Mechanism.SHA256_HMAC)
+
+
+def wrap():
+    with user() as session:
+        wrapping = session.generate_key(
+            KeyType.AES, 256, capabilities=pkcs11.MechanismFlag.WRAP | pkcs11.MechanismFlag.UNWRAP)
+        key = session.generate_key(KeyType.AES, 128, template={Attribute.EXTRACTABLE: True})
+        blob = wrapping.wrap_key(key)  # AES_KEY_WRAP
+        again = wrapping.unwrap_key(ObjectClass.SECRET_KEY, KeyType.AES, blob)
+        iv = session.generate_random(128)
+        assert again.decrypt(key.encrypt(DATA, mechanism_param=iv), mechanism_param=iv) == DATA
+        assert again[Attribute.SENSITIVE] and not again[Attribute.LOCAL]
+        public, private = session.generate_keypair(KeyType.RSA, 2048)
+        blob = public.wrap_key(key)  # OAEP
+        again = private.unwrap_key(ObjectClass.SECRET_KEY, KeyType.AES, blob)
+        assert again.decrypt(key.encrypt(DATA, mechanism_param=iv), mechanism_param=iv) == DATA
+        refused(pkcs11.KeyUnextractable, wrapping.wrap_key, session.generate_key(KeyType.AES, 128))
+
+
+def certificates():
+    with user() as session:
+        with tempfile.TemporaryDirectory() as folder:
+            der = openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder + "/key", "-subj",
+                          "/CN=python", "-days", "3", "-outform", "DER")
+        session.create_object({**decode_x509_certificate(der), Attribute.TOKEN: True, Attribute.LABEL: "c"})
+    with token().open() as public:
+        (certificate,) = public.get_objects({Attribute.CLASS: ObjectClass.CERTIFICATE})
+        assert certificate[Attribute.VALUE] == der
+        (same,) = public.get_objects({Attribute.SUBJECT: certificate[Attribute.SUBJECT]})
+        assert same[Attribute.LABEL] == "c"
+
+
+def imports():
+    """Keys that came from elsewhere: a public key verifies, a secret key decrypts, data is read back."""
+    with user() as session:
+        key = session.create_object({Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES,
+                                     Attribute.VALUE: bytes(range(16))})
+        expected = openssl("enc", "-aes-128-cbc", "-K", bytes(range(16)).hex(), "-iv", "00" * 16, "-in", "{data}",
+                           data=DATA)
+        assert key.encrypt(DATA, mechanism_param=bytes(16)) == expected
+        data = session.create_object({Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: "d",
+                                      Attribute.TOKEN: True, Attribute.VALUE: b"some data"})
+        assert data[Attribute.VALUE] == b"some data"
+        public, private = session.generate_keypair(KeyType.RSA, 2048)
+        copy = session.create_object({
+            Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.KEY_TYPE: KeyType.RSA, Attribute.VERIFY: True,
+            Attribute.MODULUS: public[Attribute.MODULUS],
+            Attribute.PUBLIC_EXPONENT: public[Attribute.PUBLIC_EXPONENT]})
+        assert copy.verify(DATA, private.sign(DATA))
+
+
+def search():
+    with user() as session:
+        for number in range(60):
+            session.generate_key(KeyType.AES, 128, store=number % 2 == 0, label=f"k{number % 3}", id=bytes([number]))
+        assert len(list(session.get_objects())) == 60
+        assert len(list(session.get_objects({Attribute.LABEL: "k1"}))) == 20
+        assert len(list(session.get_objects({Attribute.TOKEN: True, Attribute.LABEL: "k2"}))) == 10
+        assert session.get_key(id=b"\x05").label == "k2"
+        refused(pkcs11.MultipleObjectsReturned, session.get_key, label="k0")
+        copy = session.get_key(id=b"\x05").copy({Attribute.LABEL: "copy"})
+        assert session.get_key(label="copy").id == copy.id == b"\x05"
+        for key in session.get_objects({Attribute.LABEL: "k1"}):
+            key.destroy()
+        assert len(list(session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}))) == 41
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
