@@ -6,7 +6,7 @@ use hsmd_store::{Batch, Write};
 
 use super::commit::{TRIES, record_path};
 use super::record::Tombstone;
-use super::table::{Entry, Stored, read};
+use super::table::Entry;
 use super::{ObjectRef, access};
 use crate::caller::Context;
 use crate::core::Committed;
@@ -54,7 +54,7 @@ impl KeySet {
                 version,
                 value: Some(sealed),
             };
-            let apply = || self.objects().bury(id, version, operation);
+            let apply = || self.objects().bury(&tombstone, version);
             // A full disk does not keep anybody from destroying.
             if self
                 .commit_one(writing.root(), operation, write, true, apply)?
@@ -72,29 +72,27 @@ impl KeySet {
     /// What the store answers.
     pub(crate) fn purge_tombstones(&self) -> Result<usize, Rv> {
         let core = self.core();
+        let old = self
+            .objects()
+            .buried_before(core.clock.unix().saturating_sub(TOMBSTONE_LIFE));
+        if old.is_empty() {
+            return Ok(0);
+        }
         let writing = self.begin_write();
         let root = writing.root();
-        let mut old = Vec::new();
-        for (path, record) in core.store.scan(&format!("{}/", root.path("o"))) {
-            if let Some(Stored::Dead(tombstone)) = read(core, &path, &record, None)
-                && tombstone.destroyed.saturating_add(TOMBSTONE_LIFE) < core.clock.unix()
-            {
-                old.push((
-                    tombstone.id,
-                    Write {
-                        path,
-                        version: record.version + 1,
-                        value: None,
-                    },
-                ));
-            }
-        }
         let mut purged = 0;
         for some in old.chunks(PURGED) {
             let batch = Batch {
                 operation: hsmd_crypto::random::array(),
                 compares: vec![root.compare()],
-                writes: some.iter().map(|(_, write)| write.clone()).collect(),
+                writes: some
+                    .iter()
+                    .map(|(id, version)| Write {
+                        path: record_path(root, *id),
+                        version: version + 1,
+                        value: None,
+                    })
+                    .collect(),
                 reserve: false,
             };
             if let Committed::Done(_) = core.commit(batch).map_err(|error| error.rv())? {

@@ -188,6 +188,6 @@ fn login_of(context: &Context, private: bool) -> Result<Option<&Login>, Rv> {
 fn key<T>(key_set: &KeySet, login: Option<&Login>, use_it: impl FnOnce(&SealKey) -> T) -> T {
     match login {
         Some(login) => use_it(login.session_key()),
-        None => use_it(&SealKey::new(&key_set.core().fleet.key("session object"))),
+        None => use_it(&SealKey::new(&key_set.core().fleet.key("public session object"))),
     }
 }

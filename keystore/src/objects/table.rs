@@ -4,6 +4,8 @@
 
 mod bucket;
 mod load;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::load::{Stored, read};
 
@@ -20,6 +22,7 @@ use parking_lot::RwLock;
 use self::bucket::{Bucket, Order};
 use super::iv_guard::IvGuards;
 use super::object::Object;
+use super::record::Tombstone;
 use super::session::SessionCache;
 
 /// Shards of the map by unique id, so that look-ups from many threads meet on different locks.
@@ -38,6 +41,8 @@ pub(crate) enum Entry {
         version: u64,
         /// Which operation destroyed it.
         operation: OperationId,
+        /// When, in seconds since 1970.
+        destroyed: u64,
     },
 }
 
@@ -138,7 +143,12 @@ impl ObjectTable {
     }
 
     /// Applies a committed destroy, unless a later version is here already.
-    pub(crate) fn bury(&self, id: UniqueId, version: u64, operation: OperationId) {
+    pub(crate) fn bury(&self, tombstone: &Tombstone, version: u64) {
+        let Tombstone {
+            id,
+            operation,
+            destroyed,
+        } = *tombstone;
         let mut indexes = self.indexes.write();
         let mut shard = self.shard(&id).write();
         let before = shard.get(&id);
@@ -148,7 +158,26 @@ impl ObjectTable {
         if let Some(Entry::Live(before)) = before {
             indexes.remove(before);
         }
-        shard.insert(id, Entry::Dead { version, operation });
+        shard.insert(
+            id,
+            Entry::Dead {
+                version,
+                operation,
+                destroyed,
+            },
+        );
+    }
+
+    /// Tombstones from before that moment (seconds since 1970), with their versions.
+    pub(crate) fn buried_before(&self, moment: u64) -> Vec<(UniqueId, u64)> {
+        let mut old = Vec::new();
+        for shard in &self.shards {
+            old.extend(shard.read().iter().filter_map(|(id, entry)| match entry {
+                Entry::Dead { version, destroyed, .. } if *destroyed < moment => Some((*id, *version)),
+                _ => None,
+            }));
+        }
+        old
     }
 
     /// Forgets a tombstone that was purged from the store.

@@ -127,11 +127,7 @@ fn default(rule: &Rule, plan: Plan) -> Option<Attribute> {
         Default::Number(number) => Some(Attribute::ulong(rule.attribute, number)),
         Default::Usage(shapes) => boolean(plan.policy.usage_by_default() && shapes.has(plan.shape)),
         Default::LegacyUsage(shapes) => boolean(plan.policy == Policy::Legacy && shapes.has(plan.shape)),
-        Default::Private => {
-            let private = super::Shapes::PRIVATE.or(super::Shapes::SECRET).has(plan.shape);
-            // The SO sees no private objects, so what it makes is public unless it says otherwise (and is refused).
-            boolean(private && !plan.so)
-        }
+        Default::Private => boolean(super::Shapes::PRIVATE.or(super::Shapes::SECRET).has(plan.shape)),
         Default::Sensitive => boolean(!readable_by_default(plan.way, plan.shape, plan.policy)),
         Default::Extractable => boolean(readable_by_default(plan.way, plan.shape, plan.policy)),
     }

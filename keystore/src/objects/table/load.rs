@@ -69,7 +69,7 @@ impl ObjectTable {
         for (path, record) in key_set.core().store.scan(&format!("{}/", root.path("o"))) {
             match read(key_set.core(), &path, &record, psk) {
                 Some(Stored::Live(object)) => self.apply(object),
-                Some(Stored::Dead(tombstone)) => self.bury(tombstone.id, record.version, tombstone.operation),
+                Some(Stored::Dead(tombstone)) => self.bury(&tombstone, record.version),
                 // Its place in the order of creation is taken, whoever may read it.
                 Some(Stored::Locked(envelope)) => self.reserve(envelope.sequence),
                 None => {

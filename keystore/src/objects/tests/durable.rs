@@ -147,7 +147,7 @@ fn memory_and_store_agree_after_a_crowd() {
             scope.spawn(move || {
                 for round in 0..20 {
                     let text = label(&format!("{thread}-{round}"));
-                    match bench.set(shared, &[text.clone()]) {
+                    match bench.set(shared, std::slice::from_ref(&text)) {
                         Ok(_) | Err(Rv::FUNCTION_FAILED) => {}
                         Err(rv) => panic!("{rv}"),
                     }
@@ -171,4 +171,77 @@ fn memory_and_store_agree_after_a_crowd() {
     assert!(bench.keys.objects().open_private(&bench.keys, &psk).is_empty());
     assert_eq!(bench.find(&bench.user, &[]), before);
     assert_eq!(bench.read(&shared, A::LABEL).unwrap(), label_before);
+}
+
+// INV-10: an outcome that was unknown is found out; a retry makes no second object and no half pair.
+#[test]
+fn an_unknown_outcome_is_found_out() {
+    for done in [false, true] {
+        let faults = Faults::new();
+        let bench = bench_in(
+            Keystore::in_memory(&Options {
+                faults: faults.clone(),
+                ..options()
+            })
+            .unwrap(),
+            Policy::Standard,
+        );
+        let (public, private) = (id(), id());
+        let public_template = template(&[Attribute::bytes(A::EC_PARAMS, Curve::P256.oid_der()), yes(A::TOKEN)]);
+        let private_template = template(&[yes(A::TOKEN)]);
+        let generate = || {
+            let halves = ((public, &public_template), (private, &private_template));
+            bench
+                .keys
+                .generate_key_pair(&bench.user, &plain(M::EC_KEY_PAIR_GEN), halves.0, halves.1)
+        };
+        faults.plan(Some(Step::Commit), 1, 1, Fault::Ambiguous { done });
+        match generate() {
+            Ok(_) => {}
+            Err(rv) => assert_eq!((rv, done), (Rv::FUNCTION_FAILED, false)),
+        }
+        let found = bench.find(&bench.user, &[]).len();
+        assert!(found == 0 || found == 2, "{found}");
+        let (a, _) = generate().unwrap();
+        let (b, _) = generate().unwrap();
+        assert_eq!(point(&a), point(&b));
+        assert_eq!(bench.find(&bench.user, &[]), [public, private]);
+    }
+}
+
+// INV-7: a damaged record, and one in another's place, are named and not served; the others are.
+#[test]
+fn a_damaged_object_is_named_and_the_rest_is_served() {
+    let bench = bench(Policy::Standard);
+    let [good, flipped, swapped] = ["good", "flipped", "swapped"].map(|text| bench.aes(&[label(text)]).unwrap());
+    let public = bench.aes(&[no(A::PRIVATE)]).unwrap();
+    let store = &bench.keystore.core().store;
+    let root = bench.keys.root();
+    let path = |view: &ObjectView| crate::objects::commit::record_path(&root, view.id);
+    let overwrite = |view: &ObjectView, value: Vec<u8>| {
+        let write = hsmd_store::Write {
+            path: path(view),
+            version: 2,
+            value: Some(value),
+        };
+        let batch = hsmd_store::Batch {
+            operation: random::array(),
+            writes: vec![write],
+            ..Default::default()
+        };
+        assert!(matches!(store.commit(batch), Ok(hsmd_store::Outcome::Committed(_))));
+    };
+    let mut bytes = store.get(&path(&flipped)).unwrap().value.to_vec();
+    bytes[40] ^= 1;
+    overwrite(&flipped, bytes);
+    overwrite(&swapped, store.get(&path(&good)).unwrap().value.to_vec());
+    let psk = bench.keys.psk().unwrap();
+    bench.keys.objects().clear();
+    let mut named = bench.keys.objects().load_public(&bench.keys);
+    named.sort();
+    let mut expected = vec![path(&flipped).to_string(), path(&swapped).to_string()];
+    expected.sort();
+    assert_eq!(named, expected);
+    bench.keys.objects().open_private(&bench.keys, &psk);
+    assert_eq!(bench.find(&bench.user, &[]), [good.id, public.id]);
 }

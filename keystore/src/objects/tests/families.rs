@@ -457,3 +457,38 @@ fn certificates_and_data_are_kept_as_they_are() {
     let used = bench.keys.encrypt(&bench.user, &data.name(), &ctr(), b"x", &mut out);
     assert_eq!(used, Err(Rv::KEY_HANDLE_INVALID));
 }
+
+#[test]
+fn a_crypto_user_uses_keys_and_changes_no_token_object() {
+    let bench = bench(Policy::Standard);
+    let key = bench.aes(&[]).unwrap();
+    let facts = (crate::Role::CryptoUser, caller(1).identity, bench.keys.epoch());
+    let secret = hsmd_crypto::secret::SecretArray::random();
+    let login = hsmd_proto::ids::LoginId(random::array());
+    let login = crate::Login::new(bench.keystore.core(), bench.keys.id(), login, facts, (secret, 1));
+    let user = Context {
+        caller: caller(1),
+        login: Some(Arc::new(login)),
+    };
+    assert_eq!(bench.find(&user, &[]), [key.id]);
+    let mut out = Vec::new();
+    assert_eq!(bench.keys.encrypt(&user, &key.name(), &ctr(), b"x", &mut out), Ok(()));
+    let refused = Rv::TOKEN_WRITE_PROTECTED;
+    assert_eq!(
+        bench.import(&user, &[1; 16], &[yes(A::TOKEN)]).map(|_| ()),
+        Err(refused)
+    );
+    assert!(
+        bench.import(&user, &[1; 16], &[]).is_ok(),
+        "session objects are its own"
+    );
+    assert_eq!(bench.keys.destroy_object(&user, &key.name(), operation()), Err(refused));
+    let set = bench
+        .keys
+        .set_attributes(&user, &key.name(), &template(&[label("x")]), operation());
+    assert_eq!(set.map(|_| ()), Err(refused));
+    let copied = bench
+        .keys
+        .copy_object(&user, &key.name(), id(), &template(&[label("x")]));
+    assert_eq!(copied.map(|_| ()), Err(refused));
+}
