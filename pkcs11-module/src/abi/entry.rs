@@ -4,11 +4,36 @@ use super::process::Process;
 use crate::state::instance::Instance;
 use cryptoki_sys::CK_RV;
 use hsmd_proto::ck::Rv;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+thread_local! {
+    /// Whether this thread is inside a C call of ours.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes panics inside our calls silent (INV-9: nothing on the host's standard error). The library carries its own copy of
+/// Rust's standard library, so that no hook of a host written in Rust is touched.
+fn silence() {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.swap(true, Ordering::Relaxed) {
+        let earlier = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !INSIDE.get() {
+                earlier(info);
+            }
+        }));
+    }
+}
 
 /// Runs what needs no initialised library: C_Initialize, C_Finalize, the function lists.
 pub(super) fn bare(call: impl FnOnce() -> Result<(), Rv>) -> CK_RV {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    silence();
+    let outer = INSIDE.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    INSIDE.set(outer);
+    match result {
         Ok(Ok(())) => Rv::OK.0,
         Ok(Err(rv)) => rv.0,
         Err(payload) => {
@@ -68,3 +93,38 @@ macro_rules! entries {
 }
 
 pub(super) use entries;
+
+#[cfg(test)]
+mod tests {
+    use super::bare;
+    use hsmd_proto::ck::Rv;
+
+    const CHILD: &str = "HSMD_TEST_PLANTED_PANIC";
+
+    /// INV-9, broken on purpose: a defect inside a call is a code for the host, and not a word on its standard error. The
+    /// panic happens in a process of its own, whose standard error is read.
+    #[test]
+    fn a_panic_in_a_call_is_a_silent_general_error() {
+        if std::env::var_os(CHILD).is_some() {
+            assert_eq!(bare(|| panic!("planted")), Rv::GENERAL_ERROR.0);
+            assert_eq!(bare(|| Ok(())), Rv::OK.0);
+            return;
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "abi::entry::tests::a_panic_in_a_call_is_a_silent_general_error";
+        let output = child
+            .args([name, "--exact", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("1 passed"),
+            "the child ran nothing"
+        );
+        assert!(
+            !String::from_utf8_lossy(&output.stderr).contains("planted"),
+            "the panic was printed"
+        );
+    }
+}
