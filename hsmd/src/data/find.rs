@@ -2,30 +2,32 @@
 
 use super::call::{Answer, Call, unique_ids};
 use hsmd_proto::ck::Rv;
-use hsmd_proto::frame::MAX_BODY;
+use hsmd_proto::ids::UniqueId;
 use hsmd_proto::wire::{self, reply};
 
 /// So many objects come with their attributes: libraries read several attributes of each key that they find.
 const WITH_ATTRIBUTES: usize = 64;
 /// The most objects that one request may fetch.
 const MAX_FETCH: usize = 256;
-/// The most ids that fit a body beside the first objects.
-const MAX_IDS: usize = (MAX_BODY - ROOM) / 16;
+/// So many ids lie in the body; further ones go into the section, which has no such bound.
+const IDS_IN_BODY: usize = 4096;
 /// What is kept free in a body for objects.
 const ROOM: usize = 256 << 10;
 
 pub(super) fn find(call: &mut Call<'_>, request: &wire::Find) -> Answer {
     let template = call.template(&request.template)?;
     let key_set = call.key_set()?;
-    let mut ids = key_set.find(&call.context, &template)?;
-    // 49,152 hits; more do not fit one reply.
-    ids.truncate(MAX_IDS);
+    let ids = key_set.find(&call.context, &template)?;
     let first = &ids[..ids.len().min(WITH_ATTRIBUTES)];
     let views = key_set.views(&call.context, first);
     let objects = fitting(call, &views);
+    let (first, more) = ids.split_at(ids.len().min(IDS_IN_BODY));
+    let bytes = |ids: &[UniqueId]| ids.iter().flat_map(|id| id.0).collect::<Vec<u8>>();
+    let more_ids = (!more.is_empty()).then(|| call.writer.hide(&bytes(more)));
     Ok(Some(reply::Result::Find(wire::FindReply {
-        unique_ids: ids.iter().flat_map(|id| id.0).collect(),
+        unique_ids: bytes(first),
         objects,
+        more_ids,
     })))
 }
 

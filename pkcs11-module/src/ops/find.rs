@@ -77,8 +77,10 @@ fn ask(instance: &Instance, session: &Session, template: &Template) -> Result<Ve
 type Found = (Vec<UniqueId>, Vec<(UniqueId, View)>);
 
 fn read(found: wire::FindReply, sections: &Sections<'_>) -> Result<Found, Failure> {
+    let more = sections.get_opt(found.more_ids.as_ref()).map_err(|_| Failure::Lost)?;
     let (ids, rest) = found.unique_ids.as_chunks::<16>();
-    if !rest.is_empty() || found.objects.len() > ids.len() {
+    let (more, rest_of_more) = more.unwrap_or_default().as_chunks::<16>();
+    if !rest.is_empty() || !rest_of_more.is_empty() || found.objects.len() > ids.len() {
         return Err(Failure::Lost);
     }
     let views: Vec<_> = found
@@ -90,7 +92,7 @@ fn read(found: wire::FindReply, sections: &Sections<'_>) -> Result<Found, Failur
     if views.iter().any(|(_, view)| !view.blob.is_empty()) {
         return Err(Failure::Lost);
     }
-    Ok((ids.iter().copied().map(UniqueId).collect(), views))
+    Ok((ids.iter().chain(more).copied().map(UniqueId).collect(), views))
 }
 
 /// C_FindObjects: never a request. What was destroyed since, and what a logout hid, is skipped.

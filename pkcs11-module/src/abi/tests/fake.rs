@@ -228,6 +228,7 @@ fn usual(token: &Token, request: &Request, section: &[u8]) -> Reaction {
             ok(reply::Result::Find(wire::FindReply {
                 unique_ids,
                 objects: hits.into_iter().take(1).collect(),
+                ..wire::FindReply::default()
             }))
         }
         Op::Fetch(fetch) => {

@@ -88,6 +88,7 @@ fn replies_that_are_not_the_protocol_are_a_device_error() {
                     wire::FindReply {
                         unique_ids: vec![1; 17],
                         objects: Vec::new(),
+                        ..wire::FindReply::default()
                     },
                     sequence,
                 )
@@ -104,6 +105,7 @@ fn replies_that_are_not_the_protocol_are_a_device_error() {
                     wire::FindReply {
                         unique_ids: Vec::new(),
                         objects,
+                        ..wire::FindReply::default()
                     },
                     sequence,
                 )
@@ -130,6 +132,7 @@ fn replies_that_are_not_the_protocol_are_a_device_error() {
                     wire::FindReply {
                         unique_ids: vec![1; 16],
                         objects,
+                        ..wire::FindReply::default()
                     },
                     sequence,
                 )
@@ -171,6 +174,7 @@ fn a_reply_cut_short_is_a_device_error() {
                 wire::FindReply {
                     unique_ids: vec![1; 16],
                     objects: Vec::new(),
+                    ..wire::FindReply::default()
                 },
                 sequence,
             );
