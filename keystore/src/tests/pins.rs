@@ -84,6 +84,21 @@ fn thirty_wrong_pins_from_many_threads_are_ten_tries() {
     assert_eq!(flags(&key_set, USER_LOCKED), USER_LOCKED);
 }
 
+/// INV-8 broken on purpose: a counter that forgets lets more than ten wrong PINs be checked, which the count above notices.
+#[test]
+fn a_counter_that_forgets_is_noticed_by_the_count_of_checked_pins() {
+    let keystore = memory();
+    let key_set = ready(&keystore);
+    let mut checked = 0;
+    for guess in 0..30 {
+        if guess % 9 == 8 {
+            key_set.unlock(Role::User).unwrap();
+        }
+        checked += usize::from(wrong(&key_set) == Rv::PIN_INCORRECT);
+    }
+    assert_eq!(checked, 30, "ten would be right");
+}
+
 #[test]
 fn a_locked_role_refuses_the_right_pin_too_and_ends_all_logins_until_the_so_gives_a_new_one() {
     let keystore = memory();

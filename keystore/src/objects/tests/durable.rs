@@ -209,6 +209,16 @@ fn an_unknown_outcome_is_found_out() {
     }
 }
 
+/// INV-10 broken on purpose: a retry that does not keep its ids makes everything twice, which the count of objects notices.
+#[test]
+fn a_retry_with_new_ids_is_noticed_as_a_second_pair() {
+    let bench = bench(Policy::Standard);
+    for _ in 0..2 {
+        bench.ec(&[yes(A::TOKEN)], &[yes(A::TOKEN)]).unwrap();
+    }
+    assert_eq!(bench.find(&bench.user, &[]).len(), 4, "two would be right");
+}
+
 // INV-7: a damaged record, and one in another's place, are named and not served; the others are.
 #[test]
 fn a_damaged_object_is_named_and_the_rest_is_served() {
