@@ -202,7 +202,7 @@ fn gcm<'a>(bed: &'a Bed<'a>, length: usize) -> Result<Call<'a>, Rv> {
     let salt = std::process::id().to_le_bytes();
     Ok(Box::new(move || {
         count += 1;
-        let unique = count ^ ((bed.session as u64) << 44);
+        let unique = count ^ (bed.session << 44);
         let iv = [&unique.to_le_bytes()[..], &salt].concat();
         let mechanism = Mechanism::Gcm {
             iv,

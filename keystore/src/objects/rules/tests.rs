@@ -118,6 +118,7 @@ fn strict_gives_no_flag_unasked_and_legacy_gives_the_wrapping_ones() {
 
 /// What a template of one attribute more than needed gets, for each way.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn templates_get_the_codes_of_the_specification() {
     let aes = [
         Attribute::ulong(A::CLASS, 4),

@@ -31,6 +31,7 @@ fn found(reply: wire::FindReply, sequence: u32) -> Vec<u8> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of lies")]
 fn replies_that_are_not_the_protocol_are_a_device_error() {
     type Lie = Box<dyn Fn(u32) -> Vec<u8> + Send + Sync>;
     let header = |kind, more, section, body, sequence| {
