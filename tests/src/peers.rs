@@ -20,6 +20,16 @@ const PACKAGES: &[(&str, &str)] = &[
     ("strace", "strace"),
     ("nm", "binutils"),
     ("strip", "binutils"),
+    ("java", "openjdk-17-jdk-headless"),
+    ("javac", "openjdk-17-jdk-headless"),
+    ("jar", "openjdk-17-jdk-headless"),
+    ("jarsigner", "openjdk-17-jdk-headless"),
+    ("keytool", "openjdk-17-jdk-headless"),
+    ("p11tool", "gnutls-bin"),
+    ("certutil", "libnss3-tools"),
+    ("modutil", "libnss3-tools"),
+    ("nginx", "nginx-light"),
+    ("unshare", "util-linux"),
 ];
 
 /// The full path of a peer program.

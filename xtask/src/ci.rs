@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::setup::{self, Need};
+use crate::setup;
 use crate::steps::{self, Steps, Tally};
 use crate::workspace::Workspace;
 use crate::{links, tidy};
@@ -16,7 +16,7 @@ const PROFILE: [&str; 2] = ["--profile", "ci"];
 /// Everything that a change must pass.
 pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode, String> {
     let mut steps = Steps::default();
-    steps.step("setup", |_| setup::run(Need::Everything));
+    steps.step("setup", |_| setup::everything(workspace));
     steps.step("format", |_| {
         steps::run(workspace.cargo().args(["fmt", "--all", "--check"]))
     });
@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode, String> {
 /// The same tests, longer.
 pub(crate) fn soak(workspace: &Workspace, name: Option<&str>) -> Result<ExitCode, String> {
     let mut steps = Steps::default();
-    steps.step("setup", |_| setup::run(Need::Everything));
+    steps.step("setup", |_| setup::everything(workspace));
     steps.step("build", |_| build(workspace));
     let factor = soak_factor("10");
     println!("\nHSMD_SOAK={factor}");

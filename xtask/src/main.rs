@@ -14,6 +14,7 @@ mod links;
 mod setup;
 mod steps;
 mod tidy;
+mod venv;
 mod workspace;
 
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
 /// Each command, in the order of the help text.
 fn run(command: &str, rest: &[String]) -> Result<ExitCode, String> {
     match command {
-        "setup" => setup::run(setup::Need::Everything).map(|()| ExitCode::SUCCESS),
+        "setup" => setup::everything(&Workspace::find()?).map(|()| ExitCode::SUCCESS),
         "dev" => dev::run(&Workspace::find()?, rest).map(|never| match never {}),
         "ci" => ci::run(&Workspace::find()?),
         "soak" => ci::soak(&Workspace::find()?, rest.first().map(String::as_str)),

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::steps;
+use crate::workspace::Workspace;
+use crate::{steps, venv};
 
 /// How much of the machine a command needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,7 +78,73 @@ const ITEMS: &[Item] = &[
         what_for: "tests: the module exports C_ symbols only",
         need: Need::Everything,
     },
+    Item {
+        present: &["java", "javac", "jar", "jarsigner", "keytool"],
+        package: "openjdk-17-jdk-headless",
+        what_for: "tests: SunPKCS11, keytool and jarsigner",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["p11tool"],
+        package: "gnutls-bin",
+        what_for: "tests: p11tool as a client of the module",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["/usr/share/doc/libengine-pkcs11-openssl"],
+        package: "libengine-pkcs11-openssl",
+        what_for: "tests: OpenSSL and nginx with keys of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["certutil", "modutil"],
+        package: "libnss3-tools",
+        what_for: "tests: NSS as a client of the module",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["p11-kit"],
+        package: "p11-kit",
+        what_for: "tests: module files and remoting",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["/usr/share/doc/p11-kit-modules"],
+        package: "p11-kit-modules",
+        what_for: "tests: the client side of remoting",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["nginx"],
+        package: "nginx-light",
+        what_for: "tests: TLS with a key of the token, on a Unix socket, never as a service",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["curl"],
+        package: "curl",
+        what_for: "tests: the client of that server",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["unshare"],
+        package: "util-linux",
+        what_for: "tests: root becomes an ordinary user for p11-kit",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["/usr/share/doc/python3-venv"],
+        package: "python3-venv",
+        what_for: "tests: python-pkcs11 and PyKCS11 in target/venv",
+        need: Need::Everything,
+    },
 ];
+
+/// Packages of the system and of Python that the tests need.
+pub(crate) fn everything(workspace: &Workspace) -> Result<(), String> {
+    run(Need::Everything)?;
+    venv::run(workspace)
+}
 
 /// Installs what `need` asks for and the machine lacks; says what it does.
 pub(crate) fn run(need: Need) -> Result<(), String> {

@@ -69,7 +69,8 @@ def slots_and_mechanisms():
     names = library.getMechanismList(slot)
     assert {"CKM_RSA_PKCS", "CKM_ECDSA", "CKM_AES_GCM"} <= set(names), names
     for name in names:
-        library.getMechanismInfo(slot, name)
+        if name != "CKM_ML_DSA":  # PyKCS11 1.5.20 adds it to every list by itself
+            library.getMechanismInfo(slot, name)
 
 
 def sessions():
@@ -211,7 +212,8 @@ def search():
     found = opened.findObjects([(CK.CKA_LABEL, "k1")])
     assert len(found) == 10
     # Every attribute that the library knows, one by one: what the object has not is None.
-    everything = opened.getAttributeValue(found[0], list(set(PyKCS11.CKA.values()) & set(range(0x4000_0000))))
+    known = sorted(code for code in PyKCS11.CKA.values() if isinstance(code, int) and code < CK.CKA_VENDOR_DEFINED)
+    everything = opened.getAttributeValue(found[0], known)
     assert everything
     opened.setAttributeValue(found[0], [(CK.CKA_LABEL, "renamed")])
     assert len(opened.findObjects([(CK.CKA_LABEL, "k1")])) == 9

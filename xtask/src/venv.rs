@@ -1,0 +1,36 @@
+//! The Python libraries of the tests, in an environment of their own: `target/venv`. Which ones, and which versions, is in
+//! `tests/tests/python/requirements.txt`; nothing is installed for the user or the system.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::steps;
+use crate::workspace::Workspace;
+
+const REQUIREMENTS: &str = "tests/tests/python/requirements.txt";
+
+/// Makes the environment, or makes it again when the requirements are others.
+pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
+    let folder = workspace.binaries("venv");
+    let wanted_file = workspace.root.join(REQUIREMENTS);
+    let wanted = fs::read_to_string(&wanted_file).map_err(|e| format!("{REQUIREMENTS}: {e}"))?;
+    // Written last: an environment without it was not finished.
+    let installed = folder.join("requirements.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        println!("setup: the Python libraries of the tests are there");
+        return Ok(());
+    }
+    println!(
+        "setup: installing {} in {}",
+        wanted.split_whitespace().collect::<Vec<_>>().join(", "),
+        folder.display()
+    );
+    // Debian's own, since python3-venv is made for it; another one may come first in PATH.
+    let debian = Path::new("/usr/bin/python3");
+    let python = if debian.exists() { debian } else { Path::new("python3") };
+    steps::run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut pip = Command::new(folder.join("bin/pip"));
+    steps::run(pip.args(["install", "--quiet", "--requirement"]).arg(&wanted_file))?;
+    fs::write(&installed, wanted).map_err(|e| format!("{}: {e}", installed.display()))
+}
