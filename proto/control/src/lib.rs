@@ -6,14 +6,24 @@
 
 /// The CloudHSM Classic operations.
 #[expect(missing_docs, reason = "the documentation stands in the .proto file")]
-#[allow(clippy::all, clippy::too_many_lines, unused_qualifications, reason = "generated code")]
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    unused_qualifications,
+    reason = "generated code"
+)]
 pub mod cloudhsm {
     tonic::include_proto!("cloudhsm.v1");
 }
 
 /// What CloudHSM Classic left to the appliance's shell.
 #[expect(missing_docs, reason = "the documentation stands in the .proto file")]
-#[allow(clippy::all, clippy::too_many_lines, unused_qualifications, reason = "generated code")]
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    unused_qualifications,
+    reason = "generated code"
+)]
 pub mod admin {
     tonic::include_proto!("hsmd.admin.v1");
 }
