@@ -1,6 +1,6 @@
 //! The daemon's configuration file, `hsmd.toml`: every limit has a name, a default and a range. Unknown keys are errors.
 //!
-//! Client configuration (where the module finds the daemon) is another file: [`crate::client_file`].
+//! Client configuration (where the module finds the daemon) is another file: `docs/client-file.md`.
 
 mod check;
 

@@ -79,7 +79,7 @@ impl HsmState {
 /// A virtual appliance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HsmRecord {
-    /// [`FORMAT`].
+    /// `FORMAT`.
     pub format: u32,
     /// `hsm-xxxxxxxx`.
     pub id: String,
@@ -124,7 +124,7 @@ pub struct HsmRecord {
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartitionRecord {
-    /// [`FORMAT`].
+    /// `FORMAT`.
     pub format: u32,
     /// The HSM's serial and three digits.
     pub serial: String,
