@@ -6,9 +6,9 @@
 //! Data larger than [`PART`] is sent as several frames: all but the last have [`MORE`] set, no body, and carry a part of
 //! the section. The ranges in the body count from the first part's first byte.
 
+use crate::wipe::{WipingVec, wipe};
 use crate::wire::Section;
 use prost::Message;
-use zeroize::{Zeroize, Zeroizing};
 
 /// Length of a header in bytes.
 pub const HEADER: usize = 16;
@@ -126,7 +126,7 @@ impl Header {
 
 /// A frame being built in one buffer that is used again and again, and wiped each time.
 pub struct FrameWriter {
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: WipingVec,
 }
 
 impl Default for FrameWriter {
@@ -139,21 +139,21 @@ impl FrameWriter {
     /// An empty frame.
     #[must_use]
     pub fn new() -> Self {
-        let mut buffer = Zeroizing::new(Vec::with_capacity(1024));
+        let mut buffer = WipingVec::with_capacity(1024);
         buffer.resize(HEADER, 0);
         Self { buffer }
     }
 
     /// Wipes the last frame and starts the next one.
     pub fn clear(&mut self) {
-        self.buffer.as_mut_slice().zeroize();
+        self.buffer.wipe();
         self.buffer.resize(HEADER, 0);
     }
 
     /// Puts bytes into the secret section.
     pub fn hide(&mut self, bytes: &[u8]) -> Section {
         let offset = (self.buffer.len() - HEADER) as u32;
-        reserve_wiping(&mut self.buffer, bytes.len());
+        self.buffer.reserve_wiping(bytes.len());
         self.buffer.extend_from_slice(bytes);
         Section {
             offset,
@@ -161,11 +161,35 @@ impl FrameWriter {
         }
     }
 
+    /// Lets `fill` append at most `room` bytes to the secret section, without a copy.
+    ///
+    /// # Errors
+    /// What `fill` answers; the section is then as it was.
+    pub fn hide_with<E>(
+        &mut self,
+        room: usize,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Section, E> {
+        self.buffer.reserve_wiping(room);
+        let start = self.buffer.len();
+        let filled = fill(&mut self.buffer);
+        if filled.is_err() {
+            wipe(&mut self.buffer[start..]);
+            self.buffer.truncate(start);
+        }
+        filled?;
+        let length = (self.buffer.len() - start) as u32;
+        Ok(Section {
+            offset: (start - HEADER) as u32,
+            length,
+        })
+    }
+
     /// Ends the frame with its body and gives the bytes to send.
     pub fn finish(&mut self, kind: FrameKind, sequence: u32, message: &impl Message) -> &[u8] {
         let section = self.buffer.len() - HEADER;
         let body = message.encoded_len();
-        reserve_wiping(&mut self.buffer, body);
+        self.buffer.reserve_wiping(body);
         self.buffer.resize(HEADER + section + body, 0);
         let mut tail = &mut self.buffer[HEADER + section..];
         let room = message.encode(&mut tail).is_ok();
@@ -189,7 +213,7 @@ impl FrameWriter {
     /// Lays a large section out as several frames.
     fn split(&mut self, kind: FrameKind, sequence: u32, section: usize) {
         let parts = section.div_ceil(PART);
-        let mut out = Zeroizing::new(Vec::with_capacity(self.buffer.len() + parts * HEADER));
+        let mut out = WipingVec::with_capacity(self.buffer.len() + parts * HEADER);
         let (data, body) = self.buffer[HEADER..].split_at(section);
         for (index, part) in data.chunks(PART).enumerate() {
             let last = index + 1 == parts;
@@ -206,16 +230,6 @@ impl FrameWriter {
         }
         out.extend_from_slice(body);
         self.buffer = out;
-    }
-}
-
-/// Makes room without leaving a copy of the old bytes in freed memory.
-fn reserve_wiping(buffer: &mut Zeroizing<Vec<u8>>, more: usize) {
-    let needed = buffer.len() + more;
-    if needed > buffer.capacity() {
-        let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
-        larger.extend_from_slice(buffer);
-        *buffer = larger;
     }
 }
 

@@ -16,6 +16,7 @@ pub mod meta;
 pub mod params;
 pub mod policy;
 pub mod returns;
+pub mod wipe;
 
 /// The data-plane messages, made from `proto/hsmd_data.proto`.
 #[expect(missing_docs, reason = "the documentation stands in the .proto file")]

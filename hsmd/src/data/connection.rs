@@ -12,6 +12,7 @@ use hsmd_proto::PROTOCOL_VERSION;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::frame::{FrameError, FrameKind, FrameWriter, Header, Sections};
 use hsmd_proto::ids::{ApplicationId, SlotId};
+use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::request::Op;
 use hsmd_proto::wire::{self, Request, reply};
 use prost::Message;
@@ -21,10 +22,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{interval_at, timeout};
-use zeroize::Zeroizing;
 
 /// Replies larger than this do not keep their buffer.
-const SMALL: usize = 64 << 10;
+const SMALL: usize = 128 << 10;
+
+/// How long an idle connection is listened to when the daemon stops.
+const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,7 @@ where
         stream: write,
         writer: FrameWriter::new(),
         caller: None,
-        known_ticket: Zeroizing::new(Vec::new()),
+        known_ticket: WipingVec::new(),
         node,
         peer,
         connected,
@@ -91,7 +94,7 @@ struct Connection<R, W> {
     /// Known after Hello.
     caller: Option<Caller>,
     /// The last ticket that was good here: with another one the key set may have to open thousands of keys first.
-    known_ticket: Zeroizing<Vec<u8>>,
+    known_ticket: WipingVec,
 }
 
 /// A request on its way to other threads and back.
@@ -99,7 +102,7 @@ struct Exchange {
     node: Arc<Node>,
     caller: Caller,
     request: Request,
-    section: Zeroizing<Vec<u8>>,
+    section: WipingVec,
     writer: FrameWriter,
     /// Counts the data against the client until the request ends.
     _share: Option<Inflight>,
@@ -108,10 +111,20 @@ struct Exchange {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), End> {
         loop {
-            tokio::select! {
+            let stopping = tokio::select! {
                 biased;
-                ready = self.reader.ready() => ready?,
-                _ = stop.wait_for(|stop| *stop), if self.reader.is_idle() => return Ok(()),
+                ready = self.reader.ready() => {
+                    ready?;
+                    false
+                }
+                _ = stop.wait_for(|stop| *stop), if self.reader.is_idle() => true,
+            };
+            // What is on its way already is answered.
+            if stopping {
+                match timeout(LAST_WORDS, self.reader.ready()).await {
+                    Ok(ready) => ready?,
+                    Err(_) => return Ok(()),
+                }
             }
             let patience = Duration::from_millis(self.node.config.data.frame_timeout_ms);
             let frame = timeout(patience, self.reader.frame(self.connected.client())).await;
@@ -142,7 +155,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                     let reply = perform(&self.node, caller, request, section, &mut self.writer);
                     return self.send(sequence, &reply).await;
                 }
-                (Zeroizing::new(section.0.to_vec()), None)
+                (WipingVec::from(section.0), None)
             }
             SectionData::Collected(data, share) => (data, Some(share)),
         };
@@ -161,7 +174,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         };
         let reply = self.elsewhere(place, sequence, exchange).await?;
         if reply.rv != Rv::OK.0 {
-            self.known_ticket = Zeroizing::new(Vec::new());
+            self.known_ticket = WipingVec::new();
         }
         self.send(sequence, &reply).await
     }
@@ -182,7 +195,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         if let Ok(Some(ticket)) = Sections(section).get_opt(request.ticket.as_ref())
             && ticket != self.known_ticket.as_slice()
         {
-            self.known_ticket = Zeroizing::new(ticket.to_vec());
+            self.known_ticket = WipingVec::from(ticket);
         }
     }
 

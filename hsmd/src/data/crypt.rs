@@ -2,8 +2,7 @@
 
 use super::call::{Answer, Call, object_ref};
 use hsmd_proto::convert::mechanism_from_wire;
-use hsmd_proto::wire;
-use zeroize::Zeroizing;
+use hsmd_proto::wire::{self, reply};
 
 /// Room for a padding block, a tag or a modulus beside the data, so that the buffer does not move.
 const ROOM: usize = 1024;
@@ -12,18 +11,22 @@ pub(super) fn encrypt(call: &mut Call<'_>, request: wire::Crypt) -> Answer {
     let mechanism = mechanism_from_wire(request.mechanism)?;
     let key = object_ref(request.key.as_ref())?;
     let data = call.data(request.data.as_ref())?;
-    let mut output = Vec::with_capacity(data.len() + ROOM);
-    call.key_set()?
-        .encrypt(&call.context, &key, &mechanism, data, &mut output)?;
-    call.output(&output)
+    let key_set = call.key_set()?;
+    let (context, writer) = (&call.context, &mut *call.writer);
+    let output = writer.hide_with(data.len() + ROOM, |out| {
+        key_set.encrypt(context, &key, &mechanism, data, out)
+    })?;
+    Ok(Some(reply::Result::Output(output)))
 }
 
 pub(super) fn decrypt(call: &mut Call<'_>, request: wire::Crypt) -> Answer {
     let mechanism = mechanism_from_wire(request.mechanism)?;
     let key = object_ref(request.key.as_ref())?;
     let data = call.data(request.data.as_ref())?;
-    let mut plain = Zeroizing::new(Vec::with_capacity(data.len() + ROOM));
-    call.key_set()?
-        .decrypt(&call.context, &key, &mechanism, data, &mut plain)?;
-    call.output(&plain)
+    let key_set = call.key_set()?;
+    let (context, writer) = (&call.context, &mut *call.writer);
+    let output = writer.hide_with(data.len() + ROOM, |out| {
+        key_set.decrypt(context, &key, &mechanism, data, out)
+    })?;
+    Ok(Some(reply::Result::Output(output)))
 }

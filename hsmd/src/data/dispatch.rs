@@ -23,7 +23,7 @@ pub(super) enum Place {
 }
 
 /// Data of this size takes symmetric mechanisms about 100 us.
-const LARGE: usize = 64 << 10;
+const LARGE: usize = 128 << 10;
 
 /// The name of a request, for the log.
 pub(super) const fn name(op: &Op) -> &'static str {

@@ -2,8 +2,8 @@
 
 use super::call::{Answer, Call};
 use hsmd_proto::ck::Rv;
+use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire;
-use zeroize::Zeroizing;
 
 /// The most bytes of one request; the module asks again for more.
 const MAX_RANDOM: u32 = 64 << 10;
@@ -12,7 +12,7 @@ pub(super) fn random(call: &mut Call<'_>, request: &wire::Random) -> Answer {
     if request.length > MAX_RANDOM {
         return Err(Rv::ARGUMENTS_BAD);
     }
-    let mut bytes = Zeroizing::new(vec![0; request.length as usize]);
+    let mut bytes = WipingVec::from(vec![0; request.length as usize]);
     hsmd_crypto::random::fill(&mut bytes);
     call.output(&bytes)
 }

@@ -3,13 +3,13 @@
 
 use super::clients::{Client, Inflight};
 use hsmd_proto::frame::{FrameError, FrameKind, HEADER, Header};
+use hsmd_proto::wipe::{WipingVec, wipe};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use zeroize::{Zeroize, Zeroizing};
 
 /// What a buffer has between requests; larger ones are given back.
-const SMALL: usize = 64 << 10;
+const SMALL: usize = 128 << 10;
 
 /// Why reading ended.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub(super) enum SectionData {
     /// It lies in the reader's buffer.
     Buffered(Range<usize>),
     /// It came in several parts.
-    Collected(Zeroizing<Vec<u8>>, Inflight),
+    Collected(WipingVec, Inflight),
     /// It was larger than the client may send, and is gone.
     TooLarge,
 }
@@ -57,7 +57,7 @@ pub(super) struct Frame {
 /// Reads frames into one buffer that is used again and again, and wiped each time.
 pub(super) struct FrameReader<R> {
     stream: R,
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: WipingVec,
     /// What was read and not used yet.
     filled: Range<usize>,
     max_data: usize,
@@ -67,7 +67,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(stream: R, max_data: usize) -> Self {
         Self {
             stream,
-            buffer: Zeroizing::new(vec![0; 4 << 10]),
+            buffer: WipingVec::from(vec![0; 4 << 10]),
             filled: 0..0,
             max_data,
         }
@@ -136,11 +136,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Wipes what has been used, once the request is answered.
     pub(super) fn wipe_used(&mut self) {
-        self.buffer[..self.filled.start].zeroize();
+        wipe(&mut self.buffer[..self.filled.start]);
         if self.filled.is_empty() {
             self.filled = 0..0;
             if self.buffer.len() > SMALL {
-                self.buffer = Zeroizing::new(vec![0; SMALL]);
+                self.buffer = WipingVec::from(vec![0; SMALL]);
             }
         }
     }
@@ -190,12 +190,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn make_room(&mut self, needed: usize) {
         let length = self.filled.len();
         if needed > self.buffer.len() {
-            let mut larger = Zeroizing::new(vec![0; needed.next_power_of_two()]);
+            let mut larger = WipingVec::from(vec![0; needed.next_power_of_two()]);
             larger[..length].copy_from_slice(&self.buffer[self.filled.clone()]);
             self.buffer = larger;
         } else {
             self.buffer.copy_within(self.filled.clone(), 0);
-            self.buffer[length..].zeroize();
+            wipe(&mut self.buffer[length..]);
         }
         self.filled = 0..length;
     }
@@ -203,7 +203,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
 /// Puts the parts of a large request together, as far as the client's share goes.
 struct Collector {
-    data: Zeroizing<Vec<u8>>,
+    data: WipingVec,
     share: Inflight,
     seen: usize,
     max_data: usize,
@@ -213,7 +213,7 @@ struct Collector {
 impl Collector {
     fn new(client: &Arc<Client>, max_data: usize) -> Self {
         Self {
-            data: Zeroizing::new(Vec::new()),
+            data: WipingVec::new(),
             share: Inflight::none(client),
             seen: 0,
             max_data,
@@ -231,16 +231,10 @@ impl Collector {
         let allowed = self.seen <= self.max_data + SMALL;
         if self.too_large || !allowed || !self.share.grow(part.len()) {
             self.too_large = true;
-            self.data = Zeroizing::new(Vec::new());
+            self.data = WipingVec::new();
             return Ok(());
         }
-        let needed = self.data.len() + part.len();
-        if needed > self.data.capacity() {
-            // By hand, since a growing Vec leaves its old bytes in freed memory.
-            let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
-            larger.extend_from_slice(&self.data);
-            self.data = larger;
-        }
+        self.data.reserve_wiping(part.len());
         self.data.extend_from_slice(part);
         Ok(())
     }

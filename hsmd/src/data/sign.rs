@@ -3,21 +3,22 @@
 use super::call::{Answer, Call, object_ref};
 use hsmd_crypto::Input;
 use hsmd_proto::convert::mechanism_from_wire;
-use hsmd_proto::wire;
+use hsmd_proto::wire::{self, reply};
+
+/// RSA-4096.
+const LONGEST_SIGNATURE: usize = 512;
 
 pub(super) fn sign(call: &mut Call<'_>, request: wire::Crypt) -> Answer {
     let mechanism = mechanism_from_wire(request.mechanism)?;
     let key = object_ref(request.key.as_ref())?;
     let data = call.data(request.data.as_ref())?;
-    let mut signature = Vec::with_capacity(512);
-    call.key_set()?.sign(
-        &call.context,
-        &key,
-        &mechanism,
-        input(request.digested, data),
-        &mut signature,
-    )?;
-    call.output(&signature)
+    let input = input(request.digested, data);
+    let key_set = call.key_set()?;
+    let (context, writer) = (&call.context, &mut *call.writer);
+    let output = writer.hide_with(LONGEST_SIGNATURE, |out| {
+        key_set.sign(context, &key, &mechanism, input, out)
+    })?;
+    Ok(Some(reply::Result::Output(output)))
 }
 
 pub(super) fn verify(call: &mut Call<'_>, request: wire::Verify) -> Answer {

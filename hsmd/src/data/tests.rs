@@ -474,7 +474,7 @@ async fn a_request_that_waits_is_kept_alive_by_heartbeats() {
     node.pools.cpu.submit(&peer(), Box::new(block)).unwrap();
     let (mut client, _task, _stop) = connect(&node);
     client.hello().await;
-    client.send(0, |writer| large(writer, 100_000)).await;
+    client.send(0, |writer| large(writer, 200_000)).await;
     for _ in 0..3 {
         assert_eq!(client.header().await.kind, FrameKind::Heartbeat);
     }
@@ -501,7 +501,7 @@ async fn a_full_queue_is_answered_at_once() {
     node.pools.cpu.submit(&peer(), Box::new(|| ())).unwrap();
     let (mut client, _task, _stop) = connect(&node);
     client.hello().await;
-    client.send(0, |writer| large(writer, 100_000)).await;
+    client.send(0, |writer| large(writer, 200_000)).await;
     assert_eq!(Rv(client.receive().await.0.rv), Rv::DEVICE_MEMORY);
     drop(release);
 }

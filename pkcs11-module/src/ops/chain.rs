@@ -8,7 +8,7 @@ use crate::state::operation::{Chain, KeyOperation, Outcome, Work};
 use hsmd_proto::ck::{MechanismType, Rv};
 use hsmd_proto::mechanism::Family;
 use hsmd_proto::params::{CtrParams, Mechanism, Params};
-use zeroize::Zeroizing;
+use hsmd_proto::wipe::WipingVec;
 
 const BLOCK: usize = 16;
 /// The most data of one request, in bytes: whole blocks.
@@ -33,14 +33,14 @@ pub(crate) fn part(
         return Ok(Outcome::of_update(refused));
     }
     let mut input = std::mem::take(&mut chain(operation)?.pending);
-    let mut whole = Zeroizing::new(Vec::with_capacity(total));
+    let mut whole = WipingVec::from(Vec::with_capacity(total));
     whole.extend_from_slice(&input);
     whole.extend_from_slice(data);
     input.clear();
     let (blocks, rest) = whole.split_at(ready);
     input.extend_from_slice(rest);
     chain(operation)?.pending = input;
-    let mut result = Zeroizing::new(Vec::with_capacity(ready));
+    let mut result = WipingVec::from(Vec::with_capacity(ready));
     for chunk in blocks.chunks(CHUNK) {
         let mechanism = Mechanism {
             kind: MechanismType::AES_CBC,
@@ -123,7 +123,7 @@ fn stream(
     let Params::Ctr(start) = operation.mechanism.params.clone() else {
         return Err(Rv::FUNCTION_FAILED);
     };
-    let mut result = Zeroizing::new(Vec::with_capacity(data.len()));
+    let mut result = WipingVec::from(Vec::with_capacity(data.len()));
     for chunk in data.chunks(CHUNK) {
         let chain_now = chain(operation)?;
         let used = chain_now.used;
@@ -140,7 +140,7 @@ fn stream(
             kind: MechanismType::AES_CTR,
             params: Params::Ctr(params),
         };
-        let mut input = Zeroizing::new(vec![0; used]);
+        let mut input = WipingVec::from(vec![0; used]);
         input.reserve_exact(chunk.len());
         input.extend_from_slice(chunk);
         let piece = process(asker, operation, direction, &mechanism, &input)?;

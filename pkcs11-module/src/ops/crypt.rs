@@ -10,8 +10,8 @@ use hsmd_proto::convert::mechanism_to_wire;
 use hsmd_proto::mechanism::{Family, digest_length};
 use hsmd_proto::params::{Mechanism, Params};
 use hsmd_proto::returns::{Function, late};
+use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, request};
-use zeroize::Zeroizing;
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ pub(crate) fn process(
     direction: Direction,
     mechanism: &Mechanism,
     data: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, Rv> {
+) -> Result<WipingVec, Rv> {
     operation.check_grant()?;
     let here = direction == Direction::Encrypt
         && operation.meta.class == ObjectClass::PUBLIC_KEY
@@ -147,7 +147,7 @@ pub(crate) fn process(
         && let Some(view) = operation.key.view()
         && let Some(key) = view.public_key()
     {
-        return key.encrypt(mechanism, data).map(Zeroizing::new);
+        return key.encrypt(mechanism, data).map(WipingVec::from);
     }
     let result = asker
         .with_grant(operation.grant.as_ref().map(|grant| grant.as_slice()))

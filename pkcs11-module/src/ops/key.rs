@@ -13,8 +13,8 @@ use hsmd_proto::init::{self, Operation};
 use hsmd_proto::mechanism::{Family, MultiPart, Row};
 use hsmd_proto::meta::KeyMeta;
 use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::wipe::WipingVec;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// A key that passed the checks of an Init, a wrap, an unwrap or a derive.
 pub(crate) struct Admitted {
@@ -111,9 +111,9 @@ fn work(asker: Asker<'_>, operation: Operation, mechanism: &Mechanism, row: &Row
     match row.multi_part {
         MultiPart::No => Work::Whole,
         MultiPart::Hash => Work::Hash(None),
-        MultiPart::Collect => Work::Collect(Zeroizing::new(Vec::new())),
+        MultiPart::Collect => Work::Collect(WipingVec::new()),
         MultiPart::Blocks => begin_chain(asker, operation, mechanism, row, meta)
-            .map_or_else(|| Work::Collect(Zeroizing::new(Vec::new())), Work::Blocks),
+            .map_or_else(|| Work::Collect(WipingVec::new()), Work::Blocks),
     }
 }
 
@@ -142,7 +142,7 @@ fn begin_chain(
     };
     Some(Chain {
         block,
-        pending: Zeroizing::new(Vec::new()),
+        pending: WipingVec::new(),
         used: 0,
         left,
     })

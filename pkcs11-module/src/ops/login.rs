@@ -13,8 +13,8 @@ use crate::state::slot::Login;
 use crate::transport::Failure;
 use cryptoki_sys::{CK_SESSION_HANDLE, CK_USER_TYPE};
 use hsmd_proto::ck::{Rv, UserType};
+use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, reply, request};
-use zeroize::Zeroizing;
 
 /// C_Login (PKCS#11 3.2, 5.6.7).
 pub(crate) fn login(
@@ -55,7 +55,7 @@ pub(crate) fn login(
 }
 
 /// Sends a PIN and reads the ticket. The same attempt repeated after a lost reply counts once.
-fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, Rv> {
+fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Option<WipingVec>, Rv> {
     let attempt: [u8; 16] = local::random();
     asker.call(
         |writer| {
@@ -68,7 +68,7 @@ fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Option<Zeroizing<
         |result, sections| match result {
             Some(reply::Result::Login(login)) => {
                 let ticket = sections.get_opt(login.ticket.as_ref()).map_err(|_| Failure::Lost)?;
-                Ok(ticket.map(|ticket| Zeroizing::new(ticket.to_vec())))
+                Ok(ticket.map(|ticket| WipingVec::from(ticket)))
             }
             _ => Err(Failure::Lost),
         },

@@ -7,9 +7,9 @@ use crate::transport::Failure;
 use crate::transport::pool::Tries;
 use hsmd_proto::ck::{Rv, UserType};
 use hsmd_proto::frame::{FrameWriter, Sections};
+use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, reply, request};
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// Who asks: a session, on its slot.
 #[derive(Clone, Copy)]
@@ -103,11 +103,11 @@ pub(crate) fn nothing(_: Option<reply::Result>, _: &Sections<'_>) -> Result<(), 
 ///
 /// # Errors
 /// [`Failure::Lost`] for a reply without one.
-pub(crate) fn output(result: Option<reply::Result>, sections: &Sections<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(crate) fn output(result: Option<reply::Result>, sections: &Sections<'_>) -> Result<WipingVec, Failure> {
     match result {
         Some(reply::Result::Output(range)) => {
             let bytes = sections.get(&range).map_err(|_| Failure::Lost)?;
-            Ok(Zeroizing::new(bytes.to_vec()))
+            Ok(WipingVec::from(bytes))
         }
         _ => Err(Failure::Lost),
     }

@@ -15,9 +15,9 @@ use hsmd_proto::convert::mechanism_to_wire;
 use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::{Family, digest_length};
 use hsmd_proto::returns::{Function, late};
+use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, request};
 use std::borrow::Cow;
-use zeroize::Zeroizing;
 
 /// C_SignInit (PKCS#11 3.2, 5.13.1).
 pub(crate) fn init(
@@ -112,7 +112,7 @@ pub(crate) struct Message<'a> {
 impl Drop for Message<'_> {
     fn drop(&mut self) {
         if let Cow::Owned(bytes) = &mut self.bytes {
-            zeroize::Zeroize::zeroize(bytes);
+            hsmd_proto::wipe::wipe(bytes);
         }
     }
 }
@@ -170,14 +170,14 @@ impl KeyOperation {
 ///
 /// # Errors
 /// `CKR_DATA_LEN_RANGE` beyond `max_data`.
-pub(crate) fn collect(collected: &mut Zeroizing<Vec<u8>>, data: &[u8], max_data: usize) -> Result<(), Rv> {
+pub(crate) fn collect(collected: &mut WipingVec, data: &[u8], max_data: usize) -> Result<(), Rv> {
     let needed = collected
         .len()
         .checked_add(data.len())
         .filter(|needed| *needed <= max_data);
     let needed = needed.ok_or(Rv::DATA_LEN_RANGE)?;
     if needed > collected.capacity() {
-        let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
+        let mut larger = WipingVec::from(Vec::with_capacity(needed.next_power_of_two()));
         larger.extend_from_slice(collected);
         *collected = larger;
     }

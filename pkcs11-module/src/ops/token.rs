@@ -10,8 +10,8 @@ use crate::state::lock;
 use crate::transport::Failure;
 use cryptoki_sys::{CK_SESSION_HANDLE, CK_SLOT_ID, CK_TOKEN_INFO, CK_ULONG};
 use hsmd_proto::ck::{Rv, UserType};
+use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, reply, request};
-use zeroize::Zeroizing;
 
 /// No PIN is longer: what is, is not sent.
 const LONGEST_PIN: usize = 4096;
@@ -150,7 +150,7 @@ pub(crate) fn set_pin(
         |result, sections| match result {
             Some(reply::Result::Login(login)) => {
                 let ticket = sections.get_opt(login.ticket.as_ref()).map_err(|_| Failure::Lost)?;
-                Ok(ticket.map(|ticket| Zeroizing::new(ticket.to_vec())))
+                Ok(ticket.map(|ticket| WipingVec::from(ticket)))
             }
             _ => Ok(None),
         },

@@ -11,9 +11,9 @@ use hsmd_proto::ids::UniqueId;
 use hsmd_proto::mechanism::Row;
 use hsmd_proto::meta::KeyMeta;
 use hsmd_proto::params::Mechanism;
+use hsmd_proto::wipe::WipingVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// All operations of one session. Digest, search and one operation with a key of each kind may run side by side.
 #[derive(Default)]
@@ -41,7 +41,7 @@ pub(crate) enum Work {
     /// Hashed here; the digest goes to the key. Begun with the first part.
     Hash(Option<Digest>),
     /// Kept until it is complete.
-    Collect(Zeroizing<Vec<u8>>),
+    Collect(WipingVec),
     /// Block by block: each request carries the chaining value that the last one left.
     Blocks(Chain),
 }
@@ -51,7 +51,7 @@ pub(crate) struct Chain {
     /// CBC: the last block of ciphertext. CTR: the next counter block.
     pub(crate) block: [u8; 16],
     /// CBC: input that fills no block yet, or the block that CBC_PAD decryption holds back.
-    pub(crate) pending: Zeroizing<Vec<u8>>,
+    pub(crate) pending: WipingVec,
     /// CTR: how far into the counter block the stream is, 0 to 15.
     pub(crate) used: usize,
     /// CTR: how many counter blocks may still be used.
@@ -67,13 +67,13 @@ pub(crate) struct KeyOperation {
     pub(crate) row: &'static Row,
     pub(crate) work: Work,
     /// A result that did not fit: an operation reaches the node once (DESIGN 5).
-    pub(crate) kept: Option<Zeroizing<Vec<u8>>>,
+    pub(crate) kept: Option<WipingVec>,
     /// Private keys: the login under which it began.
     pub(crate) epoch: Option<u64>,
     /// CKA_ALWAYS_AUTHENTICATE: C_Login(CKU_CONTEXT_SPECIFIC) was called for this one operation.
     pub(crate) authenticated: bool,
     /// The ticket that it brought, if the daemon gives one for the operation alone.
-    pub(crate) grant: Option<Zeroizing<Vec<u8>>>,
+    pub(crate) grant: Option<WipingVec>,
 }
 
 /// C_FindObjectsInit: a snapshot.
@@ -177,7 +177,7 @@ impl Running for KeyOperation {
 
 impl KeyOperation {
     /// Tells a result, or keeps it for the call that comes with room for it.
-    pub(crate) fn give(&mut self, out: &OutBuf<'_>, result: Zeroizing<Vec<u8>>) -> Outcome {
+    pub(crate) fn give(&mut self, out: &OutBuf<'_>, result: WipingVec) -> Outcome {
         let written = out.put(&result);
         if written != Written::Whole {
             self.kept = Some(result);

@@ -6,16 +6,16 @@ use super::{lock, read, write};
 use hsmd_proto::ck::{AttributeType, MechanismType, UserType};
 use hsmd_proto::ids::SlotId;
 use hsmd_proto::policy::Policy;
+use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire;
 use std::sync::{Arc, Mutex, RwLock};
-use zeroize::Zeroizing;
 
 /// A login of this application on a slot.
 pub(crate) struct Login {
     /// SO or USER.
     pub(crate) user: UserType,
     /// What requests present.
-    pub(crate) ticket: Zeroizing<Vec<u8>>,
+    pub(crate) ticket: WipingVec,
 }
 
 /// Open sessions of this application on a slot.
@@ -131,7 +131,7 @@ impl Slot {
     }
 
     /// A new ticket for the login that is there (C_SetPIN).
-    pub(crate) fn renew(&self, ticket: Zeroizing<Vec<u8>>) {
+    pub(crate) fn renew(&self, ticket: WipingVec) {
         let mut state = write(&self.login);
         if let Some(login) = &state.current {
             state.current = Some(Arc::new(Login {
@@ -199,7 +199,7 @@ mod tests {
         let slot_under_test = Slot::new(slot(1));
         slot_under_test.logged_in(Login {
             user: UserType::USER,
-            ticket: Zeroizing::new(vec![1]),
+            ticket: WipingVec::from(vec![1]),
         });
         let object = slot_under_test
             .objects
@@ -216,7 +216,7 @@ mod tests {
         let slot = Slot::new(slot(1));
         let login = |byte| Login {
             user: UserType::USER,
-            ticket: Zeroizing::new(vec![byte]),
+            ticket: WipingVec::from(vec![byte]),
         };
         slot.logged_in(login(1));
         let old = slot.login().unwrap();

@@ -1,13 +1,13 @@
 //! One connection: frames out, frames in, heartbeats skipped. Buffers are used again and wiped after each exchange.
 
 use hsmd_proto::frame::{FrameKind, FrameWriter, HEADER, Header, Sections};
+use hsmd_proto::wipe::{WipingVec, wipe};
 use hsmd_proto::wire;
 use prost::Message;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zeroize::{Zeroize, Zeroizing};
 
 /// What one read asks for: most replies fit, so most exchanges are one write and one read.
 const READ: usize = 16 * 1024;
@@ -37,12 +37,10 @@ pub(crate) struct Connection {
     /// Shared, so that another thread can shut it down.
     pub(crate) stream: Arc<UnixStream>,
     writer: FrameWriter,
-    /// Bytes that were read and not yet used: `incoming[..filled]`.
-    incoming: Zeroizing<Vec<u8>>,
-    filled: usize,
+    incoming: Incoming,
     /// The secret section and the body of the last reply.
-    section: Zeroizing<Vec<u8>>,
-    body: Zeroizing<Vec<u8>>,
+    section: WipingVec,
+    body: WipingVec,
     sequence: u32,
     /// The longest section that is accepted.
     longest: usize,
@@ -54,10 +52,9 @@ impl Connection {
         Self {
             stream: Arc::new(stream),
             writer: FrameWriter::new(),
-            incoming: Zeroizing::new(vec![0; READ]),
-            filled: 0,
-            section: Zeroizing::new(Vec::new()),
-            body: Zeroizing::new(Vec::new()),
+            incoming: Incoming::new(),
+            section: WipingVec::new(),
+            body: WipingVec::new(),
             sequence: 0,
             longest,
         }
@@ -105,16 +102,14 @@ impl Connection {
 
     /// Wipes the last reply.
     pub(crate) fn wipe(&mut self) {
-        self.section.as_mut_slice().zeroize();
-        self.section.clear();
-        self.body.as_mut_slice().zeroize();
-        self.body.clear();
+        self.section.wipe();
+        self.body.wipe();
     }
 
     fn read_reply(&mut self, give_up: Instant) -> Result<wire::Reply, Broken> {
         self.wipe();
         loop {
-            let header = self.read_header()?;
+            let header = self.incoming.header(&self.stream)?;
             if header.sequence != self.sequence || header.kind == FrameKind::Request {
                 return Err(Broken::Protocol);
             }
@@ -131,86 +126,86 @@ impl Connection {
             if self.section.len() + header.section > self.longest {
                 return Err(Broken::Protocol);
             }
-            read_into(
-                &self.stream,
-                &mut self.incoming,
-                &mut self.filled,
-                &mut self.section,
-                header.section,
-            )?;
+            self.incoming.take(&self.stream, &mut self.section, header.section)?;
             if header.more {
                 continue;
             }
-            read_into(
-                &self.stream,
-                &mut self.incoming,
-                &mut self.filled,
-                &mut self.body,
-                header.body,
-            )?;
-            if self.filled != 0 {
+            self.incoming.take(&self.stream, &mut self.body, header.body)?;
+            if !self.incoming.is_empty() {
                 // Nothing may come without a request.
                 return Err(Broken::Protocol);
             }
+            self.incoming.wipe();
             return wire::Reply::decode(self.body.as_slice()).map_err(|_| Broken::Protocol);
         }
     }
+}
 
-    fn read_header(&mut self) -> Result<Header, Broken> {
-        let mut header = [0; HEADER];
-        while self.filled < HEADER {
-            self.fill()?;
+/// What was read ahead: one read usually brings a whole reply.
+struct Incoming {
+    bytes: WipingVec,
+    /// `bytes[start..filled]` was read and not used yet.
+    start: usize,
+    filled: usize,
+}
+
+impl Incoming {
+    fn new() -> Self {
+        Self {
+            bytes: WipingVec::from(vec![0; READ]),
+            start: 0,
+            filled: 0,
         }
-        header.copy_from_slice(&self.incoming[..HEADER]);
-        consume(&mut self.incoming, &mut self.filled, HEADER);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.filled
+    }
+
+    /// Wipes what was used.
+    fn wipe(&mut self) {
+        wipe(&mut self.bytes[..self.filled]);
+        (self.start, self.filled) = (0, 0);
+    }
+
+    fn header(&mut self, stream: &UnixStream) -> Result<Header, Broken> {
+        if self.is_empty() || self.bytes.len() - self.start < HEADER {
+            let rest = self.filled - self.start;
+            self.bytes.copy_within(self.start..self.filled, 0);
+            wipe(&mut self.bytes[rest..self.filled]);
+            (self.start, self.filled) = (0, rest);
+        }
+        while self.filled - self.start < HEADER {
+            let read = retry(|| (&*stream).read(&mut self.bytes[self.filled..]))?;
+            if read == 0 {
+                return Err(Broken::Ended);
+            }
+            self.filled += read;
+        }
+        let mut header = [0; HEADER];
+        header.copy_from_slice(&self.bytes[self.start..self.start + HEADER]);
+        self.start += HEADER;
         Header::parse(&header).map_err(|_| Broken::Protocol)
     }
 
-    fn fill(&mut self) -> Result<(), Broken> {
-        let read = retry(|| (&*self.stream).read(&mut self.incoming[self.filled..]))?;
-        if read == 0 {
-            return Err(Broken::Ended);
+    /// Appends `count` bytes to a buffer: first what was read ahead, then from the stream. Growing leaves no copies behind.
+    fn take(&mut self, stream: &UnixStream, to: &mut WipingVec, count: usize) -> Result<(), Broken> {
+        to.reserve_wiping(count);
+        let ahead = count.min(self.filled - self.start);
+        to.extend_from_slice(&self.bytes[self.start..self.start + ahead]);
+        self.start += ahead;
+        let mut done = to.len();
+        let end = done + count - ahead;
+        to.resize(end, 0);
+        while done < end {
+            let read = retry(|| (&*stream).read(&mut to[done..]))?;
+            if read == 0 {
+                return Err(Broken::Ended);
+            }
+            done += read;
         }
-        self.filled += read;
         Ok(())
     }
-}
-
-/// Appends `count` bytes to a buffer: first what was read ahead, then from the stream. Growing leaves no copies behind.
-fn read_into(
-    stream: &UnixStream,
-    incoming: &mut [u8],
-    filled: &mut usize,
-    to: &mut Zeroizing<Vec<u8>>,
-    count: usize,
-) -> Result<(), Broken> {
-    let start = to.len();
-    if start + count > to.capacity() {
-        let mut larger = Zeroizing::new(Vec::with_capacity((start + count).next_power_of_two().max(1024)));
-        larger.extend_from_slice(to);
-        *to = larger;
-    }
-    let ahead = count.min(*filled);
-    to.extend_from_slice(&incoming[..ahead]);
-    consume(incoming, filled, ahead);
-    let mut done = start + ahead;
-    to.resize(start + count, 0);
-    while done < start + count {
-        let read = retry(|| (&*stream).read(&mut to[done..]))?;
-        if read == 0 {
-            return Err(Broken::Ended);
-        }
-        done += read;
-    }
-    Ok(())
-}
-
-/// Takes bytes from the front of the read-ahead buffer and wipes what they leave.
-fn consume(incoming: &mut [u8], filled: &mut usize, count: usize) {
-    incoming.copy_within(count..*filled, 0);
-    let rest = *filled - count;
-    incoming[rest..*filled].zeroize();
-    *filled = rest;
 }
 
 fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
