@@ -6,7 +6,7 @@
 
 use crate::ck::{MechanismType, ObjectClass, Rv};
 use crate::mechanism::{Family, Operations, Row};
-use crate::meta::{KeyMeta, Usage};
+use crate::meta::{Curve, KeyMeta, Usage};
 use crate::params::{Mechanism, Params};
 use crate::policy::Policy;
 
@@ -102,7 +102,7 @@ pub fn check(
 /// `CKR_MECHANISM_INVALID`, `CKR_MECHANISM_PARAM_INVALID`.
 pub fn check_mechanism(operation: Operation, mechanism: &Mechanism, policy: Policy) -> Result<&'static Row, Rv> {
     let row = crate::mechanism::row(mechanism.kind).ok_or(Rv::MECHANISM_INVALID)?;
-    if !row.operations.contains(operation.flag()) {
+    if !row.operations_under(policy).contains(operation.flag()) {
         return Err(Rv::MECHANISM_INVALID);
     }
     mechanism.check(policy)
@@ -120,6 +120,11 @@ fn check_key_type(operation: Operation, row: &Row, key: &KeyMeta) -> Result<(), 
 
 fn check_size(operation: Operation, mechanism: &Mechanism, row: &Row, key: &KeyMeta, policy: Policy) -> Result<(), Rv> {
     if key.size < row.min_under(policy) || key.size > row.max {
+        return Err(operation.size_error());
+    }
+    // Not on the list of SP 800-186.
+    let unapproved = matches!(key.curve, Some(Curve::Secp256k1 | Curve::X25519));
+    if policy == Policy::Fips && unapproved {
         return Err(operation.size_error());
     }
     // The salt and the digest fit the modulus (RFC 8017, 9.1.1), which the parameter alone cannot tell.

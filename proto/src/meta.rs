@@ -52,17 +52,33 @@ impl Usage {
 pub enum Curve {
     P256,
     P384,
+    P521,
+    Secp256k1,
     Ed25519,
+    X25519,
 }
 
 impl Curve {
-    /// DER of the object identifier (RFC 5480, RFC 8410).
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::P256,
+        Self::P384,
+        Self::P521,
+        Self::Secp256k1,
+        Self::Ed25519,
+        Self::X25519,
+    ];
+
+    /// DER of the object identifier (RFC 5480, SEC 2, RFC 8410).
     #[must_use]
     pub const fn oid_der(self) -> &'static [u8] {
         match self {
             Self::P256 => &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
             Self::P384 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22],
+            Self::P521 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23],
+            Self::Secp256k1 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a],
             Self::Ed25519 => &[0x06, 0x03, 0x2b, 0x65, 0x70],
+            Self::X25519 => &[0x06, 0x03, 0x2b, 0x65, 0x6e],
         }
     }
 
@@ -70,9 +86,10 @@ impl Curve {
     #[must_use]
     pub const fn bits(self) -> u64 {
         match self {
-            Self::P256 => 256,
+            Self::P256 | Self::Secp256k1 => 256,
             Self::P384 => 384,
-            Self::Ed25519 => 255,
+            Self::P521 => 521,
+            Self::Ed25519 | Self::X25519 => 255,
         }
     }
 
@@ -80,25 +97,27 @@ impl Curve {
     #[must_use]
     pub const fn field_bytes(self) -> usize {
         match self {
-            Self::P256 | Self::Ed25519 => 32,
+            Self::P256 | Self::Secp256k1 | Self::Ed25519 | Self::X25519 => 32,
             Self::P384 => 48,
+            Self::P521 => 66,
         }
     }
 
     /// Reads `CKA_EC_PARAMS`: an OID, or a PrintableString with the curve's name (PKCS#11 3.2, 6.3.3).
     #[must_use]
     pub fn from_params(der: &[u8]) -> Option<Self> {
-        const NAMES: [(&[u8], Curve); 5] = [
+        const NAMES: [(&[u8], Curve); 9] = [
             (b"edwards25519", Curve::Ed25519),
             (b"Ed25519", Curve::Ed25519),
             (b"secp256r1", Curve::P256),
             (b"prime256v1", Curve::P256),
             (b"secp384r1", Curve::P384),
+            (b"secp521r1", Curve::P521),
+            (b"secp256k1", Curve::Secp256k1),
+            (b"curve25519", Curve::X25519),
+            (b"X25519", Curve::X25519),
         ];
-        if let Some(curve) = [Self::P256, Self::P384, Self::Ed25519]
-            .into_iter()
-            .find(|curve| curve.oid_der() == der)
-        {
+        if let Some(curve) = Self::ALL.into_iter().find(|curve| curve.oid_der() == der) {
             return Some(curve);
         }
         match der {
@@ -113,8 +132,9 @@ impl Curve {
     #[must_use]
     pub const fn key_type(self) -> KeyType {
         match self {
-            Self::P256 | Self::P384 => KeyType::EC,
+            Self::P256 | Self::P384 | Self::P521 | Self::Secp256k1 => KeyType::EC,
             Self::Ed25519 => KeyType::EC_EDWARDS,
+            Self::X25519 => KeyType::EC_MONTGOMERY,
         }
     }
 }
@@ -207,7 +227,11 @@ mod tests {
         assert_eq!(Curve::from_params(Curve::P384.oid_der()), Some(Curve::P384));
         assert_eq!(Curve::from_params(b"\x13\x0cedwards25519"), Some(Curve::Ed25519));
         assert_eq!(Curve::from_params(b"\x13\x0dedwards25519"), None);
+        assert_eq!(Curve::from_params(b"\x13\x0acurve25519"), Some(Curve::X25519));
         assert_eq!(Curve::from_params(&[]), None);
+        for curve in Curve::ALL {
+            assert_eq!(Curve::from_params(curve.oid_der()), Some(curve));
+        }
     }
 
     #[test]

@@ -100,6 +100,9 @@ pub struct EddsaParams {
     pub context: Vec<u8>,
 }
 
+/// The longest shared data of a key derivation function, in bytes.
+pub const MAX_SHARED_DATA: usize = 1 << 16;
+
 impl Mechanism {
     /// A mechanism without parameter.
     #[must_use]
@@ -135,6 +138,9 @@ impl Mechanism {
             (ParamKind::Pss, Params::Pss(pss)) => pss.fits(row.hash),
             (ParamKind::Oaep, Params::Oaep(oaep)) => oaep.fits(),
             (ParamKind::Ecdh, Params::Ecdh(ecdh)) => ecdh.fits(),
+            (ParamKind::MacLength, Params::Number(length)) => row
+                .mac_length()
+                .is_some_and(|whole| (1..=whole as u64).contains(length)),
             (ParamKind::Eddsa, Params::Eddsa(eddsa)) => !eddsa.prehash && eddsa.context.is_empty(),
             _ => false,
         }
@@ -167,9 +173,10 @@ impl OaepParams {
 
 impl EcdhParams {
     fn fits(&self) -> bool {
-        self.kdf == Kdf::NULL
-            && self.shared_data.is_empty()
-            && !self.public_point.is_empty()
-            && self.public_point.len() <= 256
+        let kdf = match self.kdf {
+            Kdf::NULL => self.shared_data.is_empty(),
+            kdf => mechanism::kdf_hash(kdf).is_some() && self.shared_data.len() <= MAX_SHARED_DATA,
+        };
+        kdf && !self.public_point.is_empty() && self.public_point.len() <= 256
     }
 }

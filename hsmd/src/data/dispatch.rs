@@ -130,7 +130,7 @@ fn family(mechanism: Option<&Mechanism>) -> Option<Family> {
 
 fn private_key(mechanism: Option<&Mechanism>, sections: &Sections<'_>) -> Place {
     match family(mechanism) {
-        Some(Family::RsaPkcs1 | Family::RsaPss | Family::RsaOaep) => Place::Cpu,
+        Some(Family::RsaPkcs1 | Family::RsaPss | Family::RsaOaep | Family::RsaRaw) => Place::Cpu,
         _ => by_size(sections),
     }
 }

@@ -20,8 +20,11 @@ pub fn check_value(key_type: KeyType, material: &Material) -> Option<[u8; 3]> {
         Material::Secret(value) => value.expose(),
         Material::RsaPublic { n, .. } => n,
         Material::EcPublic { point, .. } => point,
-        Material::EdPublic { point } => point,
-        Material::RsaPrivate(_) | Material::EcPrivate { .. } | Material::EdPrivate { .. } => return None,
+        Material::EdPublic { point } | Material::MontgomeryPublic { point } => point,
+        Material::RsaPrivate(_)
+        | Material::EcPrivate { .. }
+        | Material::EdPrivate { .. }
+        | Material::MontgomeryPrivate { .. } => return None,
     };
     digest::short(MechanismType::SHA_1, value)?
         .as_ref()

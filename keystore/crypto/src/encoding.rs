@@ -12,23 +12,26 @@ use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 pub(crate) const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 pub(crate) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+pub(crate) const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
 
-/// `namedCurve`; `None` for Ed25519, whose algorithm says it all.
+/// `namedCurve`; `None` for Ed25519 and X25519, whose algorithm says it all.
 pub(crate) const fn named_curve(curve: Curve) -> Option<ObjectIdentifier> {
     match curve {
         Curve::P256 => Some(P256),
         Curve::P384 => Some(P384),
-        Curve::Ed25519 => None,
+        Curve::P521 => Some(P521),
+        Curve::Secp256k1 => Some(SECP256K1),
+        Curve::Ed25519 | Curve::X25519 => None,
     }
 }
 
 /// The curve of a `namedCurve`.
 pub(crate) fn curve_of(name: ObjectIdentifier) -> Option<Curve> {
-    [Curve::P256, Curve::P384]
-        .into_iter()
-        .find(|curve| named_curve(*curve) == Some(name))
+    Curve::ALL.into_iter().find(|curve| named_curve(*curve) == Some(name))
 }
 
 /// `RSAPublicKey`.
@@ -99,6 +102,7 @@ pub(crate) fn public_key_info(public: &Material) -> Option<Vec<u8>> {
         }
         Material::EcPublic { curve, point } => info(EC, Some(AnyRef::from(&named_curve(*curve)?)), point),
         Material::EdPublic { point } => info(ED25519, None, point),
+        Material::MontgomeryPublic { point } => info(X25519, None, point),
         _ => None,
     }
 }

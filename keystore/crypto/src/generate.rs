@@ -5,6 +5,7 @@ use crate::error::OpError;
 use crate::key::rsa;
 use crate::material::Material;
 use crate::secret::Secret;
+use hsmd_proto::ck::KeyType;
 use hsmd_proto::meta::{Curve, modulus_bits};
 
 /// What to generate.
@@ -17,10 +18,12 @@ pub enum Generate {
         /// The public exponent, big-endian: odd, 65,537 to 2^32 - 1.
         exponent: Vec<u8>,
     },
-    /// A key pair on P-256 or P-384.
+    /// A key pair on a Weierstrass curve.
     Ec(Curve),
     /// An Ed25519 key pair.
     Ed25519,
+    /// An X25519 key pair.
+    X25519,
     /// Random bytes.
     Secret {
         /// How many, at least 1.
@@ -39,6 +42,9 @@ pub fn generate(what: &Generate) -> Result<Material, OpError> {
         Generate::Ec(curve) => generate_ec(*curve),
         Generate::Ed25519 => Ok(Material::EdPrivate {
             seed: Secret::random(32),
+        }),
+        Generate::X25519 => Ok(Material::MontgomeryPrivate {
+            scalar: Secret::random(32),
         }),
         Generate::Secret { bytes: 0 } => Err(OpError::KeySize),
         Generate::Secret { bytes } => Ok(Material::Secret(Secret::random(*bytes))),
@@ -61,11 +67,11 @@ fn generate_rsa(bits: u32, exponent: &[u8]) -> Result<Material, OpError> {
 }
 
 fn generate_ec(curve: Curve) -> Result<Material, OpError> {
-    if curve == Curve::Ed25519 {
+    if curve.key_type() != KeyType::EC {
         return Err(OpError::Parameter);
     }
     let key = Ec::generate(curve).ok_or(OpError::Failed)?;
-    let mut signature = [0; 2 * 48];
+    let mut signature = [0; 2 * 66];
     let signature = &mut signature[..2 * curve.field_bytes()];
     key.sign(PAIRWISE, signature)
         .and_then(|()| key.verify(PAIRWISE, signature))

@@ -19,14 +19,14 @@ pub enum Material {
     },
     /// A private key on a Weierstrass curve.
     EcPrivate {
-        /// `P256` or `P384`.
+        /// `P256`, `P384`, `P521` or `Secp256k1`.
         curve: Curve,
         /// The scalar, as long as a field element.
         scalar: Secret,
     },
     /// A public key on a Weierstrass curve.
     EcPublic {
-        /// `P256` or `P384`.
+        /// As of the private key.
         curve: Curve,
         /// The point, uncompressed (SEC 1, 2.3.3).
         point: Vec<u8>,
@@ -39,6 +39,16 @@ pub enum Material {
     /// An Ed25519 public key.
     EdPublic {
         /// The encoded point.
+        point: [u8; 32],
+    },
+    /// An X25519 private key.
+    MontgomeryPrivate {
+        /// 32 bytes, as they were chosen: their use masks them (RFC 7748, 5).
+        scalar: Secret,
+    },
+    /// An X25519 public key.
+    MontgomeryPublic {
+        /// The u coordinate, little-endian.
         point: [u8; 32],
     },
 }
@@ -102,6 +112,10 @@ impl Material {
             },
             Self::EdPrivate { seed } => Self::EdPrivate { seed: seed.duplicate() },
             Self::EdPublic { point } => Self::EdPublic { point: *point },
+            Self::MontgomeryPrivate { scalar } => Self::MontgomeryPrivate {
+                scalar: scalar.duplicate(),
+            },
+            Self::MontgomeryPublic { point } => Self::MontgomeryPublic { point: *point },
         }
     }
 
@@ -110,7 +124,7 @@ impl Material {
     pub const fn is_public(&self) -> bool {
         matches!(
             self,
-            Self::RsaPublic { .. } | Self::EcPublic { .. } | Self::EdPublic { .. }
+            Self::RsaPublic { .. } | Self::EcPublic { .. } | Self::EdPublic { .. } | Self::MontgomeryPublic { .. }
         )
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::awslc::ffi::Ec;
 use crate::encoding::{self, EcPrivateKey};
-use crate::key::{curve, rsa};
+use crate::key::{curve, montgomery, rsa};
 use crate::material::Material;
 use crate::secret::Secret;
 use aws_lc_rs::signature::KeyPair;
@@ -27,6 +27,10 @@ pub fn encode(material: &Material) -> Option<Secret> {
             // RFC 8410, 7: the seed is an OCTET STRING inside the OCTET STRING.
             let inner = Zeroizing::new(OctetStringRef::new(seed.expose()).ok()?.to_der().ok()?);
             wrap(encoding::ED25519, None, &inner)
+        }
+        Material::MontgomeryPrivate { scalar } if scalar.len() == 32 => {
+            let inner = Zeroizing::new(OctetStringRef::new(scalar.expose()).ok()?.to_der().ok()?);
+            wrap(encoding::X25519, None, &inner)
         }
         _ => None,
     }
@@ -72,6 +76,13 @@ pub fn decode(der: &[u8]) -> Option<Material> {
         let stated = info.public_key.map(|point| point.raw_bytes());
         let fits = stated.is_none_or(|point| point == pair.public_key().as_ref());
         return fits.then_some(Material::EdPrivate { seed });
+    }
+    if oid == encoding::X25519 && parameters.is_none() {
+        let scalar = Secret::from_slice(<&OctetStringRef>::from_der(key).ok()?.as_bytes());
+        let pair = montgomery::open_private(&scalar).ok()?;
+        let stated = info.public_key.map(|point| point.raw_bytes());
+        let fits = stated.is_none_or(|point| point == pair.point());
+        return fits.then_some(Material::MontgomeryPrivate { scalar });
     }
     None
 }

@@ -10,7 +10,7 @@ pub fn decode(curve: Curve, value: &[u8]) -> Option<Vec<u8>> {
     Ec::from_point(curve, octets(curve, value)?)?.point()
 }
 
-/// Reads an Ed25519 public key, raw or in an OCTET STRING.
+/// Reads an Ed25519 or X25519 public key, raw or in an OCTET STRING.
 #[must_use]
 pub fn decode_edwards(value: &[u8]) -> Option<[u8; 32]> {
     match value {
@@ -22,10 +22,14 @@ pub fn decode_edwards(value: &[u8]) -> Option<[u8; 32]> {
 /// The DER OCTET STRING around a point: the form in which attributes carry it.
 #[must_use]
 pub fn encode(point: &[u8]) -> Vec<u8> {
-    // Points of the curves here are shorter than 128 bytes, so that the short form of a DER length does.
-    debug_assert!(point.len() < 128);
-    let mut out = Vec::with_capacity(point.len() + 2);
-    out.extend_from_slice(&[0x04, point.len() as u8]);
+    // Points of the curves here are shorter than 256 bytes; from 128 on DER puts 81 before the length.
+    debug_assert!(point.len() < 256);
+    let mut out = Vec::with_capacity(point.len() + 3);
+    out.push(0x04);
+    if point.len() > 127 {
+        out.push(0x81);
+    }
+    out.push(point.len() as u8);
     out.extend_from_slice(point);
     out
 }
@@ -36,6 +40,7 @@ pub(crate) fn octets(curve: Curve, value: &[u8]) -> Option<&[u8]> {
     let fits = |length: usize| length == 2 * field + 1 || length == field + 1;
     match value {
         raw if fits(raw.len()) => Some(raw),
+        [0x04, 0x81, length, point @ ..] if *length as usize == point.len() && fits(point.len()) => Some(point),
         [0x04, length, point @ ..] if *length as usize == point.len() && fits(point.len()) => Some(point),
         _ => None,
     }

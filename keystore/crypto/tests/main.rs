@@ -4,6 +4,8 @@
 
 mod hostile;
 mod oracle;
+mod pkcs1;
 mod sample;
 mod table;
 mod vectors;
+mod wycheproof;

@@ -161,7 +161,7 @@ proptest! {
         for compressed in [false, true] {
             let raw = theirs.to_sec1_point(compressed);
             for form in [raw.as_bytes().to_vec(), point::encode(raw.as_bytes())] {
-                let shared = key.agree(&sample::ecdh(&form)).unwrap();
+                let shared = key.agree(&sample::ecdh(&form), None).unwrap();
                 prop_assert_eq!(shared.expose(), expected.raw_secret_bytes().as_slice());
             }
         }

@@ -9,14 +9,14 @@ use hsmd_proto::meta::Curve;
 use hsmd_proto::params::Mechanism;
 use std::collections::HashMap;
 
-struct Vector(HashMap<&'static str, &'static str>);
+pub(crate) struct Vector(HashMap<&'static str, &'static str>);
 
 impl Vector {
     fn word(&self, name: &str) -> &'static str {
         self.0.get(name).copied().unwrap_or_else(|| panic!("no {name}"))
     }
 
-    fn bytes(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         let hex = self.word(name);
         assert!(hex.len().is_multiple_of(2), "{name}: {hex}");
         (0..hex.len())
@@ -35,7 +35,7 @@ impl Vector {
     }
 }
 
-fn read(text: &'static str) -> Vec<Vector> {
+pub(crate) fn read(text: &'static str) -> Vec<Vector> {
     let mut vectors = Vec::new();
     for block in text.split("\n\n") {
         let lines = block.lines().filter(|line| !line.starts_with('#'));
@@ -117,7 +117,7 @@ fn curves_of_rfc_8032_rfc_6979_and_cavp() {
                 key.verify(&ecdsa, input, &result).unwrap();
             }
             "ecdh" => {
-                let shared = p256(private, &public).agree(&sample::ecdh(&message)).unwrap();
+                let shared = p256(private, &public).agree(&sample::ecdh(&message), None).unwrap();
                 assert_eq!(shared.expose(), result);
             }
             other => panic!("{other}"),

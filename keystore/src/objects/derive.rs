@@ -1,16 +1,16 @@
 //! C_DeriveKey (PKCS#11 3.2, 5.18.5): ECDH. A one-way derivation, so readability follows the template (DESIGN 8); but who sent
 //! the other point knows the result, so it is from outside.
 
-use hsmd_crypto::secret::Secret;
 use hsmd_crypto::{Material, OpError};
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::{AttributeType as A, ObjectClass, Rv};
 use hsmd_proto::ids::UniqueId;
 use hsmd_proto::init::Operation;
-use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::mechanism::{digest_length, kdf_hash};
+use hsmd_proto::params::{EcdhParams, Mechanism, Params};
 
 use super::birth::{self, Birth, Substance};
-use super::object::Origin;
+use super::object::{Object, Origin};
 use super::rules::{Plan, Shape, Way, complete};
 use super::{ObjectRef, ObjectView, access, policy};
 use crate::caller::Context;
@@ -60,13 +60,11 @@ impl KeySet {
         access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
         let named = draft.attributes.ulong(A::VALUE_LEN)?;
 
-        let agreed = base.key()?.agree(params).map_err(OpError::rv)?;
-        let length = derived_length(shape, named, agreed.len())?;
+        let length = derived_length(shape, named, agreed(&base, params)?)?;
         if policy.latches() && base.sensitive() && length < policy::MIN_DERIVED {
             return Err(Rv::TEMPLATE_INCONSISTENT);
         }
-        // PKCS#11 3.2, 6.3.19: truncation removes bytes from the leading end.
-        let value = Secret::from_slice(&agreed.expose()[agreed.len() - length..]);
+        let value = base.key()?.agree(params, Some(length)).map_err(OpError::rv)?;
         let substance = Substance::check(shape, Material::Secret(value), policy)?;
         let birth = Birth {
             id,
@@ -85,17 +83,39 @@ impl KeySet {
     }
 }
 
+/// How many bytes an agreement gives by itself, and whether that is the limit: CKD_NULL gives a field element and no more;
+/// a derivation function gives any number, one hash unless the template says how many.
+struct Agreed {
+    bytes: usize,
+    limited: bool,
+}
+
+fn agreed(base: &Object, params: &EcdhParams) -> Result<Agreed, Rv> {
+    if let Some((_, hash)) = kdf_hash(params.kdf) {
+        let bytes = digest_length(hash).ok_or(Rv::MECHANISM_PARAM_INVALID)?;
+        return Ok(Agreed { bytes, limited: false });
+    }
+    let curve = base
+        .meta(false)
+        .and_then(|meta| meta.curve)
+        .ok_or(Rv::KEY_TYPE_INCONSISTENT)?;
+    Ok(Agreed {
+        bytes: curve.field_bytes(),
+        limited: true,
+    })
+}
+
 /// How many bytes of an agreed secret become the key: what the template names, else all of it, or the longest AES key in it.
-fn derived_length(shape: Shape, named: Option<u64>, agreed: usize) -> Result<usize, Rv> {
+fn derived_length(shape: Shape, named: Option<u64>, agreed: Agreed) -> Result<usize, Rv> {
     let length = match (named, shape) {
         (Some(named), _) => policy::secret_length(shape, named)?,
         (None, Shape::Aes) => [32, 24, 16]
             .into_iter()
-            .find(|length| *length <= agreed)
+            .find(|length| *length <= agreed.bytes)
             .ok_or(Rv::TEMPLATE_INCONSISTENT)?,
-        (None, _) => agreed,
+        (None, _) => agreed.bytes,
     };
-    if length <= agreed {
+    if length <= agreed.bytes || !agreed.limited {
         Ok(length)
     } else {
         Err(Rv::TEMPLATE_INCONSISTENT)

@@ -143,7 +143,7 @@ impl KeySet {
 /// The row of a mechanism that generates.
 fn generator(mechanism: &Mechanism, policy: Policy, operation: Operations) -> Result<&'static Row, Rv> {
     let row = hsmd_proto::mechanism::row(mechanism.kind).ok_or(Rv::MECHANISM_INVALID)?;
-    if !row.operations.contains(operation) {
+    if !row.operations_under(policy).contains(operation) {
         return Err(Rv::MECHANISM_INVALID);
     }
     mechanism.check(policy)
@@ -173,6 +173,10 @@ fn pair(row: &Row, public: &Draft, policy: Policy) -> Result<Generate, Rv> {
         Family::EdwardsKeyPairGen => {
             material::curve(public.shape, &public.attributes)?;
             Ok(Generate::Ed25519)
+        }
+        Family::MontgomeryKeyPairGen => {
+            material::curve(public.shape, &public.attributes)?;
+            Ok(Generate::X25519)
         }
         _ => Err(Rv::MECHANISM_INVALID),
     }

@@ -88,12 +88,20 @@ impl Latches {
             Material::RsaPrivate(key) => (2, without_zeros(&key.n)),
             Material::RsaPublic { n, .. } => (2, without_zeros(n)),
             Material::EcPublic { curve, point } => {
-                let kind = if *curve == Curve::P384 { 4 } else { 3 };
+                let kind = match curve {
+                    Curve::P384 => 4,
+                    Curve::P521 => 6,
+                    Curve::Secp256k1 => 7,
+                    _ => 3,
+                };
                 (kind, point.get(1..1 + curve.field_bytes())?)
             }
             Material::EdPublic { point } => (5, point),
+            Material::MontgomeryPublic { point } => (8, point),
             // Private keys on curves are hashed by their public half, which the caller computes.
-            Material::EcPrivate { .. } | Material::EdPrivate { .. } => return None,
+            Material::EcPrivate { .. } | Material::EdPrivate { .. } | Material::MontgomeryPrivate { .. } => {
+                return None;
+            }
         };
         Some(MaterialHash(hmac(self.key.expose(), &[&[kind], value])))
     }

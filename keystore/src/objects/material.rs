@@ -57,6 +57,17 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
             let point = point::decode_edwards(public(A::EC_POINT)?).ok_or(Rv::ATTRIBUTE_VALUE_INVALID)?;
             Ok(Material::EdPublic { point })
         }
+        Shape::MontgomeryPublic => {
+            curve(shape, attributes)?;
+            let point = point::decode_edwards(public(A::EC_POINT)?).ok_or(Rv::ATTRIBUTE_VALUE_INVALID)?;
+            Ok(Material::MontgomeryPublic { point })
+        }
+        Shape::MontgomeryPrivate => {
+            curve(shape, attributes)?;
+            Ok(Material::MontgomeryPrivate {
+                scalar: secret(A::VALUE)?,
+            })
+        }
         Shape::EcPrivate => {
             let curve = curve(shape, attributes)?;
             Ok(Material::EcPrivate {
@@ -80,6 +91,7 @@ pub(crate) fn curve(shape: Shape, attributes: &Template) -> Result<Curve, Rv> {
     let params = attributes.value(A::EC_PARAMS).ok_or(Rv::TEMPLATE_INCOMPLETE)?;
     let key_type = match shape {
         Shape::EdPublic | Shape::EdPrivate => KeyType::EC_EDWARDS,
+        Shape::MontgomeryPublic | Shape::MontgomeryPrivate => KeyType::EC_MONTGOMERY,
         _ => KeyType::EC,
     };
     Curve::from_params(params)
@@ -146,10 +158,10 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
             draft.agree(Attribute::bytes(A::MODULUS, n))?;
             draft.agree(Attribute::bytes(A::PUBLIC_EXPONENT, e))?;
         }
-        Material::EcPublic { .. } | Material::EdPublic { .. } => {
+        Material::EcPublic { .. } | Material::EdPublic { .. } | Material::MontgomeryPublic { .. } => {
             put_point(draft, material)?;
         }
-        Material::EcPrivate { .. } | Material::EdPrivate { .. } => {
+        Material::EcPrivate { .. } | Material::EdPrivate { .. } | Material::MontgomeryPrivate { .. } => {
             if let Some(public) = key.public() {
                 put_point(draft, &public)?;
             }
@@ -176,6 +188,7 @@ fn put_point(draft: &mut Draft, public: &Material) -> Result<(), Rv> {
     let (curve, bytes): (Curve, &[u8]) = match public {
         Material::EcPublic { curve, point } => (*curve, point),
         Material::EdPublic { point } => (Curve::Ed25519, point),
+        Material::MontgomeryPublic { point } => (Curve::X25519, point),
         _ => return Ok(()),
     };
     if draft.attributes.get(A::EC_PARAMS).is_none() {
@@ -183,7 +196,7 @@ fn put_point(draft: &mut Draft, public: &Material) -> Result<(), Rv> {
     }
     if let Some(named) = draft.attributes.value(A::EC_POINT) {
         let same = match curve {
-            Curve::Ed25519 => point::decode_edwards(named).is_some_and(|named| named == bytes),
+            Curve::Ed25519 | Curve::X25519 => point::decode_edwards(named).is_some_and(|named| named == bytes),
             _ => point::decode(curve, named).is_some_and(|named| named == bytes),
         };
         if !same {
@@ -199,6 +212,7 @@ pub(crate) fn put_curve(draft: &mut Draft, material: &Material) {
     let curve = match material {
         Material::EcPrivate { curve, .. } => *curve,
         Material::EdPrivate { .. } => Curve::Ed25519,
+        Material::MontgomeryPrivate { .. } => Curve::X25519,
         _ => return,
     };
     draft.put(Attribute::bytes(A::EC_PARAMS, curve.oid_der()));
@@ -222,7 +236,10 @@ pub(crate) fn values(material: &Material) -> Values {
     let mut out = Values::default();
     let mut put = |attribute, value: &Secret| out.0.push((attribute, value.duplicate()));
     match material {
-        Material::Secret(value) | Material::EcPrivate { scalar: value, .. } | Material::EdPrivate { seed: value } => {
+        Material::Secret(value)
+        | Material::EcPrivate { scalar: value, .. }
+        | Material::EdPrivate { seed: value }
+        | Material::MontgomeryPrivate { scalar: value } => {
             put(A::VALUE, value);
         }
         Material::RsaPrivate(key) => {
@@ -235,7 +252,10 @@ pub(crate) fn values(material: &Material) -> Values {
                 put(A::COEFFICIENT, &crt.qi);
             }
         }
-        Material::RsaPublic { .. } | Material::EcPublic { .. } | Material::EdPublic { .. } => {}
+        Material::RsaPublic { .. }
+        | Material::EcPublic { .. }
+        | Material::EdPublic { .. }
+        | Material::MontgomeryPublic { .. } => {}
     }
     out
 }
@@ -249,6 +269,8 @@ pub(crate) fn shape_of(material: &Material) -> Option<Shape> {
         Material::RsaPrivate(_) => Shape::RsaPrivate,
         Material::EcPrivate { .. } => Shape::EcPrivate,
         Material::EdPrivate { .. } => Shape::EdPrivate,
+        Material::MontgomeryPublic { .. } => Shape::MontgomeryPublic,
+        Material::MontgomeryPrivate { .. } => Shape::MontgomeryPrivate,
         Material::Secret(_) => return None,
     })
 }

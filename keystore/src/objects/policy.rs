@@ -147,6 +147,7 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
         Family::RsaKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::RSA),
         Family::EcKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC),
         Family::EdwardsKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS),
+        Family::MontgomeryKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC_MONTGOMERY),
         _ => return Err(Rv::MECHANISM_INVALID),
     };
     let named = named.unwrap_or(own);

@@ -1,11 +1,12 @@
 //! C_UnwrapKey (PKCS#11 3.2, 5.18.4). What comes out is from outside, whoever made the blob.
 
 use hsmd_crypto::secret::Secret;
-use hsmd_crypto::{Material, OpError, pkcs8};
+use hsmd_crypto::{Key, Material, OpError, pkcs8};
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::{AttributeType as A, ObjectClass, Rv};
 use hsmd_proto::ids::UniqueId;
 use hsmd_proto::init::Operation;
+use hsmd_proto::mechanism::{Family, Row};
 use hsmd_proto::params::Mechanism;
 
 use super::birth::{self, Birth, Substance};
@@ -62,16 +63,14 @@ impl KeySet {
         )?;
         access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
 
-        let mut value = Vec::new();
-        let opened = unwrapping.key()?.decrypt(mechanism, wrapped, &mut value);
-        let value = Secret::new(value);
-        opened.map_err(|error| match error {
-            OpError::EncryptedLength | OpError::DataLength => Rv::WRAPPED_KEY_LEN_RANGE,
-            OpError::Encrypted | OpError::Data => Rv::WRAPPED_KEY_INVALID,
-            error => error.rv(),
-        })?;
+        let named = draft.attributes.ulong(A::VALUE_LEN)?;
+        let value = opened(unwrapping.key()?, row, mechanism, wrapped, shape, named)?;
         let material = content(shape, value)?;
-        if matches!(material, Material::EcPrivate { .. } | Material::EdPrivate { .. }) {
+        let on_curve = matches!(
+            material,
+            Material::EcPrivate { .. } | Material::EdPrivate { .. } | Material::MontgomeryPrivate { .. }
+        );
+        if on_curve {
             // The blob says which curve; the draft takes it from there.
             material::put_curve(&mut draft, &material);
         }
@@ -91,6 +90,35 @@ impl KeySet {
         let object = birth::key(&self.core().latches, policy, draft, key_type, substance, birth)?;
         self.settle_one(context, object)
     }
+}
+
+/// The bytes in a blob. With PKCS #1 v1.5 a blob that is wrong gives a pseudo-random key (DESIGN 6).
+fn opened(
+    key: &Key,
+    row: &Row,
+    mechanism: &Mechanism,
+    wrapped: &[u8],
+    shape: Shape,
+    named: Option<u64>,
+) -> Result<Secret, Rv> {
+    let result = if row.family == Family::RsaPkcs1 {
+        if !shape.is_secret() {
+            // No private key fits, and the padding must not be told from what a blob may hold.
+            return Err(Rv::TEMPLATE_INCONSISTENT);
+        }
+        let named = named.map(|length| policy::secret_length(shape, length)).transpose()?;
+        key.unwrap_pkcs1(wrapped, named, shape == Shape::Aes)
+    } else {
+        let mut value = Vec::new();
+        let result = key.decrypt(mechanism, wrapped, &mut value);
+        let value = Secret::new(value);
+        result.map(|()| value)
+    };
+    result.map_err(|error| match error {
+        OpError::EncryptedLength | OpError::DataLength => Rv::WRAPPED_KEY_LEN_RANGE,
+        OpError::Encrypted | OpError::Data => Rv::WRAPPED_KEY_INVALID,
+        error => error.rv(),
+    })
 }
 
 /// The material in an opened blob, if it is of the shape that the template names.

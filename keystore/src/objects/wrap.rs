@@ -118,6 +118,13 @@ fn wrappable(row: &Row, wrapping: &Object, mechanism: &Mechanism, key: &Object) 
     let fits = match (row.family, &mechanism.params) {
         // RFC 3394: whole semiblocks, at least two.
         (Family::AesKw, _) => length >= 16 && length.is_multiple_of(8),
+        (Family::RsaPkcs1, _) => {
+            // PKCS#11 3.2, 6.1.6: v1.5 wraps secret keys.
+            if private {
+                return Err(Rv::KEY_NOT_WRAPPABLE);
+            }
+            length + 11 <= wrapping.meta(false).map_or(0, KeyMeta::modulus_bytes)
+        }
         (Family::RsaOaep, Params::Oaep(oaep)) => {
             // PKCS#11 3.2, 6.1.8: OAEP wraps secret keys.
             if private {

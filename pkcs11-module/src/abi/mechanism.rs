@@ -72,6 +72,7 @@ unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
         Ok(match kind {
             ParamKind::None => return Err(Rv::MECHANISM_PARAM_INVALID),
             ParamKind::Iv(_) | ParamKind::OptionalIv(_) => Params::Iv(bytes(at.cast(), length)?),
+            ParamKind::MacLength => Params::Number(structure::<CK_ULONG>(at, length)?),
             ParamKind::Ctr => {
                 let raw: CK_AES_CTR_PARAMS = structure(at, length)?;
                 Params::Ctr(CtrParams {

@@ -1,4 +1,4 @@
-//! AES-CBC, AES-CBC-PAD and AES-CTR in parts: the module keeps the chaining value and sends whole blocks, so each
+//! AES-ECB, AES-CBC, AES-CBC-PAD and AES-CTR in parts: the module keeps the chaining value and sends whole blocks, so each
 //! request stands for itself and any node can serve it (INV-4). Memory stays constant, whatever the length.
 
 use super::crypt::{Direction, Length, check_length, process};
@@ -42,9 +42,11 @@ pub(crate) fn part(
     chain(operation)?.pending = input;
     let mut result = WipingVec::from(Vec::with_capacity(ready));
     for chunk in blocks.chunks(CHUNK) {
-        let mechanism = Mechanism {
-            kind: MechanismType::AES_CBC,
-            params: Params::Iv(chain(operation)?.block.to_vec()),
+        let mechanism = if operation.row.family == Family::AesEcb {
+            Mechanism::plain(MechanismType::AES_ECB)
+        } else {
+            let params = Params::Iv(chain(operation)?.block.to_vec());
+            Mechanism { kind: MechanismType::AES_CBC, params }
         };
         let piece = process(asker, operation, direction, &mechanism, chunk)?;
         check_length(&piece, Length::Exact(chunk.len()))?;
@@ -81,7 +83,7 @@ pub(crate) fn last(
         (Family::AesCtr, _) => Length::Exact(0),
         (Family::AesCbcPad, Direction::Encrypt) => Length::Exact(BLOCK),
         (Family::AesCbcPad, Direction::Decrypt) if pending == BLOCK => Length::AtMost(BLOCK),
-        (Family::AesCbc, _) if pending == 0 => Length::Exact(0),
+        (Family::AesCbc | Family::AesEcb, _) if pending == 0 => Length::Exact(0),
         _ => return Err(direction.length_error()),
     };
     match length {

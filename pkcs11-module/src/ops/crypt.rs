@@ -179,6 +179,11 @@ fn result_length(operation: &KeyOperation, direction: Direction, length: usize) 
     let modulus = operation.meta.modulus_bytes();
     let found = match (operation.row.family, &operation.mechanism.params, direction) {
         (Family::AesCtr, _, _) => Some(Exact(length)),
+        (Family::AesEcb, _, _) => length.is_multiple_of(16).then_some(Exact(length)),
+        (Family::RsaPkcs1, _, Encrypt) => (length + 11 <= modulus).then_some(Exact(modulus)),
+        (Family::RsaPkcs1, _, Decrypt) => (length == modulus).then_some(AtMost(modulus.saturating_sub(11))),
+        (Family::RsaRaw, _, Encrypt) => (length <= modulus).then_some(Exact(modulus)),
+        (Family::RsaRaw, _, Decrypt) => (length == modulus).then_some(Exact(modulus)),
         (Family::AesCbc, _, _) => length.is_multiple_of(16).then_some(Exact(length)),
         (Family::AesCbcPad, _, Encrypt) => Some(Exact((length / 16 + 1) * 16)),
         (Family::AesCbcPad, _, Decrypt) => (length != 0 && length.is_multiple_of(16)).then_some(AtMost(length)),

@@ -138,6 +138,8 @@ fn begin_chain(
     let (block, left) = match &mechanism.params {
         Params::Iv(iv) => (iv.as_slice().try_into().ok()?, 0),
         Params::Ctr(ctr) => (ctr.block, chain::counters_left(ctr)),
+        // ECB keeps nothing but the block that is not full yet.
+        Params::None => ([0; 16], 0),
         _ => return None,
     };
     Some(Chain {

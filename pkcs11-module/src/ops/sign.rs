@@ -13,7 +13,8 @@ use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use hsmd_proto::ck::Rv;
 use hsmd_proto::convert::mechanism_to_wire;
 use hsmd_proto::init::Operation;
-use hsmd_proto::mechanism::{Family, digest_length};
+use hsmd_proto::mechanism::Family;
+use hsmd_proto::params::Params;
 use hsmd_proto::returns::{Function, late};
 use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, request};
@@ -192,9 +193,12 @@ pub(crate) fn collect(collected: &mut WipingVec, data: &[u8], max_data: usize) -
 pub(crate) fn signature_length(operation: &KeyOperation) -> Result<usize, Rv> {
     let meta = &operation.meta;
     let length = match operation.row.family {
-        Family::RsaPkcs1 | Family::RsaPss => Some(meta.modulus_bytes()),
+        Family::RsaPkcs1 | Family::RsaPss | Family::RsaRaw => Some(meta.modulus_bytes()),
         Family::Ecdsa | Family::Eddsa => meta.curve.map(|curve| 2 * curve.field_bytes()),
-        Family::Hmac => operation.row.hash.and_then(digest_length),
+        Family::Hmac | Family::AesCmac => match operation.mechanism.params {
+            Params::Number(length) => usize::try_from(length).ok(),
+            _ => operation.row.mac_length(),
+        },
         _ => None,
     };
     length.ok_or(Rv::FUNCTION_FAILED)

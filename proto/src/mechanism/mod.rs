@@ -7,7 +7,7 @@ mod table;
 
 pub use table::TABLE;
 
-use crate::ck::{KeyType, MechanismType, Mgf};
+use crate::ck::{Kdf, KeyType, MechanismType, Mgf};
 use crate::policy::Policy;
 use std::ops::BitOr;
 
@@ -73,6 +73,8 @@ pub enum ParamKind {
     Ecdh,
     /// CK_EDDSA_PARAMS, or none.
     Eddsa,
+    /// CK_MAC_GENERAL_PARAMS: the MAC's length in bytes, from 1 to that of the whole MAC.
+    MacLength,
 }
 
 /// What a provider has to do.
@@ -83,6 +85,7 @@ pub enum Family {
     Hmac,
     RsaKeyPairGen,
     RsaPkcs1,
+    RsaRaw,
     RsaPss,
     RsaOaep,
     EcKeyPairGen,
@@ -90,14 +93,17 @@ pub enum Family {
     Ecdh,
     EdwardsKeyPairGen,
     Eddsa,
+    MontgomeryKeyPairGen,
     AesKeyGen,
     GenericSecretKeyGen,
+    AesEcb,
     AesCbc,
     AesCbcPad,
     AesCtr,
     AesGcm,
     AesKw,
     AesKwp,
+    AesCmac,
 }
 
 /// How data that comes in parts is treated by the module.
@@ -152,12 +158,39 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether a policy has this mechanism. `fips` leaves out SHA-1 signatures (SP 800-131A).
+    /// Whether a policy has this mechanism. `fips` leaves out SHA-1 signatures (SP 800-131A), raw RSA and X25519.
     #[must_use]
     pub fn allowed(&self, policy: Policy) -> bool {
         let sha1_signature = self.hash == Some(MechanismType::SHA_1)
             && matches!(self.family, Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa);
-        !(policy == Policy::Fips && sha1_signature)
+        let unapproved = sha1_signature || matches!(self.family, Family::RsaRaw | Family::MontgomeryKeyPairGen);
+        !(policy == Policy::Fips && unapproved)
+    }
+
+    /// The operations that a policy leaves to this mechanism (DESIGN 8). PKCS #1 v1.5 wraps under `legacy` only, and
+    /// does not decrypt under `strict`; raw RSA with the private key decrypts whatever was encrypted by any padding, so
+    /// it goes with it.
+    #[must_use]
+    pub fn operations_under(&self, policy: Policy) -> Operations {
+        let wrap = Operations::WRAP | Operations::UNWRAP;
+        let without = match (self.family, self.hash, policy) {
+            (Family::RsaPkcs1, None, Policy::Standard) => wrap,
+            (Family::RsaPkcs1, None, Policy::Strict) => wrap | Operations::DECRYPT,
+            (Family::RsaPkcs1, None, Policy::Fips) => wrap | Operations::DECRYPT | Operations::ENCRYPT,
+            (Family::RsaRaw, _, Policy::Strict | Policy::Fips) => Operations::DECRYPT | Operations::SIGN,
+            _ => Operations(0),
+        };
+        Operations(self.operations.0 & !without.0)
+    }
+
+    /// The length in bytes of the whole MAC that a MAC mechanism makes.
+    #[must_use]
+    pub fn mac_length(&self) -> Option<usize> {
+        match self.family {
+            Family::Hmac => self.hash.and_then(digest_length),
+            Family::AesCmac => Some(16),
+            _ => None,
+        }
     }
 
     /// The smallest key that a policy allows, in `unit`.
@@ -188,10 +221,10 @@ pub fn row(mechanism: MechanismType) -> Option<&'static Row> {
 pub const fn digest_length(hash: MechanismType) -> Option<usize> {
     Some(match hash {
         MechanismType::SHA_1 => 20,
-        MechanismType::SHA224 => 28,
-        MechanismType::SHA256 => 32,
-        MechanismType::SHA384 => 48,
-        MechanismType::SHA512 => 64,
+        MechanismType::SHA224 | MechanismType::SHA3_224 => 28,
+        MechanismType::SHA256 | MechanismType::SHA3_256 => 32,
+        MechanismType::SHA384 | MechanismType::SHA3_384 => 48,
+        MechanismType::SHA512 | MechanismType::SHA3_512 => 64,
         _ => return None,
     })
 }
@@ -205,6 +238,47 @@ pub const fn mgf_hash(mgf: Mgf) -> Option<MechanismType> {
         Mgf::MGF1_SHA256 => MechanismType::SHA256,
         Mgf::MGF1_SHA384 => MechanismType::SHA384,
         Mgf::MGF1_SHA512 => MechanismType::SHA512,
+        Mgf::MGF1_SHA3_224 => MechanismType::SHA3_224,
+        Mgf::MGF1_SHA3_256 => MechanismType::SHA3_256,
+        Mgf::MGF1_SHA3_384 => MechanismType::SHA3_384,
+        Mgf::MGF1_SHA3_512 => MechanismType::SHA3_512,
+        _ => return None,
+    })
+}
+
+/// What is hashed, and in which order, by a key derivation function of ECDH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KdfForm {
+    /// Secret, counter, shared data (ANSI X9.63, 5.6.3).
+    X963,
+    /// Counter, secret, shared data (SP 800-56C, 4.1).
+    Sp800,
+}
+
+/// The form and the digest mechanism of a key derivation function; `None` for CKD_NULL and for those that this build
+/// does not have.
+#[must_use]
+pub const fn kdf_hash(kdf: Kdf) -> Option<(KdfForm, MechanismType)> {
+    use KdfForm::{Sp800, X963};
+    Some(match kdf {
+        Kdf::SHA1_KDF => (X963, MechanismType::SHA_1),
+        Kdf::SHA224_KDF => (X963, MechanismType::SHA224),
+        Kdf::SHA256_KDF => (X963, MechanismType::SHA256),
+        Kdf::SHA384_KDF => (X963, MechanismType::SHA384),
+        Kdf::SHA512_KDF => (X963, MechanismType::SHA512),
+        Kdf::SHA3_224_KDF => (X963, MechanismType::SHA3_224),
+        Kdf::SHA3_256_KDF => (X963, MechanismType::SHA3_256),
+        Kdf::SHA3_384_KDF => (X963, MechanismType::SHA3_384),
+        Kdf::SHA3_512_KDF => (X963, MechanismType::SHA3_512),
+        Kdf::SHA1_KDF_SP800 => (Sp800, MechanismType::SHA_1),
+        Kdf::SHA224_KDF_SP800 => (Sp800, MechanismType::SHA224),
+        Kdf::SHA256_KDF_SP800 => (Sp800, MechanismType::SHA256),
+        Kdf::SHA384_KDF_SP800 => (Sp800, MechanismType::SHA384),
+        Kdf::SHA512_KDF_SP800 => (Sp800, MechanismType::SHA512),
+        Kdf::SHA3_224_KDF_SP800 => (Sp800, MechanismType::SHA3_224),
+        Kdf::SHA3_256_KDF_SP800 => (Sp800, MechanismType::SHA3_256),
+        Kdf::SHA3_384_KDF_SP800 => (Sp800, MechanismType::SHA3_384),
+        Kdf::SHA3_512_KDF_SP800 => (Sp800, MechanismType::SHA3_512),
         _ => return None,
     })
 }
@@ -243,5 +317,22 @@ mod tests {
         let row = row(MechanismType::RSA_PKCS).unwrap();
         assert_eq!(row.min_under(Policy::Legacy), 1024);
         assert_eq!(row.min_under(Policy::Standard), 2048);
+    }
+
+    #[test]
+    fn the_policy_sets_what_v15_and_raw_rsa_do() {
+        let has = |kind, policy, operation| row(kind).unwrap().operations_under(policy).contains(operation);
+        let v15 = |policy, operation| has(MechanismType::RSA_PKCS, policy, operation);
+        assert!(v15(
+            Policy::Legacy,
+            Operations::WRAP | Operations::UNWRAP | Operations::DECRYPT
+        ));
+        assert!(!v15(Policy::Standard, Operations::WRAP) && !v15(Policy::Standard, Operations::UNWRAP));
+        assert!(v15(Policy::Standard, Operations::DECRYPT | Operations::SIGN));
+        assert!(v15(Policy::Strict, Operations::SIGN | Operations::ENCRYPT));
+        assert!(!v15(Policy::Strict, Operations::DECRYPT) && !v15(Policy::Fips, Operations::ENCRYPT));
+        let raw = |policy, operation| has(MechanismType::RSA_X_509, policy, operation);
+        assert!(raw(Policy::Standard, Operations::SIGN | Operations::DECRYPT));
+        assert!(!raw(Policy::Strict, Operations::SIGN) && !raw(Policy::Strict, Operations::DECRYPT));
     }
 }

@@ -11,6 +11,7 @@ const RSA: &[K] = &[K::RSA];
 const EC: &[K] = &[K::EC];
 const EDWARDS: &[K] = &[K::EC_EDWARDS];
 const AES: &[K] = &[K::AES];
+const MONTGOMERY: &[K] = &[K::EC_MONTGOMERY];
 const SECRET: &[K] = &[K::GENERIC_SECRET];
 
 /// A row of an RSA mechanism: 1,024 to 4,096 bits, the policy raises the minimum.
@@ -38,7 +39,7 @@ const fn rsa(
     }
 }
 
-/// A row of ECDSA: P-256 and P-384.
+/// A row of ECDSA: P-256, P-384, P-521 and secp256k1.
 const fn ecdsa(mechanism: M, hash: Option<M>) -> Row {
     let multi_part = if hash.is_some() { MultiPart::Hash } else { MultiPart::No };
     Row {
@@ -46,7 +47,7 @@ const fn ecdsa(mechanism: M, hash: Option<M>) -> Row {
         family: Family::Ecdsa,
         key_types: EC,
         min: 256,
-        max: 384,
+        max: 521,
         unit: Unit::Bits,
         operations: SIGN.with(Op::EC_NAMED),
         params: ParamKind::None,
@@ -97,6 +98,14 @@ const fn hmac(mechanism: M, hash: M, key_types: &'static [K], section: &'static 
     }
 }
 
+/// A row of an HMAC whose length the caller chooses.
+const fn general(mechanism: M, hash: M, key_types: &'static [K], section: &'static str) -> Row {
+    Row {
+        params: ParamKind::MacLength,
+        ..hmac(mechanism, hash, key_types, section)
+    }
+}
+
 /// A row of a digest.
 const fn digest(mechanism: M, section: &'static str) -> Row {
     Row {
@@ -124,7 +133,14 @@ pub static TABLE: &[Row] = &[
         None,
         "6.1.4",
     ),
-    rsa(M::RSA_PKCS, Family::RsaPkcs1, SIGN, ParamKind::None, None, "6.1.6"),
+    rsa(
+        M::RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN.with(CRYPT).with(WRAP),
+        ParamKind::None,
+        None,
+        "6.1.6",
+    ),
     rsa(
         M::SHA1_RSA_PKCS,
         Family::RsaPkcs1,
@@ -163,6 +179,38 @@ pub static TABLE: &[Row] = &[
         SIGN,
         ParamKind::None,
         Some(M::SHA512),
+        "6.1.14",
+    ),
+    rsa(
+        M::SHA3_224_RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN,
+        ParamKind::None,
+        Some(M::SHA3_224),
+        "6.1.14",
+    ),
+    rsa(
+        M::SHA3_256_RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN,
+        ParamKind::None,
+        Some(M::SHA3_256),
+        "6.1.14",
+    ),
+    rsa(
+        M::SHA3_384_RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN,
+        ParamKind::None,
+        Some(M::SHA3_384),
+        "6.1.14",
+    ),
+    rsa(
+        M::SHA3_512_RSA_PKCS,
+        Family::RsaPkcs1,
+        SIGN,
+        ParamKind::None,
+        Some(M::SHA3_512),
         "6.1.14",
     ),
     rsa(M::RSA_PKCS_PSS, Family::RsaPss, SIGN, ParamKind::Pss, None, "6.1.10"),
@@ -207,12 +255,52 @@ pub static TABLE: &[Row] = &[
         "6.1.15",
     ),
     rsa(
+        M::SHA3_224_RSA_PKCS_PSS,
+        Family::RsaPss,
+        SIGN,
+        ParamKind::Pss,
+        Some(M::SHA3_224),
+        "6.1.15",
+    ),
+    rsa(
+        M::SHA3_256_RSA_PKCS_PSS,
+        Family::RsaPss,
+        SIGN,
+        ParamKind::Pss,
+        Some(M::SHA3_256),
+        "6.1.15",
+    ),
+    rsa(
+        M::SHA3_384_RSA_PKCS_PSS,
+        Family::RsaPss,
+        SIGN,
+        ParamKind::Pss,
+        Some(M::SHA3_384),
+        "6.1.15",
+    ),
+    rsa(
+        M::SHA3_512_RSA_PKCS_PSS,
+        Family::RsaPss,
+        SIGN,
+        ParamKind::Pss,
+        Some(M::SHA3_512),
+        "6.1.15",
+    ),
+    rsa(
         M::RSA_PKCS_OAEP,
         Family::RsaOaep,
         CRYPT.with(WRAP),
         ParamKind::Oaep,
         None,
         "6.1.8",
+    ),
+    rsa(
+        M::RSA_X_509,
+        Family::RsaRaw,
+        SIGN.with(CRYPT),
+        ParamKind::None,
+        None,
+        "6.1.9",
     ),
     Row {
         mechanism: M::EC_KEY_PAIR_GEN,
@@ -227,12 +315,27 @@ pub static TABLE: &[Row] = &[
     ecdsa(M::ECDSA_SHA256, Some(M::SHA256)),
     ecdsa(M::ECDSA_SHA384, Some(M::SHA384)),
     ecdsa(M::ECDSA_SHA512, Some(M::SHA512)),
+    ecdsa(M::ECDSA_SHA3_224, Some(M::SHA3_224)),
+    ecdsa(M::ECDSA_SHA3_256, Some(M::SHA3_256)),
+    ecdsa(M::ECDSA_SHA3_384, Some(M::SHA3_384)),
+    ecdsa(M::ECDSA_SHA3_512, Some(M::SHA3_512)),
     Row {
         mechanism: M::ECDH1_DERIVE,
         family: Family::Ecdh,
+        key_types: &[K::EC, K::EC_MONTGOMERY],
+        min: 255,
         operations: Op::DERIVE.with(Op::EC_NAMED),
         params: ParamKind::Ecdh,
         section: "6.3.19",
+        ..ecdsa(M::ECDSA, None)
+    },
+    // All curves of this build that are of type CKK_EC have the cofactor 1.
+    Row {
+        mechanism: M::ECDH1_COFACTOR_DERIVE,
+        family: Family::Ecdh,
+        operations: Op::DERIVE.with(Op::EC_NAMED),
+        params: ParamKind::Ecdh,
+        section: "6.3.20",
         ..ecdsa(M::ECDSA, None)
     },
     Row {
@@ -256,6 +359,16 @@ pub static TABLE: &[Row] = &[
         section: "6.3.16",
         ..ecdsa(M::ECDSA, None)
     },
+    Row {
+        mechanism: M::EC_MONTGOMERY_KEY_PAIR_GEN,
+        family: Family::MontgomeryKeyPairGen,
+        key_types: MONTGOMERY,
+        min: 255,
+        max: 255,
+        operations: Op::GENERATE_KEY_PAIR.with(Op::EC_NAMED),
+        section: "6.3.12",
+        ..ecdsa(M::ECDSA, None)
+    },
     aes(
         M::AES_KEY_GEN,
         Family::AesKeyGen,
@@ -263,6 +376,14 @@ pub static TABLE: &[Row] = &[
         ParamKind::None,
         MultiPart::No,
         "6.13.3",
+    ),
+    aes(
+        M::AES_ECB,
+        Family::AesEcb,
+        CRYPT,
+        ParamKind::None,
+        MultiPart::Blocks,
+        "6.13.4",
     ),
     aes(
         M::AES_CBC,
@@ -312,6 +433,31 @@ pub static TABLE: &[Row] = &[
         MultiPart::No,
         "6.13.9",
     ),
+    // The older name of the same thing, as SoftHSM has it.
+    aes(
+        M::AES_KEY_WRAP_PAD,
+        Family::AesKwp,
+        CRYPT.with(WRAP),
+        ParamKind::OptionalIv(4),
+        MultiPart::No,
+        "6.13.9",
+    ),
+    aes(
+        M::AES_CMAC,
+        Family::AesCmac,
+        SIGN,
+        ParamKind::None,
+        MultiPart::Collect,
+        "6.13.8",
+    ),
+    aes(
+        M::AES_CMAC_GENERAL,
+        Family::AesCmac,
+        SIGN,
+        ParamKind::MacLength,
+        MultiPart::Collect,
+        "6.13.8",
+    ),
     Row {
         mechanism: M::GENERIC_SECRET_KEY_GEN,
         family: Family::GenericSecretKeyGen,
@@ -320,11 +466,24 @@ pub static TABLE: &[Row] = &[
         multi_part: MultiPart::No,
         ..hmac(M::SHA256_HMAC, M::SHA256, SECRET, "6.7.3")
     },
+    hmac(M::SHA_1_HMAC, M::SHA_1, &[K::GENERIC_SECRET, K::SHA_1_HMAC], "6.19.4"),
+    general(
+        M::SHA_1_HMAC_GENERAL,
+        M::SHA_1,
+        &[K::GENERIC_SECRET, K::SHA_1_HMAC],
+        "6.19.3",
+    ),
     hmac(
         M::SHA224_HMAC,
         M::SHA224,
         &[K::GENERIC_SECRET, K::SHA224_HMAC],
         "6.20.4",
+    ),
+    general(
+        M::SHA224_HMAC_GENERAL,
+        M::SHA224,
+        &[K::GENERIC_SECRET, K::SHA224_HMAC],
+        "6.20.3",
     ),
     hmac(
         M::SHA256_HMAC,
@@ -332,11 +491,23 @@ pub static TABLE: &[Row] = &[
         &[K::GENERIC_SECRET, K::SHA256_HMAC],
         "6.21.4",
     ),
+    general(
+        M::SHA256_HMAC_GENERAL,
+        M::SHA256,
+        &[K::GENERIC_SECRET, K::SHA256_HMAC],
+        "6.21.3",
+    ),
     hmac(
         M::SHA384_HMAC,
         M::SHA384,
         &[K::GENERIC_SECRET, K::SHA384_HMAC],
         "6.22.4",
+    ),
+    general(
+        M::SHA384_HMAC_GENERAL,
+        M::SHA384,
+        &[K::GENERIC_SECRET, K::SHA384_HMAC],
+        "6.22.3",
     ),
     hmac(
         M::SHA512_HMAC,
@@ -344,9 +515,67 @@ pub static TABLE: &[Row] = &[
         &[K::GENERIC_SECRET, K::SHA512_HMAC],
         "6.23.4",
     ),
+    general(
+        M::SHA512_HMAC_GENERAL,
+        M::SHA512,
+        &[K::GENERIC_SECRET, K::SHA512_HMAC],
+        "6.23.3",
+    ),
+    hmac(
+        M::SHA3_224_HMAC,
+        M::SHA3_224,
+        &[K::GENERIC_SECRET, K::SHA3_224_HMAC],
+        "6.27.4",
+    ),
+    general(
+        M::SHA3_224_HMAC_GENERAL,
+        M::SHA3_224,
+        &[K::GENERIC_SECRET, K::SHA3_224_HMAC],
+        "6.27.3",
+    ),
+    hmac(
+        M::SHA3_256_HMAC,
+        M::SHA3_256,
+        &[K::GENERIC_SECRET, K::SHA3_256_HMAC],
+        "6.28.4",
+    ),
+    general(
+        M::SHA3_256_HMAC_GENERAL,
+        M::SHA3_256,
+        &[K::GENERIC_SECRET, K::SHA3_256_HMAC],
+        "6.28.3",
+    ),
+    hmac(
+        M::SHA3_384_HMAC,
+        M::SHA3_384,
+        &[K::GENERIC_SECRET, K::SHA3_384_HMAC],
+        "6.29.4",
+    ),
+    general(
+        M::SHA3_384_HMAC_GENERAL,
+        M::SHA3_384,
+        &[K::GENERIC_SECRET, K::SHA3_384_HMAC],
+        "6.29.3",
+    ),
+    hmac(
+        M::SHA3_512_HMAC,
+        M::SHA3_512,
+        &[K::GENERIC_SECRET, K::SHA3_512_HMAC],
+        "6.30.4",
+    ),
+    general(
+        M::SHA3_512_HMAC_GENERAL,
+        M::SHA3_512,
+        &[K::GENERIC_SECRET, K::SHA3_512_HMAC],
+        "6.30.3",
+    ),
     digest(M::SHA_1, "6.19.2"),
     digest(M::SHA224, "6.20.2"),
     digest(M::SHA256, "6.21.2"),
     digest(M::SHA384, "6.22.2"),
     digest(M::SHA512, "6.23.2"),
+    digest(M::SHA3_224, "6.27.2"),
+    digest(M::SHA3_256, "6.28.2"),
+    digest(M::SHA3_384, "6.29.2"),
+    digest(M::SHA3_512, "6.30.2"),
 ];

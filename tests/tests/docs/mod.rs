@@ -49,7 +49,7 @@ fn line(row: &Row) -> String {
     };
     let operations: Vec<&str> = OPERATIONS
         .iter()
-        .filter(|(operation, _)| row.operations.contains(*operation))
+        .filter(|(operation, _)| row.operations_under(Policy::Standard).contains(*operation))
         .map(|(_, name)| *name)
         .collect();
     let parts = match row.multi_part {

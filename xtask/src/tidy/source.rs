@@ -9,7 +9,7 @@ const BANNED_NAMES: [&str; 4] = ["utils.rs", "helpers.rs", "common.rs", "misc.rs
 /// the calls into a loaded module.
 const UNSAFE_PLACES: [&str; 4] = [
     "pkcs11-module/src/abi/",
-    "keystore/crypto/src/awslc/ffi",
+    "keystore/crypto/src/awslc/ffi/",
     "hsmd/src/memory.rs",
     "tests/src/ffi.rs",
 ];

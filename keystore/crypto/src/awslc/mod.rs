@@ -1,4 +1,4 @@
-//! The engine: [`ffi`] is the only file of the crate with `unsafe`; what it offers are safe functions over owning types.
+//! The engine: [`ffi`] is the only folder of the crate with `unsafe`; what it offers are safe functions over owning types.
 //! Here stand the plain types that its functions take.
 //!
 //! Used for what aws-lc-rs' safe API lacks (arbitrary DigestInfo, PSS and OAEP with any hash and mask, AES-192, any IV

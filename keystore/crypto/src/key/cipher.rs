@@ -1,4 +1,4 @@
-//! AES modes (PKCS#11 3.2, 6.13): CBC, CBC with padding, CTR, GCM; key wrap stands in [`super::keywrap`].
+//! AES modes (PKCS#11 3.2, 6.13): ECB, CBC, CBC with padding, CTR, GCM; key wrap stands in [`super::keywrap`].
 
 use super::symmetric::Symmetric;
 use super::{append, keywrap};
@@ -14,7 +14,13 @@ use zeroize::Zeroize;
 pub(crate) const fn is_cipher(family: Family) -> bool {
     matches!(
         family,
-        Family::AesCbc | Family::AesCbcPad | Family::AesCtr | Family::AesGcm | Family::AesKw | Family::AesKwp
+        Family::AesEcb
+            | Family::AesCbc
+            | Family::AesCbcPad
+            | Family::AesCtr
+            | Family::AesGcm
+            | Family::AesKw
+            | Family::AesKwp
     )
 }
 
@@ -28,6 +34,7 @@ pub(crate) fn crypt(
     out: &mut Vec<u8>,
 ) -> Result<(), OpError> {
     match (family, params) {
+        (Family::AesEcb, Params::None) => ecb(key.aes()?, way, data, out),
         (Family::AesCbc, Params::Iv(iv)) => cbc(key.aes()?, way, iv, data, out),
         (Family::AesCbcPad, Params::Iv(iv)) => match way {
             Way::Encrypt => cbc_pad(key.aes()?, iv, data, out),
@@ -40,7 +47,7 @@ pub(crate) fn crypt(
         },
         (Family::AesKw, Params::None | Params::Iv(_)) => keywrap::kw(key.aes()?, way, params, data, out),
         (Family::AesKwp, Params::None | Params::Iv(_)) => keywrap::kwp(key.aes()?, way, params, data, out),
-        (Family::RsaOaep, _) => Err(OpError::KeyType),
+        (Family::RsaOaep | Family::RsaRaw, _) => Err(OpError::KeyType),
         (family, _) if is_cipher(family) => Err(OpError::Parameter),
         _ => Err(OpError::Mechanism),
     }
@@ -56,6 +63,18 @@ const fn partial(way: Way) -> OpError {
 
 fn iv_of(iv: &[u8]) -> Result<Block, OpError> {
     iv.try_into().map_err(|_| OpError::Parameter)
+}
+
+fn ecb(aes: &Aes, way: Way, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    if !data.len().is_multiple_of(16) {
+        return Err(partial(way));
+    }
+    append(out, data.len(), |target| {
+        target.copy_from_slice(data);
+        let (blocks, _) = target.as_chunks_mut::<16>();
+        blocks.iter_mut().for_each(|block| aes.block(way, block));
+        Ok(())
+    })
 }
 
 fn cbc(aes: &Aes, way: Way, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {

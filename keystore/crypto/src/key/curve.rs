@@ -1,4 +1,4 @@
-//! Elliptic curves: ECDSA (FIPS 186-5, 6), ECDH (SP 800-56A), Ed25519 (RFC 8032).
+//! Elliptic curves: ECDSA (FIPS 186-5, 6), Ed25519 (RFC 8032). ECDH is in [`super::agree`].
 
 use super::{append, rsa::with_digest};
 use crate::awslc::ffi::Ec;
@@ -7,9 +7,8 @@ use crate::material::Input;
 use crate::point;
 use crate::secret::Secret;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, ParsedPublicKey};
-use hsmd_proto::ck::{Kdf, MechanismType};
+use hsmd_proto::ck::MechanismType;
 use hsmd_proto::meta::Curve;
-use hsmd_proto::params::EcdhParams;
 
 const ED25519_SIGNATURE: usize = 64;
 
@@ -97,13 +96,4 @@ fn message(input: Input<'_>) -> Result<&[u8], OpError> {
         Input::Message(message) => Ok(message),
         Input::Digest(_) => Err(OpError::Data),
     }
-}
-
-pub(crate) fn agree(key: &Ec, params: &EcdhParams) -> Result<Secret, OpError> {
-    if params.kdf != Kdf::NULL || !params.shared_data.is_empty() {
-        return Err(OpError::Parameter);
-    }
-    point::octets(key.curve(), &params.public_point)
-        .and_then(|octets| key.agree(octets))
-        .ok_or(OpError::Parameter)
 }

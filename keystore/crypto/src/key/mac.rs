@@ -1,30 +1,35 @@
-//! HMAC (FIPS 198-1) with SHA-2, whole MACs only.
+//! HMAC (FIPS 198-1) and CMAC (SP 800-38B), whole or cut to the length that the caller chose.
 
 use super::symmetric::Symmetric;
+use crate::awslc::ffi::Aes;
+use crate::awslc::{Block, Way};
 use crate::error::OpError;
 use crate::material::Input;
 use crate::seal;
-use hsmd_proto::ck::MechanismType;
-use zeroize::Zeroizing;
+use hsmd_proto::mechanism::{Family, Row};
+use hsmd_proto::params::Params;
+use zeroize::{Zeroize, Zeroizing};
 
 pub(crate) fn sign(
     key: &Symmetric,
-    hash: Option<MechanismType>,
+    row: &Row,
+    params: &Params,
     input: Input<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), OpError> {
-    let (mac, length) = compute(key, hash, input)?;
+    let (mac, length) = compute(key, row, params, input)?;
     out.extend_from_slice(&mac[..length]);
     Ok(())
 }
 
 pub(crate) fn verify(
     key: &Symmetric,
-    hash: Option<MechanismType>,
+    row: &Row,
+    params: &Params,
     input: Input<'_>,
     signature: &[u8],
 ) -> Result<(), OpError> {
-    let (mac, length) = compute(key, hash, input)?;
+    let (mac, length) = compute(key, row, params, input)?;
     if signature.len() != length {
         return Err(OpError::SignatureLength);
     }
@@ -38,14 +43,67 @@ pub(crate) fn verify(
 /// The right MAC is wiped: for C_Verify it would be a forgery.
 fn compute(
     key: &Symmetric,
-    hash: Option<MechanismType>,
+    row: &Row,
+    params: &Params,
     input: Input<'_>,
 ) -> Result<(Zeroizing<[u8; 64]>, usize), OpError> {
     let Input::Message(message) = input else {
         return Err(OpError::Data);
     };
-    let key = key.hmac(hash.ok_or(OpError::Mechanism)?)?;
     let mut mac = Zeroizing::new([0; 64]);
-    let length = key.compute(&[message], &mut mac).ok_or(OpError::Failed)?;
-    Ok((mac, length))
+    let whole = if row.family == Family::AesCmac {
+        cmac(key.aes()?, message, &mut mac)?
+    } else {
+        let key = key.hmac(row.hash.ok_or(OpError::Mechanism)?)?;
+        key.compute(&[message], &mut mac).ok_or(OpError::Failed)?
+    };
+    let length = match params {
+        Params::Number(length) => usize::try_from(*length).map_err(|_| OpError::Parameter)?,
+        _ => whole,
+    };
+    if (1..=whole).contains(&length) {
+        Ok((mac, length))
+    } else {
+        Err(OpError::Parameter)
+    }
+}
+
+/// SP 800-38B, 6.2: CBC over all blocks, with a subkey added to the last one.
+fn cmac(aes: &Aes, message: &[u8], out: &mut [u8; 64]) -> Result<usize, OpError> {
+    /// How much is chained at once.
+    const PIECE: usize = 4096;
+    let mut subkey: Block = [0; 16];
+    aes.block(Way::Encrypt, &mut subkey);
+    double(&mut subkey);
+    let whole = message.len().saturating_sub(1) / 16 * 16;
+    let (front, rest) = message.split_at(whole);
+    let mut chain: Block = [0; 16];
+    let mut buffer = Zeroizing::new([0; PIECE]);
+    for piece in front.chunks(PIECE) {
+        let target = &mut buffer[..piece.len()];
+        target.copy_from_slice(piece);
+        aes.cbc(Way::Encrypt, &mut chain, target).ok_or(OpError::Failed)?;
+    }
+    let mut last: Block = [0; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    if rest.len() < 16 {
+        last[rest.len()] = 0x80;
+        double(&mut subkey);
+    }
+    for ((byte, key), chained) in last.iter_mut().zip(&subkey).zip(&chain) {
+        *byte ^= key ^ chained;
+    }
+    aes.block(Way::Encrypt, &mut last);
+    out[..16].copy_from_slice(&last);
+    subkey.zeroize();
+    last.zeroize();
+    chain.zeroize();
+    Ok(16)
+}
+
+/// Doubling in GF(2^128) (SP 800-38B, 6.1), without a branch on the secret bit.
+fn double(block: &mut Block) {
+    let value = u128::from_be_bytes(*block);
+    let carry = (value >> 127).wrapping_neg() & 0x87;
+    *block = ((value << 1) ^ carry).to_be_bytes();
 }

@@ -3,15 +3,18 @@
 //! Results are appended to `out`, and only after whatever had to be verified was; when an operation fails, `out` is as it
 //! was before.
 
+mod agree;
 pub(crate) mod cipher;
 pub(crate) mod curve;
 pub(crate) mod keywrap;
 pub(crate) mod mac;
+pub(crate) mod montgomery;
+mod pkcs1;
 pub(crate) mod rsa;
 pub(crate) mod symmetric;
 
-use crate::awslc::Way;
 use crate::awslc::ffi::{Ec, Rsa};
+use crate::awslc::{RsaHalf, Way};
 use crate::encoding;
 use crate::error::{KeyError, OpError};
 use crate::material::{Input, Material};
@@ -20,6 +23,8 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, ParsedPublicKey};
 use hsmd_proto::mechanism::{self, Family, Row};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::params::{EcdhParams, Mechanism};
+use montgomery::Montgomery;
+use pkcs1::RejectionKey;
 use symmetric::Symmetric;
 
 /// A key ready to use, by many threads at once. Wiped when dropped.
@@ -30,12 +35,14 @@ pub struct Key(Inner);
 
 enum Inner {
     Symmetric(Symmetric),
-    RsaPrivate(Rsa),
+    RsaPrivate(Rsa, RejectionKey),
     RsaPublic(Rsa),
     EcPrivate(Ec),
     EcPublic(Ec),
     EdPrivate(Ed25519KeyPair, ParsedPublicKey),
     EdPublic(ParsedPublicKey),
+    MontgomeryPrivate(Montgomery),
+    MontgomeryPublic([u8; 32]),
 }
 
 impl Key {
@@ -46,7 +53,11 @@ impl Key {
     pub fn open(material: &Material) -> Result<Self, KeyError> {
         Ok(Self(match material {
             Material::Secret(value) => Inner::Symmetric(Symmetric::new(value)?),
-            Material::RsaPrivate(key) => Inner::RsaPrivate(rsa::open_private(key)?),
+            Material::RsaPrivate(key) => {
+                let key = rsa::open_private(key)?;
+                let rejection = RejectionKey::of(&key).ok_or(KeyError::Invalid)?;
+                Inner::RsaPrivate(key, rejection)
+            }
             Material::RsaPublic { n, e } => Inner::RsaPublic(rsa::open_public(n, e)?),
             Material::EcPrivate { curve, scalar } => Inner::EcPrivate(curve::open_private(*curve, scalar)?),
             Material::EcPublic { curve, point } => Inner::EcPublic(curve::open_public(*curve, point)?),
@@ -56,6 +67,8 @@ impl Key {
                 Inner::EdPrivate(key, public)
             }
             Material::EdPublic { point } => Inner::EdPublic(curve::open_edwards_public(point)?),
+            Material::MontgomeryPrivate { scalar } => Inner::MontgomeryPrivate(montgomery::open_private(scalar)?),
+            Material::MontgomeryPublic { point } => Inner::MontgomeryPublic(*point),
         }))
     }
 
@@ -66,14 +79,18 @@ impl Key {
     pub fn sign(&self, mechanism: &Mechanism, input: Input<'_>, out: &mut Vec<u8>) -> Result<(), OpError> {
         let row = row(mechanism)?;
         match (&self.0, row.family) {
-            (Inner::RsaPrivate(key), Family::RsaPkcs1) => rsa::sign_pkcs1(key, row.hash, input, out),
-            (Inner::RsaPrivate(key), Family::RsaPss) => rsa::sign_pss(key, row.hash, &mechanism.params, input, out),
+            (Inner::RsaPrivate(key, _), Family::RsaPkcs1) => rsa::sign_pkcs1(key, row.hash, input, out),
+            (Inner::RsaPrivate(key, _), Family::RsaRaw) => {
+                let (Input::Message(data) | Input::Digest(data)) = input;
+                rsa::raw(key, RsaHalf::Private, data, OpError::Data, out)
+            }
+            (Inner::RsaPrivate(key, _), Family::RsaPss) => rsa::sign_pss(key, row.hash, &mechanism.params, input, out),
             (Inner::EcPrivate(key), Family::Ecdsa) => curve::sign_ecdsa(key, row.hash, input, out),
             (Inner::EdPrivate(key, _), Family::Eddsa) => curve::sign_eddsa(key, input, out),
-            (Inner::Symmetric(key), Family::Hmac) => mac::sign(key, row.hash, input, out),
-            (_, Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa | Family::Hmac) => {
-                Err(OpError::KeyType)
+            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac) => {
+                mac::sign(key, row, &mechanism.params, input, out)
             }
+            (_, family) if signs(family) => Err(OpError::KeyType),
             _ => Err(OpError::Mechanism),
         }
     }
@@ -85,10 +102,10 @@ impl Key {
     pub fn verify(&self, mechanism: &Mechanism, input: Input<'_>, signature: &[u8]) -> Result<(), OpError> {
         let row = row(mechanism)?;
         match (&self.0, row.family) {
-            (Inner::RsaPrivate(key) | Inner::RsaPublic(key), Family::RsaPkcs1) => {
+            (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaPkcs1) => {
                 rsa::verify_pkcs1(key, row.hash, input, signature)
             }
-            (Inner::RsaPrivate(key) | Inner::RsaPublic(key), Family::RsaPss) => {
+            (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaPss) => {
                 rsa::verify_pss(key, row.hash, &mechanism.params, input, signature)
             }
             (Inner::EcPrivate(key) | Inner::EcPublic(key), Family::Ecdsa) => {
@@ -97,10 +114,14 @@ impl Key {
             (Inner::EdPrivate(_, key) | Inner::EdPublic(key), Family::Eddsa) => {
                 curve::verify_eddsa(key, input, signature)
             }
-            (Inner::Symmetric(key), Family::Hmac) => mac::verify(key, row.hash, input, signature),
-            (_, Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa | Family::Hmac) => {
-                Err(OpError::KeyType)
+            (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaRaw) => {
+                let (Input::Message(data) | Input::Digest(data)) = input;
+                rsa::verify_raw(key, data, signature)
             }
+            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac) => {
+                mac::verify(key, row, &mechanism.params, input, signature)
+            }
+            (_, family) if signs(family) => Err(OpError::KeyType),
             _ => Err(OpError::Mechanism),
         }
     }
@@ -122,26 +143,57 @@ impl Key {
     }
 
     fn crypt(&self, way: Way, mechanism: &Mechanism, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
-        let family = row(mechanism)?.family;
-        match (&self.0, family) {
-            (Inner::RsaPrivate(key), Family::RsaOaep) => rsa::oaep(key, way, &mechanism.params, data, out),
-            (Inner::RsaPublic(key), Family::RsaOaep) if way == Way::Encrypt => {
-                rsa::oaep(key, way, &mechanism.params, data, out)
+        let row = row(mechanism)?;
+        let params = &mechanism.params;
+        match (&self.0, row.family, way) {
+            (Inner::RsaPrivate(key, _), Family::RsaOaep, _)
+            | (Inner::RsaPublic(key), Family::RsaOaep, Way::Encrypt) => rsa::oaep(key, way, params, data, out),
+            // The hash-and-sign rows of the family do not encrypt.
+            (_, Family::RsaPkcs1, _) if row.hash.is_some() => Err(OpError::Mechanism),
+            (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaPkcs1, Way::Encrypt) => {
+                pkcs1::encrypt(key, data, out)
             }
-            (Inner::Symmetric(key), _) => cipher::crypt(key, family, way, &mechanism.params, data, out),
-            (_, Family::RsaOaep) => Err(OpError::KeyType),
-            (_, family) if cipher::is_cipher(family) => Err(OpError::KeyType),
+            (Inner::RsaPrivate(key, rejection), Family::RsaPkcs1, Way::Decrypt) => {
+                pkcs1::decrypt(key, rejection, data, out)
+            }
+            (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaRaw, Way::Encrypt) => {
+                rsa::raw(key, RsaHalf::Public, data, OpError::Data, out)
+            }
+            (Inner::RsaPrivate(key, _), Family::RsaRaw, Way::Decrypt) if data.len() == key.bytes() => {
+                rsa::raw(key, RsaHalf::Private, data, OpError::Encrypted, out)
+            }
+            (Inner::RsaPrivate(..), Family::RsaRaw, Way::Decrypt) => Err(OpError::EncryptedLength),
+            (_, Family::RsaOaep | Family::RsaPkcs1 | Family::RsaRaw, _) => Err(OpError::KeyType),
+            (Inner::Symmetric(key), family, _) => cipher::crypt(key, family, way, params, data, out),
+            (_, family, _) if cipher::is_cipher(family) => Err(OpError::KeyType),
             _ => Err(OpError::Mechanism),
         }
     }
 
-    /// ECDH: the x coordinate of the shared point, as long as a field element (PKCS#11 3.2, 6.3.19, CKD_NULL).
+    /// Unwraps a secret key by PKCS #1 v1.5: C_UnwrapKey with CKM_RSA_PKCS. A blob that is wrong in any way gives a
+    /// pseudo-random key, the same one each time (DESIGN 6). `wanted`: the length that the template names, in bytes;
+    /// `aes`: the key is to be an AES key.
     ///
     /// # Errors
-    /// `Parameter` for a point that is not on this key's curve or a derivation function other than CKD_NULL.
-    pub fn agree(&self, params: &EcdhParams) -> Result<Secret, OpError> {
+    /// `KeyType`; `EncryptedLength` and `Encrypted` for a blob of another length than the modulus and for one that is
+    /// not below it; `DataLength` for a length that the modulus has no room for.
+    pub fn unwrap_pkcs1(&self, blob: &[u8], wanted: Option<usize>, aes: bool) -> Result<Secret, OpError> {
         match &self.0 {
-            Inner::EcPrivate(key) => curve::agree(key, params),
+            Inner::RsaPrivate(key, rejection) => pkcs1::unwrap(key, rejection, blob, wanted, aes),
+            _ => Err(OpError::KeyType),
+        }
+    }
+
+    /// ECDH (PKCS#11 3.2, 6.3.19). With CKD_NULL the x coordinate of the shared point, as long as a field element, or its
+    /// last `length` bytes; with another derivation function `length` bytes, or as many as its hash has.
+    ///
+    /// # Errors
+    /// `Parameter` for a point that is not on this key's curve, for an X25519 value of small order and for a derivation
+    /// function that this build does not have; `DataLength` for more bytes than there are.
+    pub fn agree(&self, params: &EcdhParams, length: Option<usize>) -> Result<Secret, OpError> {
+        match &self.0 {
+            Inner::EcPrivate(key) => agree::weierstrass(key, params, length),
+            Inner::MontgomeryPrivate(key) => agree::montgomery(key, params, length),
             _ => Err(OpError::KeyType),
         }
     }
@@ -150,7 +202,7 @@ impl Key {
     #[must_use]
     pub fn public(&self) -> Option<Material> {
         match &self.0 {
-            Inner::RsaPrivate(key) | Inner::RsaPublic(key) => rsa::public_material(key),
+            Inner::RsaPrivate(key, _) | Inner::RsaPublic(key) => rsa::public_material(key),
             Inner::EcPrivate(key) | Inner::EcPublic(key) => Some(Material::EcPublic {
                 curve: key.curve(),
                 point: key.point()?,
@@ -158,6 +210,8 @@ impl Key {
             Inner::EdPrivate(_, key) | Inner::EdPublic(key) => Some(Material::EdPublic {
                 point: point_of(key.as_ref()),
             }),
+            Inner::MontgomeryPrivate(key) => Some(Material::MontgomeryPublic { point: *key.point() }),
+            Inner::MontgomeryPublic(point) => Some(Material::MontgomeryPublic { point: *point }),
             Inner::Symmetric(_) => None,
         }
     }
@@ -173,9 +227,10 @@ impl Key {
     pub fn size(&self) -> u64 {
         match &self.0 {
             Inner::Symmetric(key) => key.value().len() as u64,
-            Inner::RsaPrivate(key) | Inner::RsaPublic(key) => u64::from(key.bits()),
+            Inner::RsaPrivate(key, _) | Inner::RsaPublic(key) => u64::from(key.bits()),
             Inner::EcPrivate(key) | Inner::EcPublic(key) => key.curve().bits(),
             Inner::EdPrivate(..) | Inner::EdPublic(_) => Curve::Ed25519.bits(),
+            Inner::MontgomeryPrivate(_) | Inner::MontgomeryPublic(_) => Curve::X25519.bits(),
         }
     }
 }
@@ -184,14 +239,30 @@ impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match &self.0 {
             Inner::Symmetric(_) => "Key(secret)",
-            Inner::RsaPrivate(_) => "Key(RSA private)",
+            Inner::RsaPrivate(..) => "Key(RSA private)",
             Inner::RsaPublic(_) => "Key(RSA public)",
             Inner::EcPrivate(_) => "Key(EC private)",
             Inner::EcPublic(_) => "Key(EC public)",
             Inner::EdPrivate(..) => "Key(Ed25519 private)",
             Inner::EdPublic(_) => "Key(Ed25519 public)",
+            Inner::MontgomeryPrivate(_) => "Key(X25519 private)",
+            Inner::MontgomeryPublic(_) => "Key(X25519 public)",
         })
     }
+}
+
+/// Whether a family makes signatures or MACs.
+const fn signs(family: Family) -> bool {
+    matches!(
+        family,
+        Family::RsaPkcs1
+            | Family::RsaPss
+            | Family::RsaRaw
+            | Family::Ecdsa
+            | Family::Eddsa
+            | Family::Hmac
+            | Family::AesCmac
+    )
 }
 
 /// aws-lc-rs gives public keys as slices; Ed25519's have 32 bytes.

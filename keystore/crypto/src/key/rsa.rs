@@ -1,4 +1,4 @@
-//! RSA: PKCS #1 v1.5 and PSS signatures, OAEP (RFC 8017).
+//! RSA: PKCS #1 v1.5 and PSS signatures, OAEP, raw RSA (RFC 8017). Encryption by v1.5 is in [`super::pkcs1`].
 
 use super::append;
 use crate::awslc::ffi::Rsa;
@@ -127,6 +127,10 @@ const fn digest_info(hash: MechanismType) -> Option<&'static [u8]> {
         MechanismType::SHA256 => b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20",
         MechanismType::SHA384 => b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\x04\x30",
         MechanismType::SHA512 => b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40",
+        MechanismType::SHA3_224 => b"\x30\x2d\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x07\x05\x00\x04\x1c",
+        MechanismType::SHA3_256 => b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x08\x05\x00\x04\x20",
+        MechanismType::SHA3_384 => b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x09\x05\x00\x04\x30",
+        MechanismType::SHA3_512 => b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x0a\x05\x00\x04\x40",
         _ => return None,
     })
 }
@@ -165,7 +169,7 @@ pub(crate) fn verify_pkcs1(
 }
 
 /// At most k - 11 bytes (RFC 8017, 9.2; PKCS#11 3.2, table 41).
-fn check_room(key: &Rsa, data: &[u8]) -> Result<(), OpError> {
+pub(crate) fn check_room(key: &Rsa, data: &[u8]) -> Result<(), OpError> {
     if data.len() + 11 <= key.bytes() {
         Ok(())
     } else {
@@ -237,6 +241,33 @@ pub(crate) fn verify_pss(
         key.verify_pss(hashes, salt, digest, signature)
             .ok_or(OpError::Signature)
     })
+}
+
+/// One half of raw RSA (PKCS#11 3.2, CKM_RSA_X_509). Shorter input stands for the number with zeros before it; `error`
+/// is the code for a number that is not less than the modulus.
+pub(crate) fn raw(key: &Rsa, half: RsaHalf, data: &[u8], error: OpError, out: &mut Vec<u8>) -> Result<(), OpError> {
+    let bytes = key.bytes();
+    let mut padded = Zeroizing::new([0; MAX_BYTES]);
+    let padded = &mut padded[..bytes];
+    let at = bytes.checked_sub(data.len()).ok_or(OpError::DataLength)?;
+    padded[at..].copy_from_slice(data);
+    append(out, bytes, |target| key.raw(half, padded, target).ok_or(error))
+}
+
+/// Whether raw RSA brings the data back from a signature (3.2, CKM_RSA_X_509: the data may be shorter than the modulus).
+pub(crate) fn verify_raw(key: &Rsa, data: &[u8], signature: &[u8]) -> Result<(), OpError> {
+    check_signature_length(key, signature)?;
+    let at = key.bytes().checked_sub(data.len()).ok_or(OpError::DataLength)?;
+    let mut recovered = [0; MAX_BYTES];
+    let recovered = &mut recovered[..key.bytes()];
+    key.raw(RsaHalf::Public, signature, recovered)
+        .ok_or(OpError::Signature)?;
+    let (zeros, found) = recovered.split_at(at);
+    if zeros.iter().all(|byte| *byte == 0) && seal::equal(found, data) {
+        Ok(())
+    } else {
+        Err(OpError::Signature)
+    }
 }
 
 /// RSAES-OAEP (RFC 8017, 7.1).

@@ -62,9 +62,11 @@ pub(crate) enum Shape {
     RsaPublic,
     EcPublic,
     EdPublic,
+    MontgomeryPublic,
     RsaPrivate,
     EcPrivate,
     EdPrivate,
+    MontgomeryPrivate,
     Aes,
     Generic,
     Hmac,
@@ -72,15 +74,17 @@ pub(crate) enum Shape {
 
 impl Shape {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Data,
         Self::Certificate,
         Self::RsaPublic,
         Self::EcPublic,
         Self::EdPublic,
+        Self::MontgomeryPublic,
         Self::RsaPrivate,
         Self::EcPrivate,
         Self::EdPrivate,
+        Self::MontgomeryPrivate,
         Self::Aes,
         Self::Generic,
         Self::Hmac,
@@ -92,9 +96,11 @@ impl Shape {
             (ObjectClass::PUBLIC_KEY, KeyType::RSA) => Self::RsaPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::EC) => Self::EcPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::EC_EDWARDS) => Self::EdPublic,
+            (ObjectClass::PUBLIC_KEY, KeyType::EC_MONTGOMERY) => Self::MontgomeryPublic,
             (ObjectClass::PRIVATE_KEY, KeyType::RSA) => Self::RsaPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC) => Self::EcPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS) => Self::EdPrivate,
+            (ObjectClass::PRIVATE_KEY, KeyType::EC_MONTGOMERY) => Self::MontgomeryPrivate,
             (ObjectClass::SECRET_KEY, KeyType::AES) => Self::Aes,
             (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET) => Self::Generic,
             (
@@ -103,7 +109,11 @@ impl Shape {
                 | KeyType::SHA224_HMAC
                 | KeyType::SHA256_HMAC
                 | KeyType::SHA384_HMAC
-                | KeyType::SHA512_HMAC,
+                | KeyType::SHA512_HMAC
+                | KeyType::SHA3_224_HMAC
+                | KeyType::SHA3_256_HMAC
+                | KeyType::SHA3_384_HMAC
+                | KeyType::SHA3_512_HMAC,
             ) => Self::Hmac,
             _ => return Err(Rv::ATTRIBUTE_VALUE_INVALID),
         })
@@ -113,8 +123,8 @@ impl Shape {
         match self {
             Self::Data => ObjectClass::DATA,
             Self::Certificate => ObjectClass::CERTIFICATE,
-            Self::RsaPublic | Self::EcPublic | Self::EdPublic => ObjectClass::PUBLIC_KEY,
-            Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate => ObjectClass::PRIVATE_KEY,
+            Self::RsaPublic | Self::EcPublic | Self::EdPublic | Self::MontgomeryPublic => ObjectClass::PUBLIC_KEY,
+            Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate | Self::MontgomeryPrivate => ObjectClass::PRIVATE_KEY,
             Self::Aes | Self::Generic | Self::Hmac => ObjectClass::SECRET_KEY,
         }
     }
@@ -140,8 +150,12 @@ impl Shapes {
     pub(crate) const RSA_PUBLIC: Self = Self(1 << Shape::RsaPublic as u16);
     pub(crate) const RSA_PRIVATE: Self = Self(1 << Shape::RsaPrivate as u16);
     pub(crate) const EC_PRIVATE: Self = Self(1 << Shape::EcPrivate as u16);
-    pub(crate) const CURVE_PUBLIC: Self = Self(1 << Shape::EcPublic as u16 | 1 << Shape::EdPublic as u16);
-    pub(crate) const CURVE_PRIVATE: Self = Self(1 << Shape::EcPrivate as u16 | 1 << Shape::EdPrivate as u16);
+    pub(crate) const MONTGOMERY_PRIVATE: Self = Self(1 << Shape::MontgomeryPrivate as u16);
+    /// Curves with signatures.
+    pub(crate) const SIGNING_PUBLIC: Self = Self(1 << Shape::EcPublic as u16 | 1 << Shape::EdPublic as u16);
+    pub(crate) const SIGNING_PRIVATE: Self = Self::EC_PRIVATE.or(Self(1 << Shape::EdPrivate as u16));
+    pub(crate) const CURVE_PUBLIC: Self = Self::SIGNING_PUBLIC.or(Self(1 << Shape::MontgomeryPublic as u16));
+    pub(crate) const CURVE_PRIVATE: Self = Self::SIGNING_PRIVATE.or(Self::MONTGOMERY_PRIVATE);
     pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC.or(Self::CURVE_PUBLIC);
     pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE.or(Self::CURVE_PRIVATE);
     pub(crate) const AES: Self = Self(1 << Shape::Aes as u16);

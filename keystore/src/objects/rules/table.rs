@@ -96,7 +96,7 @@ pub(crate) static RULES: &[Rule] = &[
     free(
         A::DERIVE,
         S::KEYS,
-        Default::Usage(S::EC_PRIVATE.or(S::AES).or(S::GENERIC)),
+        Default::Usage(S::EC_PRIVATE.or(S::MONTGOMERY_PRIVATE).or(S::AES).or(S::GENERIC)),
     ),
     computed(A::LOCAL, S::KEYS),
     computed(A::KEY_GEN_MECHANISM, S::KEYS),
@@ -109,11 +109,15 @@ pub(crate) static RULES: &[Rule] = &[
         Default::Usage(S::RSA_PUBLIC.or(S::AES)),
     ),
     free(A::DECRYPT, KEYS_WITH_VALUE, Default::Usage(S::RSA_PRIVATE.or(S::AES))),
-    free(A::SIGN, KEYS_WITH_VALUE, Default::Usage(KEYS_WITH_VALUE)),
+    free(
+        A::SIGN,
+        KEYS_WITH_VALUE,
+        Default::Usage(S::RSA_PRIVATE.or(S::SIGNING_PRIVATE).or(S::SECRET)),
+    ),
     free(
         A::VERIFY,
         S::PUBLIC.or(S::SECRET),
-        Default::Usage(S::PUBLIC.or(S::SECRET)),
+        Default::Usage(S::RSA_PUBLIC.or(S::SIGNING_PUBLIC).or(S::SECRET)),
     ),
     free(A::SIGN_RECOVER, S::PRIVATE, Default::False),
     free(A::VERIFY_RECOVER, S::PUBLIC, Default::False),
