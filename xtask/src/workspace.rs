@@ -52,9 +52,6 @@ impl Workspace {
 fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
-    // Left to itself, cargo gives build scripts debug information when it builds and none when it checks; the other
-    // script is run again, and aws-lc is compiled twice.
-    command.env("CARGO_PROFILE_CI_BUILD_OVERRIDE_DEBUG", "false");
     command
 }
 

@@ -2,7 +2,7 @@
 //! mechanisms (`mechanism.rs`).
 //!
 //! A value is built from raw pointers in an entry function and read later, when the session has been found: a wrong
-//! session handle is reported before a wrong argument (facts/pkcs11, "Sessions"). NULL with length 0 is legal.
+//! session handle is reported before a wrong argument. NULL with length 0 is legal.
 //!
 //! Caller's promise (PKCS#11 3.2, 5): for the duration of the call each non-NULL pointer is valid for the length that
 //! comes with it. `new` takes that promise, hence it is unsafe; all that follows relies on it.

@@ -11,12 +11,13 @@ use crate::state::object::{Object, View, is_hidden};
 use crate::transport::Failure;
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_ULONG};
 use hsmd_proto::attribute::Attribute;
-use hsmd_proto::ck::{AttributeType, Rv};
+use hsmd_proto::ck::{AttributeType, ObjectClass, Rv};
 use hsmd_proto::convert::{attribute_from_wire, template_to_wire};
 use hsmd_proto::frame::Sections;
 use hsmd_proto::ids::UniqueId;
 use hsmd_proto::wire::{self, reply, request};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// How many objects one request fetches when nothing is known of one: readers go on with its neighbours.
 const BATCH: usize = 64;
@@ -66,6 +67,20 @@ fn answer<'a>(places: &RawPlaces<'_>, values: impl Iterator<Item = Result<&'a [u
         }
     }
     worst
+}
+
+/// The value of a secret key.
+///
+/// # Errors
+/// `CKR_ATTRIBUTE_SENSITIVE` if it may not be read, `CKR_ATTRIBUTE_TYPE_INVALID` if it is no secret key,
+/// `CKR_OBJECT_HANDLE_INVALID` if it is gone, and codes for a daemon that cannot be reached.
+pub(crate) fn secret_value(asker: Asker<'_>, object: &Arc<Object>) -> Result<Zeroizing<Vec<u8>>, Rv> {
+    let view = known(asker, object)?;
+    if view.meta.as_ref().is_none_or(|meta| meta.class != ObjectClass::SECRET_KEY) {
+        return Err(Rv::ATTRIBUTE_TYPE_INVALID);
+    }
+    let mut values = ask(asker, object, &[AttributeType::VALUE])?;
+    values.pop().ok_or(Rv::DEVICE_ERROR)?.map(|found| found.value)
 }
 
 /// Asks for values, key values among them: they are in the reply's secret section, and in no cache.

@@ -1,6 +1,8 @@
-//! C_DigestInit, C_Digest, C_DigestUpdate, C_DigestKey, C_DigestFinal: in this process, without a request.
+//! C_DigestInit, C_Digest, C_DigestUpdate, C_DigestKey, C_DigestFinal: in this process. Only C_DigestKey
+//! makes a request, for the key's value.
 
-use super::slot;
+use super::request::Asker;
+use super::{attribute, slot};
 use crate::abi::mechanism::RawMechanism;
 use crate::abi::pointers::{RawInput, RawOut};
 use crate::local::Digest;
@@ -72,13 +74,20 @@ pub(crate) fn update(instance: &Instance, session: CK_SESSION_HANDLE, data: RawI
     })
 }
 
-/// C_DigestKey: a digest that absorbed a key must not be in this process in clear (INV-1), so no key is digestible yet.
+/// C_DigestKey for secret keys whose value the application may read. A digest that absorbed another key must not be in
+/// this process in clear (INV-1): `CKR_KEY_INDIGESTIBLE`.
 pub(crate) fn key(instance: &Instance, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Result<(), Rv> {
     let session = instance.session(session)?;
     let place = &mut lock(&session.operations).digest;
-    run(place, &session.slot, Step::Update, |_| {
-        session.slot.objects.get(key).ok_or(Rv::KEY_HANDLE_INVALID)?;
-        Err(Rv::KEY_INDIGESTIBLE)
+    run(place, &session.slot, Step::Update, |operation| {
+        let key = session.slot.objects.get(key).ok_or(Rv::KEY_HANDLE_INVALID)?;
+        let value = attribute::secret_value(Asker::session(instance, &session), &key).map_err(|rv| match rv {
+            Rv::OBJECT_HANDLE_INVALID => Rv::KEY_HANDLE_INVALID,
+            Rv::ATTRIBUTE_SENSITIVE | Rv::ATTRIBUTE_TYPE_INVALID => Rv::KEY_INDIGESTIBLE,
+            other => other,
+        })?;
+        operation.digest.update(&value);
+        Ok(Outcome::Open)
     })
 }
 

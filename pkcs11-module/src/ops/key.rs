@@ -154,7 +154,7 @@ impl KeyOperation {
     /// Refuses to use a key that wants a PIN for each use and has had none.
     ///
     /// # Errors
-    /// `CKR_USER_NOT_LOGGED_IN`; the operation ends (facts/pkcs11, "Login").
+    /// `CKR_USER_NOT_LOGGED_IN`; the operation ends.
     pub(crate) fn check_grant(&self) -> Result<(), Rv> {
         if self.meta.always_authenticate && !self.authenticated {
             Err(Rv::USER_NOT_LOGGED_IN)

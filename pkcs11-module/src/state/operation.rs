@@ -221,7 +221,7 @@ pub(crate) fn run<O: Running>(
     }
 }
 
-/// Ends the operation when an argument was bad: any error but too small a buffer does (facts/pkcs11, "Two-call length").
+/// Ends the operation when an argument was bad: any error but too small a buffer does (PKCS#11 3.2, 5.2).
 ///
 /// # Errors
 /// The argument's.
