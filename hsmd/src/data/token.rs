@@ -5,6 +5,7 @@ use crate::node::Node;
 use crate::slots::Slot;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::mechanism::TABLE;
+use hsmd_proto::policy::Policy;
 use hsmd_proto::wire::{self, reply};
 
 const MANUFACTURER: &str = "hsmd";
@@ -16,13 +17,23 @@ pub(super) fn list_slots(call: &Call<'_>) -> Answer {
     })))
 }
 
+/// The token's model: applications and their logs show where keys are not protected as usual (DESIGN 8, 9).
+const fn model(dev: bool, policy: Policy) -> &'static str {
+    match (dev, policy) {
+        (true, Policy::Legacy) => "hsmd dev legacy",
+        (true, _) => "hsmd dev",
+        (false, Policy::Legacy) => "hsmd legacy",
+        (false, _) => "hsmd",
+    }
+}
+
 fn describe(node: &Node, slot: &Slot) -> wire::Slot {
     let token = slot.token().map(|state| wire::Token {
         label: String::from_utf8_lossy(&state.label)
             .trim_end_matches([' ', '\0'])
             .to_owned(),
         manufacturer: MANUFACTURER.into(),
-        model: if node.keystore.dev() { "hsmd dev" } else { "hsmd" }.into(),
+        model: model(node.keystore.dev(), state.policy).into(),
         serial: slot.serial.clone(),
         flags: state.flags,
         min_pin: node.config.pin.min_length as u32,
