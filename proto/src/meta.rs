@@ -120,7 +120,10 @@ impl Curve {
         if let Some(curve) = Self::ALL.into_iter().find(|curve| curve.oid_der() == der) {
             return Some(curve);
         }
+        // The OIDs of before RFC 8410 (GnuPG's), which OpenSC still sends.
         match der {
+            [0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x97, 0x55, 0x01, 0x05, 0x01] => Some(Self::X25519),
+            [0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x0f, 0x01] => Some(Self::Ed25519),
             [0x13, length, name @ ..] if *length as usize == name.len() => {
                 NAMES.iter().find(|(known, _)| *known == name).map(|(_, curve)| *curve)
             }
@@ -228,6 +231,8 @@ mod tests {
         assert_eq!(Curve::from_params(b"\x13\x0cedwards25519"), Some(Curve::Ed25519));
         assert_eq!(Curve::from_params(b"\x13\x0dedwards25519"), None);
         assert_eq!(Curve::from_params(b"\x13\x0acurve25519"), Some(Curve::X25519));
+        let gnupg = [0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x97, 0x55, 0x01, 0x05, 0x01];
+        assert_eq!(Curve::from_params(&gnupg), Some(Curve::X25519));
         assert_eq!(Curve::from_params(&[]), None);
         for curve in Curve::ALL {
             assert_eq!(Curve::from_params(curve.oid_der()), Some(curve));
