@@ -4,12 +4,15 @@
 import java.io.ByteArrayOutputStream;
 import java.io.FileInputStream;
 import java.io.OutputStream;
+import java.net.InetAddress;
+import java.net.Socket;
 import java.security.Key;
 import java.security.KeyFactory;
 import java.security.KeyPair;
 import java.security.KeyPairGenerator;
 import java.security.KeyStore;
 import java.security.MessageDigest;
+import java.security.Principal;
 import java.security.PrivateKey;
 import java.security.Provider;
 import java.security.PublicKey;
@@ -17,12 +20,18 @@ import java.security.SecureRandom;
 import java.security.Security;
 import java.security.Signature;
 import java.security.cert.Certificate;
+import java.security.cert.X509Certificate;
 import java.security.spec.ECGenParameterSpec;
 import java.security.spec.MGF1ParameterSpec;
 import java.security.spec.PSSParameterSpec;
 import java.security.spec.X509EncodedKeySpec;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.List;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import javax.crypto.Cipher;
 import javax.crypto.CipherOutputStream;
 import javax.crypto.KeyAgreement;
@@ -32,6 +41,15 @@ import javax.crypto.SecretKey;
 import javax.crypto.spec.GCMParameterSpec;
 import javax.crypto.spec.IvParameterSpec;
 import javax.crypto.spec.SecretKeySpec;
+import javax.net.ssl.KeyManager;
+import javax.net.ssl.KeyManagerFactory;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.SSLEngine;
+import javax.net.ssl.SSLServerSocket;
+import javax.net.ssl.SSLSocket;
+import javax.net.ssl.TrustManagerFactory;
+import javax.net.ssl.X509ExtendedKeyManager;
+import javax.net.ssl.X509KeyManager;
 
 public final class Client {
     static final char[] PIN = System.getenv("HSMD_PIN").toCharArray();
@@ -224,6 +242,125 @@ public final class Client {
         Cipher cipher = Cipher.getInstance("AES/CBC/PKCS5Padding", token);
         cipher.init(Cipher.ENCRYPT_MODE, secret);
         cipher.doFinal(DATA);
+    }
+
+    /** A TLS server whose key is in the token; the client trusts its certificate. */
+    static void tls(String alias, String version) throws Exception {
+        KeyStore one = KeyStore.getInstance("PKCS12");
+        one.load(null, null);
+        one.setCertificateEntry("server", keys.getCertificate(alias));
+        TrustManagerFactory trust = TrustManagerFactory.getInstance("PKIX");
+        trust.init(one);
+        SSLContext client = SSLContext.getInstance("TLS");
+        client.init(null, trust.getTrustManagers(), null);
+        KeyManagerFactory factory = KeyManagerFactory.getInstance("SunX509");
+        factory.init(keys, null);
+        X509KeyManager manager = (X509KeyManager) factory.getKeyManagers()[0];
+        SSLContext context = SSLContext.getInstance("TLS");
+        context.init(new KeyManager[] {new Only(manager, alias)}, null, null);
+        try (SSLServerSocket listener = (SSLServerSocket) context.getServerSocketFactory()
+                .createServerSocket(0, 8, InetAddress.getLoopbackAddress())) {
+            Thread server = new Thread(() -> {
+                try (Socket accepted = listener.accept()) {
+                    accepted.getOutputStream().write(accepted.getInputStream().read());
+                } catch (Exception error) {
+                    error.printStackTrace();
+                }
+            });
+            server.start();
+            try (SSLSocket socket = (SSLSocket) client.getSocketFactory()
+                    .createSocket(InetAddress.getLoopbackAddress(), listener.getLocalPort())) {
+                socket.setEnabledProtocols(new String[] {version});
+                socket.getOutputStream().write(42);
+                check(socket.getInputStream().read() == 42, "the echo");
+                check(socket.getSession().getProtocol().equals(version), version);
+            }
+            server.join();
+        }
+    }
+
+    static void tlsServers() throws Exception {
+        for (String version : new String[] {"TLSv1.3", "TLSv1.2"}) {
+            tls("rsa", version);
+            tls("ec", version);
+        }
+    }
+
+    /** A key manager with one key. */
+    static final class Only extends X509ExtendedKeyManager {
+        final X509KeyManager all;
+        final String alias;
+
+        Only(X509KeyManager all, String alias) {
+            this.all = all;
+            this.alias = alias;
+        }
+
+        @Override
+        public String chooseEngineServerAlias(String type, Principal[] issuers, SSLEngine engine) {
+            return chooseServerAlias(type, issuers, null);
+        }
+
+        @Override
+        public String chooseServerAlias(String type, Principal[] issuers, Socket socket) {
+            return all.getPrivateKey(alias).getAlgorithm().equals(type) ? alias : null;
+        }
+
+        @Override
+        public X509Certificate[] getCertificateChain(String alias) {
+            return all.getCertificateChain(alias);
+        }
+
+        @Override
+        public PrivateKey getPrivateKey(String alias) {
+            return all.getPrivateKey(alias);
+        }
+
+        @Override
+        public String[] getServerAliases(String type, Principal[] issuers) {
+            return new String[] {alias};
+        }
+
+        @Override
+        public String[] getClientAliases(String type, Principal[] issuers) {
+            return null;
+        }
+
+        @Override
+        public String chooseClientAlias(String[] types, Principal[] issuers, Socket socket) {
+            return null;
+        }
+    }
+
+    /** Eight threads sign and encrypt at once. */
+    static void threads() throws Exception {
+        KeyPair pair = rsa();
+        KeyGenerator generator = KeyGenerator.getInstance("AES", token);
+        generator.init(256);
+        SecretKey key = generator.generateKey();
+        ExecutorService pool = Executors.newFixedThreadPool(8);
+        List<Future<?>> results = new ArrayList<>();
+        for (int task = 0; task < 64; task++) {
+            results.add(pool.submit(() -> {
+                Signature signer = Signature.getInstance("SHA256withRSA", token);
+                signer.initSign(pair.getPrivate());
+                signer.update(DATA);
+                byte[] signature = signer.sign();
+                signer.initVerify(pair.getPublic());
+                signer.update(DATA);
+                check(signer.verify(signature), "a signature");
+                Cipher cipher = Cipher.getInstance("AES/CBC/PKCS5Padding", token);
+                cipher.init(Cipher.ENCRYPT_MODE, key);
+                byte[] secret = cipher.doFinal(DATA);
+                cipher.init(Cipher.DECRYPT_MODE, key, new IvParameterSpec(cipher.getIV()));
+                check(Arrays.equals(DATA, cipher.doFinal(secret)), "a text");
+                return null;
+            }));
+        }
+        for (Future<?> result : results) {
+            result.get();
+        }
+        pool.shutdown();
     }
 
     /** A key entry of Java's own goes into the token, with its certificate, is found, used and deleted. */

@@ -126,6 +126,18 @@ fn entries_of_a_key_store_file_are_stored_used_and_deleted() {
 }
 
 #[test]
+fn a_tls_server_of_java_has_its_key_in_the_token() {
+    let token = Token::hsmd();
+    generate(&token);
+    succeed(&mut java(&token, "tlsServers"));
+}
+
+#[test]
+fn eight_threads_of_java_sign_and_encrypt() {
+    succeed(&mut java(&Token::hsmd(), "threads"));
+}
+
+#[test]
 fn jarsigner_signs_with_a_key_of_the_token() {
     let token = Token::hsmd();
     generate(&token);

@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
@@ -180,6 +182,71 @@ def hmac():
         code = key.sign(DATA, mechanism=Mechanism.SHA256_HMAC)
         assert len(code) == 32 and key.verify(DATA, code, mechanism=Mechanism.SHA256_HMAC)
         assert not key.verify(DATA, bytes(32), mechanism=Mechanism.SHA256_HMAC)
+
+
+def digest_of_a_key():
+    with user() as session:
+        key = session.generate_key(KeyType.AES, 256, template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True})
+        expected = hashlib.sha256(b"head" + key[Attribute.VALUE] + b"tail").digest()
+        assert session.digest((b"head", key, b"tail"), mechanism=Mechanism.SHA256) == expected
+        for hidden in ({}, {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: True}):
+            key = session.generate_key(KeyType.AES, 256, template=hidden)
+            refused(pkcs11.KeyIndigestible, session.digest, key, mechanism=Mechanism.SHA256)
+        public, private = session.generate_keypair(KeyType.RSA, 2048)
+        refused(pkcs11.KeyIndigestible, session.digest, private, mechanism=Mechanism.SHA256)
+        refused(pkcs11.KeyIndigestible, session.digest, public, mechanism=Mechanism.SHA256)
+
+
+def threads():
+    """Eight threads of one session pool: python-pkcs11 lets go of the interpreter's lock in each call."""
+    with user() as session:
+        public, private = session.generate_keypair(KeyType.RSA, 2048, store=True, label="shared")
+        failures = []
+
+        def work(number):
+            try:
+                with token().open() as own:
+                    key = own.get_key(label="shared", object_class=ObjectClass.PRIVATE_KEY)
+                    check = own.get_key(label="shared", object_class=ObjectClass.PUBLIC_KEY)
+                    for turn in range(20):
+                        data = f"{number} {turn}".encode() * 100
+                        assert check.verify(data, key.sign(data))
+            except BaseException as error:
+                failures.append(repr(error))
+
+        pool = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in pool:
+            thread.start()
+        for thread in pool:
+            thread.join()
+        assert not failures, failures
+
+
+def processes():
+    """Forked workers, as gunicorn and multiprocessing make them: each initialises the library again and logs in."""
+    library = pkcs11.lib(os.environ["HSMD_PKCS11_MODULE"])
+    with user() as session:
+        session.generate_key(KeyType.AES, 256, store=True, label="shared")
+        children = []
+        for _ in range(4):
+            child = os.fork()
+            if child == 0:
+                try:
+                    # The child has no library to end yet (PKCS#11 says so), but python-pkcs11 must try before it begins.
+                    refused(pkcs11.PKCS11Error, library.finalize)
+                    library.initialize()
+                    with user() as own:
+                        key = own.get_key(label="shared")
+                        secret = key.encrypt(DATA, mechanism_param=bytes(16))
+                        assert key.decrypt(secret, mechanism_param=bytes(16)) == DATA
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
+                os._exit(0)
+            children.append(child)
+        for child in children:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert session.get_key(label="shared").label == "shared"
 
 
 def wrap():
