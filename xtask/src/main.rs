@@ -1,4 +1,4 @@
-//! The developer's commands: `cargo xtask setup | dev | ci | soak | tidy`.
+//! The developer's commands: `cargo xtask setup | dev | ci | soak | bench | tidy`.
 //!
 //! It is not part of the product and nothing depends on it: std and a JSON parser, so that it builds in seconds on a
 //! fresh machine. README.md shows the two commands that matter.
@@ -8,6 +8,7 @@
     reason = "a command-line program for developers"
 )]
 
+mod bench;
 mod ci;
 mod dev;
 mod links;
@@ -31,6 +32,7 @@ Commands:
   dev [ARGS]   build hsmd, hsmctl and the PKCS#11 module, then run `hsmd dev ARGS` in the foreground
   ci           everything that a change must pass: format, tidy, clippy, build, all tests, docs
   soak [NAME]  the same tests at long counts (HSMD_SOAK=10 unless set), all or those whose name contains NAME
+  bench [ARGS] release build, compared with SoftHSM2 in process and behind p11-kit (`bench --help`: its options)
   tidy         the rules of the tree that no compiler knows (docs/architecture.md, \"Rules that are tests\")
   help         this text
 
@@ -38,6 +40,7 @@ Examples:
   cargo xtask dev                                        # a token named `demo`, instructions on the screen
   cargo xtask dev --free-slot --data-dir /tmp/hsm        # also an uninitialised slot; a folder of your own
   cargo xtask ci                                         # what .ci/run calls
+  cargo xtask bench --rows sign-p256 --cells t1,t8        # ours and the peers, in turn
   HSMD_SOAK=50 cargo xtask soak kill_storm               # one family of tests, fifty times as long
 ";
 
@@ -61,6 +64,7 @@ fn run(command: &str, rest: &[String]) -> Result<ExitCode, String> {
         "dev" => dev::run(&Workspace::find()?, rest).map(|never| match never {}),
         "ci" => ci::run(&Workspace::find()?),
         "soak" => ci::soak(&Workspace::find()?, rest.first().map(String::as_str)),
+        "bench" => bench::run(&Workspace::find()?, rest),
         "tidy" => {
             let report = tidy::check(&Workspace::find()?)?;
             report.print();

@@ -76,7 +76,11 @@ fn answer<'a>(places: &RawPlaces<'_>, values: impl Iterator<Item = Result<&'a [u
 /// `CKR_OBJECT_HANDLE_INVALID` if it is gone, and codes for a daemon that cannot be reached.
 pub(crate) fn secret_value(asker: Asker<'_>, object: &Arc<Object>) -> Result<Zeroizing<Vec<u8>>, Rv> {
     let view = known(asker, object)?;
-    if view.meta.as_ref().is_none_or(|meta| meta.class != ObjectClass::SECRET_KEY) {
+    if view
+        .meta
+        .as_ref()
+        .is_none_or(|meta| meta.class != ObjectClass::SECRET_KEY)
+    {
         return Err(Rv::ATTRIBUTE_TYPE_INVALID);
     }
     let mut values = ask(asker, object, &[AttributeType::VALUE])?;

@@ -46,7 +46,10 @@ pub(crate) fn part(
             Mechanism::plain(MechanismType::AES_ECB)
         } else {
             let params = Params::Iv(chain(operation)?.block.to_vec());
-            Mechanism { kind: MechanismType::AES_CBC, params }
+            Mechanism {
+                kind: MechanismType::AES_CBC,
+                params,
+            }
         };
         let piece = process(asker, operation, direction, &mechanism, chunk)?;
         check_length(&piece, Length::Exact(chunk.len()))?;

@@ -68,7 +68,7 @@ fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Option<WipingVec>
         |result, sections| match result {
             Some(reply::Result::Login(login)) => {
                 let ticket = sections.get_opt(login.ticket.as_ref()).map_err(|_| Failure::Lost)?;
-                Ok(ticket.map(|ticket| WipingVec::from(ticket)))
+                Ok(ticket.map(WipingVec::from))
             }
             _ => Err(Failure::Lost),
         },

@@ -150,7 +150,7 @@ pub(crate) fn set_pin(
         |result, sections| match result {
             Some(reply::Result::Login(login)) => {
                 let ticket = sections.get_opt(login.ticket.as_ref()).map_err(|_| Failure::Lost)?;
-                Ok(ticket.map(|ticket| WipingVec::from(ticket)))
+                Ok(ticket.map(WipingVec::from))
             }
             _ => Ok(None),
         },

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use hsmd_benches::histogram::Histogram;
@@ -30,6 +30,12 @@ pub(crate) struct Peer {
     server: Server,
     _folder: Option<tempfile::TempDir>,
 }
+
+/// So many attaches may fail in one cell.
+const ATTACHES: usize = 40;
+
+/// A worker process and what it says.
+type Worker = (Child, BufReader<ChildStdout>);
 
 enum Server {
     InProcess,
@@ -192,6 +198,7 @@ impl Peer {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .map_err(|e| e.to_string())
     }
@@ -200,16 +207,25 @@ impl Peer {
     pub(crate) fn measure(&self, row: &str, cell: Cell, length: Duration) -> Result<Figures, String> {
         let mut workers = Vec::new();
         for _ in 0..cell.processes {
-            let mut child = self.worker(row, cell.threads, length)?;
-            let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-            workers.push((child, output));
+            workers.push(self.attach(row, cell.threads, length)?);
         }
-        for (_, output) in &mut workers {
-            let mut line = String::new();
-            output.read_line(&mut line).map_err(|e| e.to_string())?;
-            if line.trim() != "ready" {
-                return Err(line);
+        let mut failed = 0;
+        for worker in &mut workers {
+            // Some peers lose the token when several processes start at once: tried again, one by one.
+            while let Err(said) = ready(&mut worker.1) {
+                failed += 1;
+                drop(worker.0.wait());
+                if failed == ATTACHES {
+                    return Err(format!("a worker could not attach: {}", said.trim()));
+                }
+                *worker = self.attach(row, cell.threads, length)?;
             }
+        }
+        if failed > 0 {
+            eprintln!(
+                "{}: {row} {cell}: {failed} attaches failed and were repeated",
+                self.name
+            );
         }
         let before = self.server_cpu();
         for (child, _) in &mut workers {
@@ -219,11 +235,13 @@ impl Peer {
         self.collect(workers, before)
     }
 
-    fn collect(
-        &self,
-        workers: Vec<(Child, BufReader<std::process::ChildStdout>)>,
-        before: u64,
-    ) -> Result<Figures, String> {
+    fn attach(&self, row: &str, threads: usize, length: Duration) -> Result<Worker, String> {
+        let mut child = self.worker(row, threads, length)?;
+        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
+        Ok((child, output))
+    }
+
+    fn collect(&self, workers: Vec<Worker>, before: u64) -> Result<Figures, String> {
         let mut all = Histogram::default();
         let (mut cpu, mut per_second) = (0, 0.0);
         let mut children = Vec::new();
@@ -265,6 +283,12 @@ impl Peer {
             Server::Child(child) => with_children(child.id()).into_iter().map(cpu_of).sum(),
         }
     }
+}
+
+fn ready(output: &mut BufReader<ChildStdout>) -> Result<(), String> {
+    let mut line = String::new();
+    output.read_line(&mut line).map_err(|e| e.to_string())?;
+    if line.trim() == "ready" { Ok(()) } else { Err(line) }
 }
 
 /// CPU time of all live threads of a process, in nanoseconds.
