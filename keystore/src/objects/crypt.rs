@@ -3,6 +3,7 @@
 use hsmd_crypto::OpError;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::init::Operation;
+use hsmd_proto::meta::Usage;
 use hsmd_proto::params::{Mechanism, Params};
 
 use super::ObjectRef;
@@ -26,7 +27,12 @@ impl KeySet {
         if let (Params::Gcm(gcm), true) = (&mechanism.params, self.policy().latches())
             && let Some(material) = key.material
         {
-            self.objects().ivs.note(material, gcm, data)?;
+            // SunPKCS11 cancels an operation by finishing it, so an empty message with the true IV comes before each message
+            // with AAD. It gives E(J0) away, which helps to open other messages: so only where the caller may decrypt anyway.
+            let decrypts = key.meta(false).is_some_and(|meta| meta.usage.contains(Usage::DECRYPT));
+            if !(data.is_empty() && gcm.aad.is_empty() && decrypts) {
+                self.objects().ivs.note(material, gcm, data)?;
+            }
         }
         key.key()?.encrypt(mechanism, data, out).map_err(OpError::rv)
     }

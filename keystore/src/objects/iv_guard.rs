@@ -55,16 +55,9 @@ impl IvGuards {
 
     /// Notes an encryption.
     ///
-    /// One of no data and no AAD is neither noted nor refused: SunPKCS11 makes one with the true IV before each message with
-    /// AAD (it cancels an operation by finishing it). What it gives away, the block E(J0), is no secret of an honest caller,
-    /// and one who means harm has it from CTR with the same key.
-    ///
     /// # Errors
     /// `CKR_MECHANISM_PARAM_INVALID` for an IV that this key used for another request.
     pub(crate) fn note(&self, key: MaterialHash, params: &GcmParams, data: &[u8]) -> Result<(), Rv> {
-        if data.is_empty() && params.aad.is_empty() {
-            return Ok(());
-        }
         let iv = self.hasher.hash_one(&params.iv);
         let request = self.hasher.hash_one((params.tag_bits, &params.aad, data));
         let mut shard = self.shards[usize::from(key.0[0]) % SHARDS].lock();
@@ -132,15 +125,6 @@ mod tests {
         };
         assert_eq!(guards.note(key, &aad, b"a"), Err(Rv::MECHANISM_PARAM_INVALID));
         assert_eq!(guards.note(other, &params(1), b"b"), Ok(()));
-    }
-
-    #[test]
-    fn an_empty_message_may_precede_another_as_java_does_it() {
-        let guards = IvGuards::new();
-        let key = MaterialHash([1; 32]);
-        assert_eq!(guards.note(key, &params(1), b""), Ok(()));
-        assert_eq!(guards.note(key, &params(1), b"a"), Ok(()));
-        assert_eq!(guards.note(key, &params(1), b"b"), Err(Rv::MECHANISM_PARAM_INVALID));
     }
 
     #[test]

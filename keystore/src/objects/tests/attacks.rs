@@ -351,6 +351,15 @@ fn a17_gcm_refuses_a_used_iv_short_tags_and_empty_ivs() {
         Err(Rv::MECHANISM_PARAM_INVALID)
     );
     assert_eq!(bench.encrypt(&key, &gcm(&[]), b"x"), Err(Rv::MECHANISM_PARAM_INVALID));
+    // An empty message may come first, as from Java, but not with a key whose caller may not decrypt.
+    assert!(bench.encrypt(&key, &gcm(&[8; 12]), b"").is_ok());
+    assert!(bench.encrypt(&key, &gcm(&[8; 12]), b"x").is_ok());
+    let only = bench.aes(&[yes(A::ENCRYPT), no(A::DECRYPT)]).unwrap();
+    assert!(bench.encrypt(&only, &gcm(&[8; 12]), b"").is_ok());
+    assert_eq!(
+        bench.encrypt(&only, &gcm(&[8; 12]), b"x"),
+        Err(Rv::MECHANISM_PARAM_INVALID)
+    );
     for tag_bits in [0, 8, 64, 95] {
         let params = GcmParams {
             iv: vec![8; 12],
