@@ -84,19 +84,33 @@ fn thirty_wrong_pins_from_many_threads_are_ten_tries() {
     assert_eq!(flags(&key_set, USER_LOCKED), USER_LOCKED);
 }
 
-/// INV-8 broken on purpose: a counter that forgets lets more than ten wrong PINs be checked, which the count above notices.
+/// INV-8 broken on purpose: somebody removes the counter's record below the keystore, again and again. More than ten wrong
+/// PINs are checked then, which the count of the test above notices. (On disk the heads notice the removal, INV-7.)
 #[test]
-fn a_counter_that_forgets_is_noticed_by_the_count_of_checked_pins() {
+fn a_counter_that_loses_its_record_is_noticed_by_the_count_of_checked_pins() {
     let keystore = memory();
     let key_set = ready(&keystore);
+    let store = &keystore.core().store;
     let mut checked = 0;
     for guess in 0..30 {
         if guess % 9 == 8 {
-            key_set.unlock(Role::User).unwrap();
+            let found = store.scan(key_set.root().path("tries").as_str());
+            assert!(!found.is_empty());
+            let writes = found.into_iter().map(|(path, record)| hsmd_store::Write {
+                path,
+                version: record.version + 1,
+                value: None,
+            });
+            let batch = hsmd_store::Batch {
+                operation: operation().0,
+                writes: writes.collect(),
+                ..Default::default()
+            };
+            assert!(matches!(store.commit(batch), Ok(hsmd_store::Outcome::Committed(_))));
         }
         checked += usize::from(wrong(&key_set) == Rv::PIN_INCORRECT);
     }
-    assert_eq!(checked, 30, "ten would be right");
+    assert!(checked > 10, "{checked}: ten would be right");
 }
 
 #[test]
