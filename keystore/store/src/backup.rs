@@ -242,6 +242,28 @@ pub(crate) fn read(disk: &Disk, path: &Path, keys: &StoreKeys) -> Result<State, 
     }
 }
 
+/// The file of these plain chunks, whatever they say: how `fuzzing` reaches what reads them.
+pub(crate) fn sealed_chunks(keys: &StoreKeys, chunks: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let salt = [7; SALT_BYTES];
+    let key = FileKey::derive(keys, LABEL, &salt)?;
+    let mut file = MAGIC.to_vec();
+    file.extend_from_slice(&9_u64.to_le_bytes());
+    file.extend_from_slice(&salt);
+    let header = file.clone();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let mut sealed = chunk.to_vec();
+        let tag = key.seal(
+            nonce(number as u64),
+            &aad(&header, number + 1 == chunks.len()),
+            &mut sealed,
+        )?;
+        put_count(&mut file, sealed.len() + tag.len());
+        file.extend_from_slice(&sealed);
+        file.extend_from_slice(&tag);
+    }
+    Ok(file)
+}
+
 fn take_items(body: &[u8], state: &mut State) -> Result<bool, Malformed> {
     let mut reader = Reader(body);
     while !reader.0.is_empty() {

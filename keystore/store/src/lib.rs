@@ -26,6 +26,8 @@ mod disk;
 mod embedded;
 mod engine;
 mod faults;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod journal;
 mod keeper;

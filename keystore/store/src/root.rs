@@ -139,7 +139,8 @@ impl RootFiles {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<(u64, Vec<u8>), Malformed> {
+/// Reads a copy: generation and value.
+pub(crate) fn decode(bytes: &[u8]) -> Result<(u64, Vec<u8>), Malformed> {
     let body = bytes.len().checked_sub(32).ok_or(Malformed)?;
     let (body, sum) = bytes.split_at(body);
     if digest::digest(&digest::SHA256, body).as_ref() != sum {

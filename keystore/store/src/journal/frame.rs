@@ -169,15 +169,26 @@ pub(crate) fn append(
     staged: &Staged,
 ) -> Result<[u8; TAG_BYTES], SealFailed> {
     let start = out.len();
-    let nonce: [u8; NONCE_BYTES] = random()?;
     out.resize(start + HEADER, 0);
     put_body(out, kind, previous, staged);
+    seal(out, start, key, link, staged.commits.len())
+}
+
+/// Seals the body at the end of `out`, for whose header there is room from `start` on, and completes the frame.
+pub(crate) fn seal(
+    out: &mut Vec<u8>,
+    start: usize,
+    key: &FileKey,
+    link: &Link,
+    commits: usize,
+) -> Result<[u8; TAG_BYTES], SealFailed> {
+    let nonce: [u8; NONCE_BYTES] = random()?;
     let body = out.len() - start - HEADER + TAG_BYTES;
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(&MAGIC);
     put_count(&mut header, body);
     header.extend_from_slice(&link.next.to_le_bytes());
-    put_count(&mut header, staged.commits.len());
+    put_count(&mut header, commits);
     header.extend_from_slice(&link.tag);
     header.extend_from_slice(&nonce);
     let tag = key.seal(nonce, &header, &mut out[start + HEADER..])?;
@@ -189,7 +200,8 @@ pub(crate) fn append(
     Ok(tag)
 }
 
-fn put_body(out: &mut Vec<u8>, kind: Kind, previous: &Touched, staged: &Staged) {
+/// The plain body of a frame.
+pub(crate) fn put_body(out: &mut Vec<u8>, kind: Kind, previous: &Touched, staged: &Staged) {
     out.push(u8::from(kind == Kind::Close));
     out.extend_from_slice(&previous.first.to_le_bytes());
     match &previous.groups {
