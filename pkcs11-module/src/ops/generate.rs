@@ -85,8 +85,11 @@ pub(crate) fn pair(
             _ => Err(Failure::Lost),
         },
     )?;
-    out.0.set(adopt(instance, &session, public_id, public_view).handle.0)?;
-    out.1.set(adopt(instance, &session, private_id, private_view).handle.0)
+    let public = adopt(instance, &session, public_id, public_view);
+    let private = adopt(instance, &session, private_id, private_view);
+    private.joins(&public);
+    out.0.set(public.handle.0)?;
+    out.1.set(private.handle.0)
 }
 
 /// A mechanism that makes keys.

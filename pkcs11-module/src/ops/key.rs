@@ -1,13 +1,16 @@
-//! What C_EncryptInit, C_DecryptInit, C_SignInit and C_VerifyInit have in common: the checks, without a round trip.
+//! What the functions of encryption, decryption, signing and verification have in common: where a session keeps the
+//! operation, how a call enters it, and the checks of Init, which need no round trip.
 
 use super::attribute::{fetch, known};
 use super::request::Asker;
 use super::{chain, slot};
 use crate::abi::mechanism::RawMechanism;
+use crate::state::instance::Instance;
+use crate::state::lock;
 use crate::state::object::{Object, View};
-use crate::state::operation::{Chain, KeyOperation, Running, Work};
-use crate::state::phase::Phase;
-use cryptoki_sys::CK_OBJECT_HANDLE;
+use crate::state::operation::{Chain, KeyOperation, Operations, Outcome, Running, Work, or_end, run};
+use crate::state::phase::{Phase, Step};
+use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use hsmd_proto::ck::{AttributeType, MechanismType, Rv};
 use hsmd_proto::init::{self, Operation};
 use hsmd_proto::mechanism::{Family, MultiPart, Row};
@@ -24,11 +27,56 @@ pub(crate) struct Admitted {
     pub(crate) row: &'static Row,
 }
 
+/// Where a session keeps the operation of a function family.
+pub(crate) type Place = fn(&mut Operations) -> &mut Option<KeyOperation>;
+
+/// C_EncryptInit, C_DecryptInit, C_SignInit, C_VerifyInit.
+///
+/// # Errors
+/// The code of the Init function.
+pub(crate) fn init(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    (place, operation): (Place, Operation),
+    mechanism: &RawMechanism<'_>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let mut operations = lock(&session.operations);
+    begin(
+        Asker::session(instance, &session),
+        place(&mut operations),
+        operation,
+        mechanism,
+        key,
+    )
+}
+
+/// One call of an operation that goes on: session, arguments, then the work. A bad argument ends the operation.
+///
+/// # Errors
+/// The code of the function.
+pub(crate) fn step<A>(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    (place, step): (Place, Step),
+    arguments: Result<A, Rv>,
+    work: impl FnOnce(Asker<'_>, &mut KeyOperation, A) -> Result<Outcome, Rv>,
+) -> Result<(), Rv> {
+    let session = instance.session(session)?;
+    let mut operations = lock(&session.operations);
+    let place = place(&mut operations);
+    let arguments = or_end(place, arguments)?;
+    run(place, &session.slot, step, |operation| {
+        work(Asker::session(instance, &session), operation, arguments)
+    })
+}
+
 /// Begins an operation, or ends the one in progress when there is no mechanism (PKCS#11 3.0, 5.8.1 and others).
 ///
 /// # Errors
 /// The code of the Init function.
-pub(crate) fn begin(
+fn begin(
     asker: Asker<'_>,
     place: &mut Option<KeyOperation>,
     operation: Operation,
@@ -88,7 +136,8 @@ pub(crate) fn admit(
     let gone = |rv| if rv == Rv::OBJECT_HANDLE_INVALID { no_key } else { rv };
     let mut view = known(asker, &key).map_err(gone)?;
     let check = |view: &View| -> Result<(KeyMeta, &'static Row), Rv> {
-        let meta = view.meta.clone().ok_or(no_key)?;
+        let mut meta = view.meta.clone().ok_or(no_key)?;
+        meta.wrapping |= key.is_wrapping();
         let row = init::check(operation, &mechanism, &meta, policy, asker.slot.user_logged_in())?;
         Ok((meta, row))
     };

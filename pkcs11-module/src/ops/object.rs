@@ -71,7 +71,9 @@ pub(crate) fn copy(
         },
         |result, sections| one_object(result, sections, id),
     )?;
-    out.set(adopt(instance, &session, id, made).handle.0)
+    let copy = adopt(instance, &session, id, made);
+    copy.joins(&source);
+    out.set(copy.handle.0)
 }
 
 /// C_DestroyObject (PKCS#11 3.2, 5.7.3). Operations of this application with the key end.

@@ -1,13 +1,12 @@
 //! C_SignInit, C_Sign, C_SignUpdate, C_SignFinal. Also what C_Verify shares: gathering the message, signature lengths.
 
-use super::key::begin;
+use super::key::{Place, init as begin, step};
 use super::request::{Asker, output};
 use crate::abi::mechanism::RawMechanism;
 use crate::abi::pointers::{OutBuf, RawInput, RawOut};
 use crate::local::Digest;
 use crate::state::instance::Instance;
-use crate::state::lock;
-use crate::state::operation::{KeyOperation, Outcome, Work, or_end, run};
+use crate::state::operation::{KeyOperation, Outcome, Work};
 use crate::state::phase::Step;
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use hsmd_proto::ck::Rv;
@@ -20,6 +19,8 @@ use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, request};
 use std::borrow::Cow;
 
+const PLACE: Place = |operations| &mut operations.sign;
+
 /// C_SignInit (PKCS#11 3.2, 5.13.1).
 pub(crate) fn init(
     instance: &Instance,
@@ -27,15 +28,7 @@ pub(crate) fn init(
     mechanism: &RawMechanism<'_>,
     key: CK_OBJECT_HANDLE,
 ) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let mut operations = lock(&session.operations);
-    begin(
-        Asker::session(instance, &session),
-        &mut operations.sign,
-        Operation::Sign,
-        mechanism,
-        key,
-    )
+    begin(instance, session, (PLACE, Operation::Sign), mechanism, key)
 }
 
 /// C_Sign.
@@ -45,34 +38,37 @@ pub(crate) fn single(
     data: RawInput<'_>,
     out: RawOut<'_>,
 ) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let place = &mut lock(&session.operations).sign;
-    let (data, out) = or_end(place, data.get().and_then(|data| Ok((data, out.get()?))))?;
-    run(place, &session.slot, Step::Single, |operation| {
-        sign(Asker::session(instance, &session), operation, Some(data), &out)
-    })
+    let arguments = data.get().and_then(|data| Ok((data, out.get()?)));
+    step(
+        instance,
+        session,
+        (PLACE, Step::Single),
+        arguments,
+        |asker, operation, (data, out)| sign(asker, operation, Some(data), &out),
+    )
 }
 
 /// C_SignUpdate.
 pub(crate) fn update(instance: &Instance, session: CK_SESSION_HANDLE, data: RawInput<'_>) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let place = &mut lock(&session.operations).sign;
-    let data = or_end(place, data.get())?;
-    run(place, &session.slot, Step::Update, |operation| {
-        operation.check_grant()?;
-        operation.add(data, instance.pool.max_data())?;
-        Ok(Outcome::Open)
-    })
+    step(instance, session, (PLACE, Step::Update), data.get(), add)
 }
 
 /// C_SignFinal.
 pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOut<'_>) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let place = &mut lock(&session.operations).sign;
-    let out = or_end(place, out.get())?;
-    run(place, &session.slot, Step::Final, |operation| {
-        sign(Asker::session(instance, &session), operation, None, &out)
-    })
+    step(
+        instance,
+        session,
+        (PLACE, Step::Final),
+        out.get(),
+        |asker, operation, out| sign(asker, operation, None, &out),
+    )
+}
+
+/// C_SignUpdate, C_VerifyUpdate.
+pub(crate) fn add(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8]) -> Result<Outcome, Rv> {
+    operation.check_grant()?;
+    operation.add(data, asker.instance.pool.max_data())?;
+    Ok(Outcome::Open)
 }
 
 /// The length of a signature is known before it is made, so too small a buffer never costs a request.

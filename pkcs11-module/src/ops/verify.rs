@@ -1,13 +1,12 @@
 //! C_VerifyInit, C_Verify, C_VerifyUpdate, C_VerifyFinal. With a public key in this process under policies that allow it.
 
-use super::key::begin;
+use super::key::{Place, init as begin, step};
 use super::request::{Asker, nothing};
-use super::sign::{Message, signature_length};
+use super::sign::{Message, add, signature_length};
 use crate::abi::mechanism::RawMechanism;
 use crate::abi::pointers::RawInput;
 use crate::state::instance::Instance;
-use crate::state::lock;
-use crate::state::operation::{KeyOperation, Outcome, or_end, run};
+use crate::state::operation::{KeyOperation, Outcome};
 use crate::state::phase::Step;
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use hsmd_proto::ck::{ObjectClass, Rv};
@@ -16,6 +15,8 @@ use hsmd_proto::init::Operation;
 use hsmd_proto::returns::{Function, late};
 use hsmd_proto::wire::{self, request};
 
+const PLACE: Place = |operations| &mut operations.verify;
+
 /// C_VerifyInit (PKCS#11 3.2, 5.15.1).
 pub(crate) fn init(
     instance: &Instance,
@@ -23,15 +24,7 @@ pub(crate) fn init(
     mechanism: &RawMechanism<'_>,
     key: CK_OBJECT_HANDLE,
 ) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let mut operations = lock(&session.operations);
-    begin(
-        Asker::session(instance, &session),
-        &mut operations.verify,
-        Operation::Verify,
-        mechanism,
-        key,
-    )
+    begin(instance, session, (PLACE, Operation::Verify), mechanism, key)
 }
 
 /// C_Verify.
@@ -41,34 +34,30 @@ pub(crate) fn single(
     data: RawInput<'_>,
     signature: RawInput<'_>,
 ) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let place = &mut lock(&session.operations).verify;
-    let (data, signature) = or_end(place, data.get().and_then(|data| Ok((data, signature.get()?))))?;
-    run(place, &session.slot, Step::Single, |operation| {
-        verify(Asker::session(instance, &session), operation, Some(data), signature)
-    })
+    let arguments = data.get().and_then(|data| Ok((data, signature.get()?)));
+    step(
+        instance,
+        session,
+        (PLACE, Step::Single),
+        arguments,
+        |asker, operation, (data, signature)| verify(asker, operation, Some(data), signature),
+    )
 }
 
 /// C_VerifyUpdate.
 pub(crate) fn update(instance: &Instance, session: CK_SESSION_HANDLE, data: RawInput<'_>) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let place = &mut lock(&session.operations).verify;
-    let data = or_end(place, data.get())?;
-    run(place, &session.slot, Step::Update, |operation| {
-        operation.check_grant()?;
-        operation.add(data, instance.pool.max_data())?;
-        Ok(Outcome::Open)
-    })
+    step(instance, session, (PLACE, Step::Update), data.get(), add)
 }
 
 /// C_VerifyFinal.
 pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, signature: RawInput<'_>) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let place = &mut lock(&session.operations).verify;
-    let signature = or_end(place, signature.get())?;
-    run(place, &session.slot, Step::Final, |operation| {
-        verify(Asker::session(instance, &session), operation, None, signature)
-    })
+    step(
+        instance,
+        session,
+        (PLACE, Step::Final),
+        signature.get(),
+        |asker, operation, signature| verify(asker, operation, None, signature),
+    )
 }
 
 fn verify(

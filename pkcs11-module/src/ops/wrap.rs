@@ -84,8 +84,10 @@ pub(crate) fn wrap(
     let wrapped = asker
         .call(|_| make(false), output)
         .map_err(|rv| late(Function::Wrap, no_key(rv)))?;
-    // The key has wrapped from now on: Init refuses what is no longer left to it.
-    wrapping.forget();
+    // As the daemon has it: a sensitive key latches the material that wrapped it.
+    if session.slot.policy().latches() && view.flag(AttributeType::SENSITIVE) {
+        wrapping.has_wrapped();
+    }
     match out.put(&wrapped) {
         Written::TooSmall => Err(Rv::BUFFER_TOO_SMALL),
         _ => Ok(()),

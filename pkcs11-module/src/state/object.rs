@@ -133,6 +133,7 @@ pub(crate) struct Object {
     pub(crate) owner: Option<SessionHandle>,
     view: RwLock<Option<Arc<View>>>,
     destroyed: AtomicBool,
+    family: OnceLock<Arc<Family>>,
     /// Held over a change, so that blobs of a session object follow one another.
     pub(crate) change: Mutex<()>,
 }
@@ -159,6 +160,30 @@ impl Object {
         }
     }
 
+    /// Says that another object has the same material. Both are new, or one of them is.
+    pub(crate) fn joins(&self, other: &Self) {
+        // A new object has no family yet; one that a race gave one keeps it: the daemon knows better in any case.
+        let _ = self.family.set(Arc::clone(other.family()));
+    }
+
+    /// The material has wrapped a sensitive key: from now on Init refuses what is no longer left to it, also for a
+    /// session object, whose metadata nobody can ask for again.
+    pub(crate) fn has_wrapped(&self) {
+        self.family().wrapped.store(true, Ordering::SeqCst);
+        self.forget();
+    }
+
+    /// Whether this application knows that the material has wrapped a sensitive key.
+    pub(crate) fn is_wrapping(&self) -> bool {
+        self.family
+            .get()
+            .is_some_and(|family| family.wrapped.load(Ordering::SeqCst))
+    }
+
+    fn family(&self) -> &Arc<Family> {
+        self.family.get_or_init(Arc::default)
+    }
+
     /// Whether this application destroyed it: operations with it have ended.
     pub(crate) fn is_destroyed(&self) -> bool {
         self.destroyed.load(Ordering::SeqCst)
@@ -172,6 +197,13 @@ impl Object {
             blob,
         }
     }
+}
+
+/// What objects of one material share: copies, and the halves of a pair, as far as this application made them.
+#[derive(Default)]
+pub(crate) struct Family {
+    /// The material has wrapped a sensitive key (DESIGN 8): the daemon's latch, known here without asking.
+    wrapped: AtomicBool,
 }
 
 /// The objects of one slot that have a handle.
@@ -227,6 +259,7 @@ impl ObjectTable {
             owner,
             view: RwLock::new(view.map(Arc::new)),
             destroyed: AtomicBool::new(false),
+            family: OnceLock::new(),
             change: Mutex::new(()),
         });
         tables.handles.insert(id, object.handle);
