@@ -6,13 +6,85 @@ use crate::setup::{self, Need};
 use crate::steps;
 use crate::workspace::Workspace;
 
-/// Builds daemon, module and `p11bench` in the profile `release` and runs `p11bench ARGUMENTS`.
+/// What `bench --help` prints: the file that `p11bench` prints too.
+const HELP: &str = include_str!("../../benches/src/bin/p11bench/help.txt");
+
+/// What a comparison needs: the programs, and the Debian packages that bring them.
+const PEERS: [(&str, &str); 3] = [
+    ("softhsm2-util", "softhsm2"),
+    ("p11-kit", "p11-kit"),
+    ("/usr/share/doc/p11-kit-modules", "p11-kit-modules"),
+];
+
+/// Builds daemon, module and `p11bench` in the profile `release` and runs `p11bench` with the arguments.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, String> {
-    setup::run(Need::Everything)?;
-    let packages = ["-p", "hsmd", "-p", "hsmd-pkcs11", "-p", "hsmd-benches"];
-    steps::run(workspace.cargo().args(["build", "--release"]).args(packages))?;
+    let has = |option: &str| arguments.iter().any(|argument| argument == option);
+    if has("--help") || has("-h") || has("help") {
+        print!("{HELP}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Said now and not after minutes of building.
+    if has("--compare-softhsm") && !has("--render") {
+        missing(setup::is_present)?;
+    }
+    if !has("--no-build") {
+        setup::run(Need::Build)?;
+        let packages = ["-p", "hsmd", "-p", "hsmd-pkcs11", "-p", "hsmd-benches"];
+        steps::run(workspace.cargo().args(["build", "--release"]).args(packages))?;
+    }
     let folder = workspace.binaries("release");
     let mut bench = Command::new(folder.join("p11bench"));
-    steps::run(bench.args(arguments).env("HSMD_BIN_DIR", &folder))?;
+    let page = workspace.root.join("docs/performance.md").display().to_string();
+    steps::run(bench.args(passed_on(arguments, &page)).env("HSMD_BIN_DIR", &folder))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The arguments of `p11bench`: it knows files, not the workspace.
+fn passed_on(arguments: &[String], page: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for argument in arguments {
+        match argument.as_str() {
+            "--no-build" => {}
+            "--write-docs" => words.extend(["--docs".to_owned(), page.to_owned()]),
+            other => words.push(other.to_owned()),
+        }
+    }
+    words
+}
+
+fn missing(is_present: impl Fn(&str) -> bool) -> Result<(), String> {
+    let packages: Vec<&str> = PEERS
+        .iter()
+        .filter(|(what, _)| !is_present(what))
+        .map(|(_, package)| *package)
+        .collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "--compare-softhsm: not installed: {packages}; `apt-get install {packages}` or `cargo xtask setup`",
+        packages = packages.join(" ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{missing, passed_on};
+
+    #[test]
+    fn the_page_of_the_workspace_is_named_and_the_rest_is_passed_on() {
+        let arguments = ["--quick", "--write-docs", "--no-build", "--rows", "find-10"].map(str::to_owned);
+        let words = passed_on(&arguments, "docs/performance.md");
+        assert_eq!(words, ["--quick", "--docs", "docs/performance.md", "--rows", "find-10"]);
+    }
+
+    #[test]
+    fn an_absent_peer_is_named_with_its_package() {
+        assert!(missing(|_| true).is_ok());
+        let sentence = missing(|what| what == "softhsm2-util").expect_err("two are missing");
+        assert!(
+            sentence.contains("apt-get install p11-kit p11-kit-modules"),
+            "{sentence}"
+        );
+    }
 }

@@ -13,6 +13,7 @@ mod ci;
 mod dev;
 mod links;
 mod setup;
+mod soak;
 mod steps;
 mod tidy;
 mod venv;
@@ -31,8 +32,10 @@ Commands:
   setup        install what is missing on Debian 12: the C compiler and the peer programs of the tests
   dev [ARGS]   build hsmd, hsmctl and the PKCS#11 module, then run `hsmd dev ARGS` in the foreground
   ci           everything that a change must pass: format, tidy, clippy, build, all tests, docs
-  soak [NAME]  the same tests at long counts (HSMD_SOAK=10 unless set), all or those whose name contains NAME
-  bench [ARGS] release build, compared with SoftHSM2 in process and behind p11-kit (`bench --help`: its options)
+  soak NAME [--rounds N] [--seed S]
+               one of the programs that kill, fill, break, scan and fuzz, at long counts (`soak --list` shows them);
+               without NAME or with another: the tests whose name contains it, HSMD_SOAK times as long (10 unless set)
+  bench [ARGS] release build, measured; compared with SoftHSM2 and any module (`bench --help`: its options)
   tidy         the rules of the tree that no compiler knows (docs/architecture.md, \"Rules that are tests\")
   help         this text
 
@@ -40,8 +43,9 @@ Examples:
   cargo xtask dev                                        # a token named `demo`, instructions on the screen
   cargo xtask dev --free-slot --data-dir /tmp/hsm        # also an uninitialised slot; a folder of your own
   cargo xtask ci                                         # what .ci/run calls
-  cargo xtask bench --rows sign-p256 --cells t1,t8        # ours and the peers, in turn
-  HSMD_SOAK=50 cargo xtask soak kill_storm               # one family of tests, fifty times as long
+  cargo xtask bench --compare-softhsm --quick            # ours and SoftHSM2 in turn, under two minutes
+  cargo xtask soak kill-storm --rounds 500               # 500 kills of the daemon under eight processes
+  HSMD_SOAK=50 cargo xtask soak restart                  # one family of tests, fifty times as long
 ";
 
 fn main() -> ExitCode {
@@ -63,7 +67,7 @@ fn run(command: &str, rest: &[String]) -> Result<ExitCode, String> {
         "setup" => setup::everything(&Workspace::find()?).map(|()| ExitCode::SUCCESS),
         "dev" => dev::run(&Workspace::find()?, rest).map(|never| match never {}),
         "ci" => ci::run(&Workspace::find()?),
-        "soak" => ci::soak(&Workspace::find()?, rest.first().map(String::as_str)),
+        "soak" => soak::run(&Workspace::find()?, rest),
         "bench" => bench::run(&Workspace::find()?, rest),
         "tidy" => {
             let report = tidy::check(&Workspace::find()?)?;

@@ -168,7 +168,8 @@ pub(crate) fn run(need: Need) -> Result<(), String> {
     Ok(())
 }
 
-fn is_present(what: &str) -> bool {
+/// Whether a program is on the path, or a file is there.
+pub(crate) fn is_present(what: &str) -> bool {
     if what.starts_with('/') {
         return Path::new(what).exists();
     }

@@ -1,45 +1,40 @@
-//! What is compared: starts a peer with a token of its own, runs workers against it and adds up CPU time.
+//! What is compared: starts a peer with a token of its own, fills the token, measures through worker processes.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::{Duration, Instant};
 
-use hsmd_benches::histogram::Histogram;
+use hsmd_benches::figures::{Figures, NO_PRIMITIVE, OURS, P11KIT, RAW, SOFTHSM};
 use hsmd_tests::daemon::Daemon;
 
-use crate::Cell;
+use crate::cell::Cell;
+use crate::job::{Answer, Attach, Order};
+use crate::raw;
+use crate::softhsm;
+use crate::team::{Team, Worker};
 
-/// What one cell gave.
-#[derive(Clone, Debug)]
-pub(crate) struct Figures {
-    pub(crate) per_second: f64,
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    /// CPU microseconds per call, client and server together.
-    pub(crate) cpu: f64,
-}
+/// How long filling a token may take: SoftHSM2 writes a file for each object.
+const FILLING: Duration = Duration::from_secs(120);
 
 /// A module with a token and, where there is one, a server.
 pub(crate) struct Peer {
-    name: &'static str,
-    module: PathBuf,
-    pin: String,
-    token: String,
+    name: String,
+    what: Attach,
     environment: Vec<(String, String)>,
     server: Server,
-    _folder: Option<tempfile::TempDir>,
+    /// Somebody's own token: our keys are taken out in the end.
+    foreign: bool,
+    team: Option<(Cell, Team)>,
+    folder: Option<tempfile::TempDir>,
 }
 
-/// So many attaches may fail in one cell.
-const ATTACHES: usize = 40;
-
-/// A worker process and what it says.
-type Worker = (Child, BufReader<ChildStdout>);
-
-enum Server {
+/// Where calls are served.
+pub(crate) enum Server {
     InProcess,
-    Daemon(u32, Box<Daemon>),
+    Daemon(
+        u32,
+        #[expect(dead_code, reason = "it ends when it is dropped")] Box<Daemon>,
+    ),
     Child(Child),
 }
 
@@ -52,243 +47,223 @@ impl Drop for Server {
     }
 }
 
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.team = None;
+        if self.foreign {
+            drop(self.ask(&Order::Remove));
+        }
+    }
+}
+
 impl Peer {
-    /// Starts the peer of this name.
-    pub(crate) fn start(name: &str) -> Result<Self, String> {
-        match name {
-            "hsmd" => Ok(Self::hsmd()),
-            "softhsm2" => Self::softhsm("softhsm2"),
-            "p11kit" => Self::p11kit(),
-            other => Err(format!("--peers: {other}: hsmd, softhsm2, p11kit")),
+    /// Starts the peer of this name with a token of so many objects beyond the keys of the rows; gives it and what a
+    /// reader has to know about its filling.
+    pub(crate) fn start(name: &str, objects: usize) -> Result<(Self, Option<String>), String> {
+        let peer = match name {
+            OURS => Self::ours(),
+            RAW => Self::raw(),
+            SOFTHSM => Self::softhsm(SOFTHSM)?,
+            P11KIT => Self::p11kit()?,
+            other => return Err(format!("--peers: {other}: of {OURS}, {RAW}, {SOFTHSM}, {P11KIT}")),
+        };
+        if name == RAW {
+            return Ok((peer, None));
         }
+        peer.ask(&Order::Keys)?;
+        let remark = match (objects, name) {
+            (0, _) => None,
+            (objects, OURS) => Some(peer.fill(objects, 32)?),
+            (objects, _) => Some(peer.multiply(objects)?),
+        };
+        Ok((peer, remark))
     }
 
-    /// A module that the caller has set up.
-    pub(crate) fn other(module: &str, pin: &str, token: &str) -> Self {
+    /// A module that the caller has set up; it gets the keys of the rows.
+    pub(crate) fn foreign(name: String, what: Attach) -> Result<Self, String> {
+        let mut peer = Self::new(&name, what, Vec::new());
+        peer.foreign = true;
+        peer.ask(&Order::Keys)?;
+        Ok(peer)
+    }
+
+    fn new(name: &str, what: Attach, environment: Vec<(String, String)>) -> Self {
         Self {
-            name: "module",
-            module: PathBuf::from(module),
-            pin: pin.to_owned(),
-            token: token.to_owned(),
-            environment: Vec::new(),
-            server: Server::InProcess,
-            _folder: None,
-        }
-    }
-
-    fn hsmd() -> Self {
-        let daemon = Daemon::start();
-        let process = daemon.variable("HSMD_PID").parse().unwrap_or(0);
-        Self {
-            name: "hsmd",
-            module: daemon.module_path(),
-            pin: daemon.variable("HSMD_PIN").to_owned(),
-            token: daemon.variable("HSMD_TOKEN_LABEL").to_owned(),
-            environment: vec![("HSMD_CONFIG".to_owned(), daemon.variable("HSMD_CONFIG").to_owned())],
-            server: Server::Daemon(process, Box::new(daemon)),
-            _folder: None,
-        }
-    }
-
-    fn softhsm(name: &'static str) -> Result<Self, String> {
-        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let tokens = folder.path().join("tokens");
-        let file = folder.path().join("softhsm2.conf");
-        std::fs::create_dir(&tokens).map_err(|e| e.to_string())?;
-        let text = format!(
-            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-            tokens.display()
-        );
-        std::fs::write(&file, text).map_err(|e| e.to_string())?;
-        let environment = vec![("SOFTHSM2_CONF".to_owned(), file.display().to_string())];
-        let mut init = Command::new("softhsm2-util");
-        init.args([
-            "--init-token",
-            "--free",
-            "--label",
-            "bench",
-            "--so-pin",
-            "12345678",
-            "--pin",
-            "123456",
-        ]);
-        let done = init.envs(environment.clone()).stdout(Stdio::null()).status();
-        if !done
-            .map_err(|e| format!("softhsm2-util: {e}; install the package softhsm2"))?
-            .success()
-        {
-            return Err("softhsm2-util --init-token failed".to_owned());
-        }
-        Ok(Self {
-            name,
-            module: PathBuf::from("/usr/lib/softhsm/libsofthsm2.so"),
-            pin: "123456".to_owned(),
-            token: "bench".to_owned(),
+            name: name.to_owned(),
+            what,
             environment,
             server: Server::InProcess,
-            _folder: Some(folder),
-        })
+            foreign: false,
+            team: None,
+            folder: None,
+        }
+    }
+
+    fn raw() -> Self {
+        let what = Attach {
+            module: RAW.to_owned(),
+            token: String::new(),
+            pin: String::new(),
+        };
+        Self::new(RAW, what, Vec::new())
+    }
+
+    fn ours() -> Self {
+        let daemon = Daemon::start();
+        let process = daemon.variable("HSMD_PID").parse().unwrap_or(0);
+        let what = Attach {
+            module: daemon.module_path().display().to_string(),
+            token: daemon.variable("HSMD_TOKEN_LABEL").to_owned(),
+            pin: daemon.variable("HSMD_PIN").to_owned(),
+        };
+        let environment = vec![("HSMD_CONFIG".to_owned(), daemon.variable("HSMD_CONFIG").to_owned())];
+        let mut peer = Self::new(OURS, what, environment);
+        peer.server = Server::Daemon(process, Box::new(daemon));
+        peer
+    }
+
+    fn softhsm(name: &str) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let (what, environment) = softhsm::token(folder.path())?;
+        let mut peer = Self::new(name, what, environment);
+        peer.folder = Some(folder);
+        Ok(peer)
     }
 
     fn p11kit() -> Result<Self, String> {
-        let mut peer = Self::softhsm("p11kit")?;
+        let mut peer = Self::softhsm(P11KIT)?;
         let folder = peer
-            ._folder
+            .folder
             .as_ref()
-            .map(tempfile::TempDir::path)
-            .unwrap_or(Path::new("/tmp"));
-        let socket = folder.join("p11-kit.sock");
-        let mut server = Command::new("p11-kit");
-        server
-            .args(["server", "--foreground", "--provider"])
-            .arg(&peer.module)
-            .arg("--name")
-            .arg(&socket)
-            .arg("pkcs11:");
-        let server = server
-            .envs(peer.environment.clone())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let server = server.map_err(|e| format!("p11-kit server: {e}; install the package p11-kit"))?;
-        hsmd_tests::wait::until(hsmd_tests::wait::PATIENCE, || socket.exists().then_some(()))
-            .ok_or("p11-kit server made no socket")?;
-        peer.environment = vec![(
-            "P11_KIT_SERVER_ADDRESS".to_owned(),
-            format!("unix:path={}", socket.display()),
-        )];
-        peer.module = PathBuf::from("/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so");
+            .map_or_else(std::env::temp_dir, |folder| folder.path().to_path_buf());
+        let (server, module, environment) = softhsm::remoted(&folder, &peer.what, &peer.environment)?;
         peer.server = Server::Child(server);
+        peer.what.module = module;
+        peer.environment = environment;
         Ok(peer)
     }
 
     /// The name in the table.
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Makes the keys.
-    pub(crate) fn prepare(&self) -> Result<(), String> {
-        let mut child = self.worker("keys", 1, Duration::ZERO)?;
-        let mut said = String::new();
-        child
-            .stdout
-            .take()
-            .map(|mut out| out.read_to_string(&mut said))
-            .transpose()
-            .map_err(|e| e.to_string())?;
-        if child.wait().map_err(|e| e.to_string())?.success() {
-            Ok(())
-        } else {
-            Err(format!("{}: {said}", self.name))
+    /// A worker that attaches, does one thing and ends.
+    fn ask(&self, order: &Order) -> Result<Answer, String> {
+        let named = |sentence: String| format!("{}: {sentence}", self.name);
+        let mut worker = Worker::start(&self.environment).map_err(named)?;
+        worker.ask(&Order::Attach(self.what.clone())).map_err(named)?;
+        worker.ask(order).map_err(named)
+    }
+
+    fn fill(&self, objects: usize, threads: usize) -> Result<String, String> {
+        let milliseconds = u64::try_from(FILLING.as_millis()).unwrap_or(u64::MAX);
+        let order = Order::Fill {
+            objects,
+            threads,
+            milliseconds,
+        };
+        match self.ask(&order)? {
+            Answer::Filled { made, seconds } => Ok(format!(
+                "{}: {made} of {objects} objects created by {threads} threads in {seconds:.1} s",
+                self.name
+            )),
+            other => Err(format!("an unexpected answer: {other:?}")),
         }
     }
 
-    fn worker(&self, row: &str, threads: usize, length: Duration) -> Result<Child, String> {
-        let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
-        command
-            .arg("worker")
-            .arg(&self.module)
-            .args([&self.pin, &self.token])
-            .arg(row);
-        command
-            .arg(threads.to_string())
-            .arg(length.as_millis().to_string())
-            .envs(self.environment.clone());
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| e.to_string())
+    /// SoftHSM2 makes a thousand objects; their files are copied until there are enough.
+    fn multiply(&self, objects: usize) -> Result<String, String> {
+        let few = objects.min(1000);
+        self.fill(few, 1)?;
+        let folder = self.folder.as_ref().ok_or("this peer's token cannot be filled")?;
+        let start = Instant::now();
+        let there = softhsm::multiply(folder.path(), objects, FILLING)?;
+        Ok(format!(
+            "{}: {there} of {objects} objects: {few} created, their files copied in {:.1} s",
+            self.name,
+            start.elapsed().as_secs_f64()
+        ))
     }
 
     /// One row, one cell, one round.
-    pub(crate) fn measure(&self, row: &str, cell: Cell, length: Duration) -> Result<Figures, String> {
-        let mut workers = Vec::new();
-        for _ in 0..cell.processes {
-            workers.push(self.attach(row, cell.threads, length)?);
+    pub(crate) fn measure(&mut self, row: &str, cell: Cell, length: Duration) -> Result<Figures, String> {
+        if self.name == RAW && !raw::has(row) {
+            return Err(NO_PRIMITIVE.to_owned());
         }
-        let mut failed = 0;
-        for worker in &mut workers {
-            // Some peers lose the token when several processes start at once: tried again, one by one.
-            while let Err(said) = ready(&mut worker.1) {
-                failed += 1;
-                drop(worker.0.wait());
-                if failed == ATTACHES {
-                    return Err(format!("a worker could not attach: {}", said.trim()));
+        if row.starts_with("cold-start") {
+            return self.cold(length);
+        }
+        let mut team = match self.team.take() {
+            Some((of, team)) if of == cell => team,
+            _ => Team::attach(cell.processes, cell.threads, &self.environment, &self.what)?,
+        };
+        let figures = team.measure(row, length, || self.server_cpu())?;
+        // A login changes what belongs to the whole process, and an error may have: the next row attaches anew.
+        if figures.is_ok() && row != "login" {
+            self.team = Some((cell, team));
+        }
+        figures
+    }
+
+    /// Ends the worker processes: the next cell attaches anew.
+    pub(crate) fn rest(&mut self) {
+        self.team = None;
+    }
+
+    /// New processes, one after the other, until the time is over; at least five.
+    fn cold(&self, length: Duration) -> Result<Figures, String> {
+        let (start, before) = (Instant::now(), self.server_cpu());
+        let mut runs: Vec<Vec<(String, f64)>> = Vec::new();
+        let (mut client, mut failed) = (0, 0);
+        while runs.len() < 5 || start.elapsed() < length {
+            let answer = Worker::start(&self.environment)?.ask(&Order::Cold(self.what.clone()));
+            match answer {
+                Ok(Answer::Cold { stages, cpu }) => {
+                    client += cpu;
+                    runs.push(stages);
                 }
-                *worker = self.attach(row, cell.threads, length)?;
+                Ok(other) => return Err(format!("an unexpected answer: {other:?}")),
+                Err(sentence) if failed == 5 => return Err(sentence),
+                Err(_) => failed += 1,
             }
         }
-        if failed > 0 {
-            eprintln!(
-                "{}: {row} {cell}: {failed} attaches failed and were repeated",
-                self.name
-            );
-        }
-        let before = self.server_cpu();
-        for (child, _) in &mut workers {
-            let mut input = child.stdin.take().ok_or("no input")?;
-            input.write_all(b"go\n").map_err(|e| e.to_string())?;
-        }
-        self.collect(workers, before)
-    }
-
-    fn attach(&self, row: &str, threads: usize, length: Duration) -> Result<Worker, String> {
-        let mut child = self.worker(row, threads, length)?;
-        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        Ok((child, output))
-    }
-
-    fn collect(&self, workers: Vec<Worker>, before: u64) -> Result<Figures, String> {
-        let mut all = Histogram::default();
-        let (mut cpu, mut per_second) = (0, 0.0);
-        let mut children = Vec::new();
-        for (child, mut output) in workers {
-            let mut line = String::new();
-            output.read_line(&mut line).map_err(|e| e.to_string())?;
-            children.push(child);
-            let value: serde_json::Value = serde_json::from_str(&line).map_err(|e| format!("{e}: {line}"))?;
-            if let Some(error) = value["error"].as_str() {
-                return Err(error.to_owned());
-            }
-            let filled: Vec<(usize, u64)> =
-                serde_json::from_value(value["latencies"].clone()).map_err(|e| e.to_string())?;
-            let histogram = Histogram::from_filled(&filled);
-            per_second += histogram.count() as f64 / value["seconds"].as_f64().unwrap_or(1.0);
-            cpu += value["cpu"].as_u64().unwrap_or(0);
-            all.merge(&histogram);
-        }
-        cpu += self.server_cpu().saturating_sub(before);
-        for mut child in children {
-            drop(child.wait());
-        }
-        let calls = all.count().max(1) as f64;
+        let stages = runs[0].iter().map(|(name, _)| name.clone());
+        let of = |stage: &str| {
+            let times = runs.iter().flatten().filter(|(name, _)| name == stage);
+            let mut times: Vec<f64> = times.map(|(_, time)| *time).collect();
+            times.sort_by(f64::total_cmp);
+            times
+        };
+        let total = of("total");
+        let per_second = 1e6 * total.len() as f64 / total.iter().sum::<f64>();
         Ok(Figures {
             per_second,
-            p50: all.quantile(0.5),
-            p99: all.quantile(0.99),
-            cpu: cpu as f64 / 1000.0 / calls,
+            p50: total[total.len() / 2],
+            p99: total[total.len() - 1],
+            cpu: (client + self.server_cpu().saturating_sub(before)) as f64 / 1000.0 / total.len() as f64,
+            calls: total.len() as u64,
+            errors: 0,
+            failed_attaches: failed,
+            rounds: vec![per_second],
+            stages: stages
+                .map(|stage| (stage.clone(), of(&stage)[total.len() / 2]))
+                .collect(),
         })
     }
 
     fn server_cpu(&self) -> u64 {
         match &self.server {
             Server::InProcess => 0,
-            Server::Daemon(process, daemon) => {
-                debug_assert!(daemon.data_dir().exists());
-                cpu_of(*process)
-            }
+            Server::Daemon(process, _) => cpu_of(*process),
             Server::Child(child) => with_children(child.id()).into_iter().map(cpu_of).sum(),
         }
     }
-}
 
-fn ready(output: &mut BufReader<ChildStdout>) -> Result<(), String> {
-    let mut line = String::new();
-    output.read_line(&mut line).map_err(|e| e.to_string())?;
-    if line.trim() == "ready" { Ok(()) } else { Err(line) }
+    /// Where the peer's token lies, for the description of the machine.
+    pub(crate) fn place() -> PathBuf {
+        std::env::temp_dir()
+    }
 }
 
 /// CPU time of all live threads of a process, in nanoseconds.
