@@ -112,7 +112,7 @@ impl TicketKeys {
             let mut bytes = Vec::with_capacity(LENGTH);
             bytes.push(FORMAT);
             bytes.extend_from_slice(&key.version.to_le_bytes());
-            let sealed = ticket_key(key).seal(&[&bytes, &identity.0, &key_set.0], plain.as_slice());
+            let sealed = Zeroizing::new(ticket_key(key).seal(&[&bytes, &identity.0, &key_set.0], plain.as_slice()));
             bytes.extend_from_slice(&sealed);
             (Ticket(Zeroizing::new(bytes)), key.version)
         })

@@ -1,7 +1,7 @@
 //! Elliptic curves: ECDSA (FIPS 186-5, 6), Ed25519 (RFC 8032). ECDH is in [`super::agree`].
 
 use super::{append, rsa::with_digest};
-use crate::awslc::ffi::Ec;
+use crate::awslc::ffi::{Ec, ScrubbedStack};
 use crate::error::{KeyError, OpError};
 use crate::material::Input;
 use crate::point;
@@ -48,11 +48,26 @@ pub(crate) fn verify_ecdsa(
     signature: &[u8],
 ) -> Result<(), OpError> {
     with_input(hash, input, |digest| {
-        if signature.len() != 2 * key.curve().field_bytes() {
-            return Err(OpError::SignatureLength);
+        let half = key.curve().field_bytes();
+        if signature.len() == 2 * half {
+            return key.verify(digest, signature).ok_or(OpError::Signature);
         }
-        key.verify(digest, signature).ok_or(OpError::Signature)
+        key.verify(digest, &widened(signature, half)?).ok_or(OpError::Signature)
     })
+}
+
+/// Two halves of full length. Both may come shorter, by the same number of leading zeros (PKCS#11 3.2, 6.3.1): Java cuts
+/// them so, for P-521 in one signature of four.
+fn widened(signature: &[u8], half: usize) -> Result<Vec<u8>, OpError> {
+    let short = signature.len() / 2;
+    if short == 0 || short > half || !signature.len().is_multiple_of(2) {
+        return Err(OpError::SignatureLength);
+    }
+    let mut out = vec![0; 2 * half];
+    let (r, s) = signature.split_at(short);
+    out[half - short..half].copy_from_slice(r);
+    out[2 * half - short..].copy_from_slice(s);
+    Ok(out)
 }
 
 /// CKM_ECDSA takes a digest of any length as its data (PKCS#11 3.2, 6.3.12).
@@ -77,6 +92,8 @@ pub(crate) fn open_edwards_public(point: &[u8; 32]) -> Result<ParsedPublicKey, K
 }
 
 pub(crate) fn sign_eddsa(key: &Ed25519KeyPair, input: Input<'_>, out: &mut Vec<u8>) -> Result<(), OpError> {
+    // The hash over the message is on the stack there.
+    let _scrubbed = ScrubbedStack;
     let signature = key.try_sign(message(input)?).map_err(|_| OpError::Failed)?;
     out.extend_from_slice(signature.as_ref());
     Ok(())

@@ -1,6 +1,6 @@
 //! Keys on Weierstrass curves: points, ECDSA, ECDH.
 
-use super::{Owned, check, number, sys, target, view};
+use super::{Owned, ScrubbedStack, check, number, sys, target, view};
 use crate::secret::Secret;
 use hsmd_proto::meta::Curve;
 use std::ffi::c_int;
@@ -56,6 +56,7 @@ impl Ec {
 
     /// A private key from its scalar, 1 to the group's order - 1; the public half is computed.
     pub(crate) fn from_scalar(curve: Curve, scalar: &[u8]) -> Option<Self> {
+        let _scrubbed = ScrubbedStack;
         let (key, scalar) = (Self::empty(curve)?, number(scalar)?);
         let (group, none, context) = (key.group(), ptr::null(), ptr::null_mut());
         // SAFETY: all live; `mul` with a null `q` computes scalar * generator in constant time.
@@ -78,6 +79,7 @@ impl Ec {
 
     /// A new private key.
     pub(crate) fn generate(curve: Curve) -> Option<Self> {
+        let _scrubbed = ScrubbedStack;
         let key = Self::empty(curve)?;
         // SAFETY: the key has a group and is ours alone.
         check(unsafe { sys::EC_KEY_generate_key(key.key.get()) })?;
@@ -115,6 +117,7 @@ impl Ec {
 
     /// ECDSA over a digest of any length (left-truncated: FIPS 186-5, 6.4.1); `out` is r || s.
     pub(crate) fn sign(&self, digest: &[u8], out: &mut [u8]) -> Option<()> {
+        let _scrubbed = ScrubbedStack;
         let half = self.curve.field_bytes();
         let (left, right) = out
             .split_at_mut_checked(half)
@@ -144,6 +147,7 @@ impl Ec {
 
     /// ECDH with a checked point; the result is the shared point's x coordinate.
     pub(crate) fn agree(&self, octets: &[u8]) -> Option<Secret> {
+        let _scrubbed = ScrubbedStack;
         let point = self.read_point(octets)?;
         let mut out = Secret::zeroed(self.curve.field_bytes());
         let (o, room) = target(out.expose_mut());
