@@ -41,6 +41,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// A program that runs the daemon, with its arguments: `strace -f ...`.
     pub under: Vec<String>,
+    /// Where the store lies; none: in the folder of the daemon's own.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// A running `hsmd dev`, its folder, and what its env file says.
@@ -218,7 +220,8 @@ impl Daemon {
     /// The daemon's store.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        let own = || self.folder.path().join("data");
+        self.options.data_dir.clone().unwrap_or_else(own)
     }
 
     /// A folder that lives as long as the daemon, for files of the test.

@@ -78,8 +78,8 @@ pub const FUNCTIONS: [&str; 68] = [
     "C_WaitForSlotEvent",
 ];
 
-/// Every Cryptoki function takes at most eight words; a callee does not look at the ones beyond its own.
-type AnyFunction = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize, usize, usize) -> CK_RV;
+/// Every Cryptoki function takes at most ten words; a callee does not look at the ones beyond its own.
+type AnyFunction = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize, usize, usize, usize, usize) -> CK_RV;
 
 /// The address of a Cryptoki function of one library.
 #[derive(Clone, Copy)]
@@ -180,15 +180,20 @@ impl Library {
         Ok(words[1..].to_vec())
     }
 
+    /// Calls a function of a list that [`Library::interface`] gave; the words are those of [`Library::call`].
+    pub fn call_pointer(&self, name: &str, pointer: usize, words: &[usize]) -> CK_RV {
+        self.call_address(name, pointer, words)
+    }
+
     fn call_address(&self, name: &str, address: usize, words: &[usize]) -> CK_RV {
         assert!(address != 0, "the module has no {name}");
-        let mut w = [0_usize; 8];
+        let mut w = [0_usize; 10];
         w[..words.len()].copy_from_slice(words);
         // SAFETY: the address is that of a Cryptoki function, whose parameters are integers and pointers of one word
         // each; both ABIs in use (System V on x86-64, AAPCS64) pass them alike and let the caller pass more.
         unsafe {
             let function = std::mem::transmute::<usize, AnyFunction>(address);
-            function(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7])
+            function(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9])
         }
     }
 

@@ -5,15 +5,22 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "in a test harness a failed step is a failed test"
 )]
 
 pub mod daemon;
 pub mod ffi;
+pub mod keeper;
 pub mod module;
 pub mod peers;
+pub mod plan;
 pub mod rv;
+pub mod scan;
+pub mod served;
+pub mod soak;
 pub mod storm;
+pub mod tap;
 pub mod template;
 pub mod wait;
 

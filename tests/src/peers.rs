@@ -113,7 +113,7 @@ impl Token {
     pub fn hsmd_with_free_slot() -> Self {
         Self::of(Daemon::start_with(Options {
             arguments: vec!["--free-slot".to_owned()],
-            under: Vec::new(),
+            ..Options::default()
         }))
     }
 

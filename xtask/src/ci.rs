@@ -4,7 +4,7 @@
 //! is compiled once (docs/decisions/0004-one-profile-for-ci.md).
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use crate::setup;
 use crate::steps::{self, Steps, Tally};
@@ -48,7 +48,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode, String> {
     })
 }
 
-/// The same tests, longer.
+/// The same tests, longer. Programs with rounds of their own are in soak.rs.
 pub(crate) fn soak(workspace: &Workspace, name: Option<&str>) -> Result<ExitCode, String> {
     let mut steps = Steps::default();
     steps.step("setup", |_| setup::everything(workspace));
@@ -69,7 +69,7 @@ fn soak_factor(default: &str) -> String {
 
 /// Binaries, module, tests and benches in one go: cargo builds neither another package's binaries nor its cdylib for a
 /// test, and other targets would be other features, which means compiling dependencies twice.
-fn build(workspace: &Workspace) -> Result<(), String> {
+pub(crate) fn build(workspace: &Workspace) -> Result<(), String> {
     steps::run(
         workspace
             .cargo()
@@ -79,15 +79,8 @@ fn build(workspace: &Workspace) -> Result<(), String> {
 }
 
 fn tests(workspace: &Workspace, tally: &mut Tally, name: Option<&str>, soak: &str) -> Result<(), String> {
-    let mut command = workspace.cargo();
-    command.args(["test", "--workspace", "--no-fail-fast"]).args(PROFILE);
-    command
-        .env("HSMD_BIN_DIR", workspace.binaries("ci"))
-        .env("HSMD_SOAK", soak);
-    // Variables with which a developer's shell points programs at a token of their own.
-    for foreign in ["HSMD_CONFIG", "HSMD_PIN", "HSMD_SO_PIN", "ChrystokiConfigurationPath"] {
-        command.env_remove(foreign);
-    }
+    let mut command = tester(workspace);
+    command.args(["--workspace", "--no-fail-fast"]).env("HSMD_SOAK", soak);
     if let Some(name) = name {
         command.arg(name);
     }
@@ -97,6 +90,18 @@ fn tests(workspace: &Workspace, tally: &mut Tally, name: Option<&str>, soak: &st
         return Err("no test ran".to_owned());
     }
     Ok(())
+}
+
+/// `cargo test` in the profile of all steps; which tests, the caller adds.
+pub(crate) fn tester(workspace: &Workspace) -> Command {
+    let mut command = workspace.cargo();
+    command.arg("test").args(PROFILE);
+    command.env("HSMD_BIN_DIR", workspace.binaries("ci"));
+    // Variables with which a developer's shell points programs at a token of their own.
+    for foreign in ["HSMD_CONFIG", "HSMD_PIN", "HSMD_SO_PIN", "ChrystokiConfigurationPath"] {
+        command.env_remove(foreign);
+    }
+    command
 }
 
 fn docs(workspace: &Workspace) -> Result<(), String> {

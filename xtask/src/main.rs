@@ -11,6 +11,7 @@
 mod bench;
 mod ci;
 mod dev;
+mod fuzz;
 mod links;
 mod setup;
 mod soak;
@@ -36,6 +37,8 @@ Commands:
                one of the programs that kill, fill, break, scan and fuzz, at long counts (`soak --list` shows them);
                without NAME or with another: the tests whose name contains it, HSMD_SOAK times as long (10 unless set)
   bench [ARGS] release build, measured; compared with SoftHSM2 and any module (`bench --help`: its options)
+  fuzz NAME [--seconds N] [--input FILE]
+               one fuzz target under libFuzzer, or `all` (`fuzz --list` shows them; docs/fuzzing.md)
   tidy         the rules of the tree that no compiler knows (docs/architecture.md, \"Rules that are tests\")
   help         this text
 
@@ -69,6 +72,7 @@ fn run(command: &str, rest: &[String]) -> Result<ExitCode, String> {
         "ci" => ci::run(&Workspace::find()?),
         "soak" => soak::run(&Workspace::find()?, rest),
         "bench" => bench::run(&Workspace::find()?, rest),
+        "fuzz" => fuzz::run(&Workspace::find()?, rest),
         "tidy" => {
             let report = tidy::check(&Workspace::find()?)?;
             report.print();

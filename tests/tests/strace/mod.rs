@@ -35,8 +35,8 @@ fn each_acknowledgement_comes_after_its_fdatasync() {
         .map(str::to_owned)
         .to_vec();
     let mut daemon = Daemon::start_with(Options {
-        arguments: Vec::new(),
         under,
+        ..Options::default()
     });
     // The kernel knows a socket by the path that it was bound to; the daemon may have renamed it since.
     let socket = format!("{}.", daemon.socket().with_extension("").display());

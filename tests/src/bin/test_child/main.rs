@@ -8,8 +8,12 @@
 )]
 
 mod forks;
+mod full_disk;
 mod hostile;
+mod leak_client;
+mod leak_scan;
 mod order;
+mod pins;
 mod random_calls;
 mod signatures;
 mod storm_worker;
@@ -59,6 +63,19 @@ fn main() -> ExitCode {
                 rounds.parse().expect("a number"),
                 &mut findings,
             );
+        }
+        ["full-disk", folder, rounds, seed] => {
+            let (rounds, seed) = (rounds.parse().expect("a number"), seed.parse().expect("a number"));
+            full_disk::run(Path::new(folder), rounds, seed, &mut findings);
+        }
+        ["leak-scan", rounds, seed] => {
+            let (rounds, seed) = (rounds.parse().expect("a number"), seed.parse().expect("a number"));
+            leak_scan::run(rounds, seed, &mut findings);
+        }
+        ["leak-client", module] => leak_client::run(Module::load(Path::new(module))),
+        ["pins", module, folder, tries, pin] => {
+            let tries = tries.parse().expect("a number");
+            pins::run(&Module::load(Path::new(module)), Path::new(folder), tries, pin);
         }
         ["hold", module, pin, label] => hold(&Module::load(Path::new(module)), pin, label),
         _ => findings.list.push(format!("unknown arguments: {words:?}")),

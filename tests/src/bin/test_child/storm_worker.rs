@@ -10,8 +10,8 @@ use hsmd_tests::module::{Module, Object, Session};
 use hsmd_tests::rv::Rv;
 use hsmd_tests::storm::{Change, end_line, intent_line};
 use hsmd_tests::template::{self, Attribute, Mechanism, bytes, flag, number};
+use hsmd_tests::wait;
 
-use super::logged_in;
 use super::random_calls::Random;
 
 /// Codes that say that the restart was seen: the session, a handle or the login is lost.
@@ -51,7 +51,7 @@ struct Worker {
 /// Works until the file `stop` exists.
 pub(crate) fn run(module: &Path, journal: &Path, stop: &Path, number: &str, pin: &str) {
     let module = Module::load(module);
-    let session = logged_in(&module, pin);
+    let session = login_when_possible(&module, pin);
     let mut worker = Worker {
         module,
         session,
@@ -69,6 +69,25 @@ pub(crate) fn run(module: &Path, journal: &Path, stop: &Path, number: &str, pin:
         worker.step();
     }
     worker.module.finalize().expect("C_Finalize");
+}
+
+/// The daemon may be away at this moment, or be killed in the midst of the login: a program would try again.
+fn login_when_possible(module: &Module, pin: &str) -> Session {
+    let session = wait::until(wait::PATIENCE, || {
+        module.initialize().expect("C_Initialize");
+        let session = first_session(module, pin);
+        if session.is_none() {
+            module.finalize().expect("C_Finalize");
+        }
+        session
+    });
+    session.expect("a login, some time")
+}
+
+fn first_session(module: &Module, pin: &str) -> Option<Session> {
+    let slot = *module.slots(true).ok()?.first()?;
+    let session = module.open_session(slot).ok()?;
+    module.login(session, CKU_USER, pin).ok().map(|()| session)
 }
 
 impl Worker {

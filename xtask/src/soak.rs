@@ -1,0 +1,184 @@
+//! `cargo xtask soak NAME [--rounds N] [--seed S]`: the programs that kill, fill, break, scan and fuzz, at long counts. Each is
+//! a test of the tree that `cargo xtask ci` runs with few rounds; here the same test runs alone, for long, and shows its
+//! progress and a last line that begins with `VERDICT`. A name that is no program is a family of tests, as many times as long.
+
+use std::process::ExitCode;
+
+use crate::ci;
+use crate::setup;
+use crate::steps::{self, Steps};
+use crate::workspace::Workspace;
+
+/// A program: a row of [`PROGRAMS`]. Its test reads `HSMD_ROUNDS` and `HSMD_SEED`.
+struct Program {
+    name: &'static str,
+    what: &'static str,
+    /// The package that has the test.
+    package: &'static str,
+    /// What the names of its tests contain.
+    tests: &'static str,
+    /// Rounds unless `--rounds` says otherwise.
+    rounds: u64,
+}
+
+const fn program(name: &'static str, tests: &'static str, rounds: u64, what: &'static str) -> Program {
+    Program {
+        name,
+        what,
+        package: "hsmd-tests",
+        tests,
+        rounds,
+    }
+}
+
+const PROGRAMS: &[Program] = &[
+    program(
+        "kill-storm",
+        "kill_storm::",
+        500,
+        "eight processes create, label, sign and destroy; the daemon is killed at store steps and at random moments",
+    ),
+    program(
+        "login-kills",
+        "login_kills::",
+        1000,
+        "kills inside logins, wrong PINs, C_SetPIN, C_InitPIN and C_InitToken",
+    ),
+    program(
+        "pin-storm",
+        "pin_storm::",
+        100,
+        "right and wrong PINs from many processes in parallel, with kills between",
+    ),
+    program(
+        "full-disk",
+        "full_disk::",
+        200,
+        "a small file system is filled and emptied under a running daemon",
+    ),
+    program(
+        "io-sweep",
+        "io_sweep::",
+        0,
+        "the n-th write, sync, rename or removal fails, for every n (0 rounds: until no call is left to fail)",
+    ),
+    program(
+        "leak-scan",
+        "leak_scan::",
+        20,
+        "memory, logs and files are searched for planted secrets",
+    ),
+];
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Request {
+    name: Option<String>,
+    rounds: Option<u64>,
+    seed: Option<u64>,
+}
+
+/// Runs the command.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, String> {
+    let request = parse(arguments)?;
+    if request.name.as_deref() == Some("--list") {
+        list();
+        return Ok(ExitCode::SUCCESS);
+    }
+    let found = PROGRAMS.iter().find(|row| Some(row.name) == request.name.as_deref());
+    let Some(program) = found else {
+        if request.rounds.is_some() || request.seed.is_some() {
+            return Err(
+                "--rounds and --seed go with a program's name; `cargo xtask soak --list` shows them".to_owned(),
+            );
+        }
+        return ci::soak(workspace, request.name.as_deref());
+    };
+    let mut steps = Steps::default();
+    steps.step("setup", |_| setup::everything(workspace));
+    steps.step("build", |_| ci::build(workspace));
+    let rounds = request.rounds.unwrap_or(program.rounds);
+    println!("\nsoak {}: {}; {rounds} rounds", program.name, program.what);
+    steps.step("soak", |tally| {
+        let mut command = ci::tester(workspace);
+        command.args(["-p", program.package]);
+        command.env("HSMD_ROUNDS", rounds.to_string());
+        if let Some(seed) = request.seed {
+            command.env("HSMD_SEED", seed.to_string());
+        }
+        command.args(["--", program.tests, "--nocapture", "--test-threads=1"]);
+        steps::run_tests(&mut command, tally)?;
+        if tally.passed == 0 {
+            return Err("no test ran".to_owned());
+        }
+        Ok(())
+    });
+    Ok(if steps.finish() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn list() {
+    println!("{:<12} {:>9}  what", "program", "rounds");
+    for row in PROGRAMS {
+        println!("{:<12} {:>9}  {}", row.name, row.rounds, row.what);
+    }
+}
+
+fn parse(arguments: &[String]) -> Result<Request, String> {
+    let mut request = Request {
+        name: None,
+        rounds: None,
+        seed: None,
+    };
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let mut number = || {
+            let value = words.next().ok_or_else(|| format!("{word} needs a number"))?;
+            value
+                .parse()
+                .map(Some)
+                .map_err(|_| format!("{word} {value}: not a number"))
+        };
+        match word.as_str() {
+            "--rounds" => request.rounds = number()?,
+            "--seed" => request.seed = number()?,
+            _ if request.name.is_none() => request.name = Some(word.clone()),
+            _ => return Err(format!("one name at a time, not also `{word}`")),
+        }
+    }
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PROGRAMS, Request, parse};
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_name_with_rounds_and_seed_is_read() {
+        let read = parse(&words("kill-storm --rounds 500 --seed 7"));
+        let wanted = Request {
+            name: Some("kill-storm".to_owned()),
+            rounds: Some(500),
+            seed: Some(7),
+        };
+        assert_eq!(read, Ok(wanted));
+        assert!(parse(&words("kill-storm --rounds")).is_err());
+        assert!(parse(&words("kill-storm --rounds many")).is_err());
+        assert!(parse(&words("one two")).is_err());
+    }
+
+    #[test]
+    fn every_program_has_its_own_name() {
+        let mut names: Vec<&str> = PROGRAMS.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), PROGRAMS.len());
+    }
+}
