@@ -20,3 +20,6 @@ mod notify;
 pub mod server;
 pub mod slots;
 mod trouble;
+
+#[doc(hidden)]
+pub use data::fuzzing;

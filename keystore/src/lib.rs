@@ -11,6 +11,8 @@ mod caller;
 mod core;
 mod document;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod key_set;
 mod keystore;
 mod login;

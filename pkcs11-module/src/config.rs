@@ -146,7 +146,7 @@ impl Config {
         Self::parse(&text)
     }
 
-    fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|_| ConfigError::Malformed)?;
         if file.fork == Fork::Inherit {
             return Err(ConfigError::ForkInherit);

@@ -14,6 +14,8 @@
 
 mod abi;
 mod config;
+#[doc(hidden)]
+pub mod fuzzing;
 mod local;
 mod ops;
 mod state;

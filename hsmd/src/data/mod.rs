@@ -10,6 +10,7 @@ mod connection;
 mod crypt;
 mod dispatch;
 mod find;
+pub mod fuzzing;
 mod key;
 mod listener;
 mod login;

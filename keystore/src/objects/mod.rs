@@ -14,6 +14,7 @@ mod crypt;
 mod derive;
 mod destroy;
 mod find;
+pub(crate) mod fuzzing;
 mod generate;
 mod iv_guard;
 mod latch;

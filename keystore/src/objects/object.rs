@@ -100,6 +100,11 @@ impl Object {
             ObjectClass::CERTIFICATE => Shape::Certificate,
             class => Shape::of_key(class, KeyType(number(A::KEY_TYPE)?)).ok()?,
         };
+        // INV-1: views show all attributes; a record that has a key value among them is none of ours.
+        let class = shape.class();
+        if attributes.0.iter().any(|entry| is_key_value(class, entry.attribute)) {
+            return None;
+        }
         let meta = if shape.is_key() {
             Some(KeyMeta::from_template(attributes, false)?)
         } else {

@@ -158,6 +158,30 @@ pub(crate) fn clear(record: &mut TriesRecord, began: u64) {
     }
 }
 
+/// For the fuzz targets (`crate::fuzzing`): whatever stands in the record, a lock stays, a new place is given only where there
+/// is room, and a try that failed is known (INV-8).
+pub(crate) fn fuzzing(record: &TriesRecord, core: &Core, attempt: &OperationId) {
+    let run = Run::of(core);
+    let before = counts(record, &run);
+    let settled = settle(record, &run, Some(attempt));
+    assert!(settled.locked || !before.locked, "a lock goes by itself");
+    let known = |places: &[ReservationRecord]| places.iter().any(|place| place.attempt.as_slice() == attempt.0);
+    let had_place = known(&settled.reservations);
+    let Some(mut reserved) = reserve(settled, &run, attempt) else {
+        return;
+    };
+    let taken = reserved.failures.len() + reserved.reservations.len();
+    assert!(had_place || taken <= run.limit, "a place beyond the limit");
+    let mut released = reserved.clone();
+    release(&mut released, attempt);
+    assert!(!known(&released.reservations), "a place that stays");
+    let mut right = reserved.clone();
+    succeed(&mut right, attempt);
+    assert!(right.locked == reserved.locked, "a success that unlocks");
+    fail(&mut reserved, attempt);
+    assert!(has_failed(&reserved, attempt), "a failure that is not known");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -152,10 +152,7 @@ pub fn journal_files(folder: &FilePath, data: &[u8]) -> io::Result<()> {
             2 => file.clone_from(beside),
             3 => {
                 let piece: Vec<u8> = beside.iter().skip(other).take(512).copied().collect();
-                file.iter_mut()
-                    .skip(at)
-                    .zip(piece)
-                    .for_each(|(byte, new)| *byte = new);
+                file.iter_mut().skip(at).zip(piece).for_each(|(byte, new)| *byte = new);
             }
             _ => file.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= change[4] | 1),
         }

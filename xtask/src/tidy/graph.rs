@@ -30,6 +30,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         "hsmd-benches",
         &["hsmd-proto", "hsmd-crypto", "hsmd-store", "hsmd-keystore", "hsmd-tests"],
     ),
+    (
+        "hsmd-fuzz",
+        &[
+            "hsmd",
+            "hsmd-proto",
+            "hsmd-crypto",
+            "hsmd-store",
+            "hsmd-keystore",
+            "hsmd-pkcs11",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -13,6 +13,7 @@ pub(super) const ALLOWED: &[&str] = &[
     "ISC",
     "MIT",
     "MIT-0",
+    "NCSA",
     "OpenSSL",
     "Unicode-3.0",
     "Unlicense",
