@@ -1,10 +1,6 @@
 //! Cross-process tests: real clients against the daemon and the module, one folder per front. They need the binaries
 //! (HSMD_BIN_DIR) and the peer programs; `cargo xtask ci` brings both. Tests of one crate's own logic are in that crate.
-#![expect(
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "in a test a failed step is a failed test"
-)]
+#![expect(clippy::expect_used, reason = "in a test a failed step is a failed test")]
 
 mod applications;
 mod attacks;

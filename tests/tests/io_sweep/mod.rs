@@ -1,4 +1,5 @@
-//! Every input or output of the store fails once: the n-th call of each kind, for every n, while a program makes, labels and
+//! Every input or output of the store fails once, or is the moment at which the daemon dies: the n-th call of each kind, for
+//! every n, while a program makes, labels and
 //! destroys objects and changes its PIN. INV-2: what was acknowledged is there afterwards, what was refused is not half
 //! there, and the daemon (started again, if a failed sync has ended it) takes writes. Sweeps below the daemon, also of writes
 //! that store half, are in keystore/store/tests.
@@ -33,7 +34,16 @@ const FAULTS: &[(&str, &str)] = &[
     ("rename,renameat,renameat2", "error=EIO"),
     ("unlink,unlinkat", "error=EIO"),
     ("sync_file_range", "error=EIO"),
+    // The daemon dies as the call begins.
+    ("pwrite64", KILL),
+    ("fdatasync", KILL),
+    ("fsync", KILL),
+    ("rename,renameat,renameat2", KILL),
+    ("unlink,unlinkat", KILL),
+    ("sync_file_range", KILL),
+    ("openat", KILL),
 ];
+const KILL: &str = "signal=SIGKILL";
 
 /// Codes with which a write may be refused when the disk fails.
 const REFUSALS: [CK_RV; 3] = [CKR_DEVICE_MEMORY, CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED];
@@ -43,7 +53,7 @@ const MOST: usize = 400;
 
 #[test]
 fn a_failing_call_costs_nothing_acknowledged_at_every_n() {
-    let soak = Soak::new("io-sweep", 2);
+    let soak = Soak::new("io-sweep", 1);
     let mut random = Random::new(soak.seed);
     let mut sweep = Sweep::start();
     for (calls, what) in FAULTS {
@@ -127,15 +137,23 @@ impl Sweep {
         let mut daemon = self.daemon.take().expect("a daemon");
         let trace = daemon.folder().join("trace");
         daemon.kill9();
-        let started = daemon.launch_planned(&plan::instead_at(calls, what, nth, &trace));
+        let under = if what == KILL {
+            plan::kill_at(calls, nth)
+        } else {
+            plan::instead_at(calls, what, nth, &trace)
+        };
+        let started = daemon.launch_planned(&under);
         let keeper = Keeper::of(daemon);
         self.work(&name);
-        self.ends += keeper.ends.all() + usize::from(!started);
+        let ends = keeper.ends.all() + usize::from(!started);
+        self.ends += ends;
         let mut daemon = keeper.give_back();
-        let injected = fs::read_to_string(&trace)
-            .unwrap_or_default()
-            .matches("(INJECTED)")
-            .count();
+        let trace = fs::read_to_string(&trace).unwrap_or_default();
+        let injected = if what == KILL {
+            ends
+        } else {
+            trace.matches("(INJECTED)").count()
+        };
         daemon.restart();
         self.look(&name);
         self.daemon = Some(daemon);

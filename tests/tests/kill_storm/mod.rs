@@ -35,6 +35,7 @@ fn nothing_acknowledged_is_lost_and_nothing_destroyed_comes_back() {
         random: Random::new(soak.seed),
         journals: Vec::new(),
         workers: Vec::new(),
+        armed: false,
         planned: 0,
         starts: 0,
     };
@@ -70,6 +71,8 @@ struct Storm {
     /// Of all workers that ever were, the running ones last.
     journals: Vec<PathBuf>,
     workers: Vec<Child>,
+    /// The daemon runs under a plan that is to end it.
+    armed: bool,
     /// Kills by a plan.
     planned: usize,
     /// Those of them before the daemon was ready.
@@ -109,7 +112,13 @@ impl Storm {
     /// Lets the workers work, kills the daemon, and starts it under the plan of the next round.
     fn round(&mut self, round: usize) {
         let before = changes(&self.journals);
-        let wanted = before + 1 + self.random.below(CHANGES);
+        // A plan gets the time that it needs.
+        let wanted = before
+            + if self.armed {
+                CHANGES
+            } else {
+                1 + self.random.below(CHANGES)
+            };
         let daemon = &mut self.daemon;
         let journals = &self.journals;
         let went_on = wait::until(wait::PATIENCE, || {
@@ -128,9 +137,11 @@ impl Storm {
         let plain = round % 3 == 2 || replaced;
         let plan = plan::random_kill(&mut self.random);
         let under = if plain { Vec::new() } else { plan };
+        self.armed = !plain;
         if !self.daemon.launch_planned(&under) {
             self.planned += 1;
             self.starts += 1;
+            self.armed = false;
         }
         if replaced {
             self.replace_worker();

@@ -27,7 +27,7 @@ const PLANNED: Duration = Duration::from_millis(300);
 
 #[test]
 fn no_kill_costs_the_token_a_pin_or_a_counted_try() {
-    let soak = Soak::new("login-kills", 60);
+    let soak = Soak::new("login-kills", 32);
     let (begun, figures) = (AtomicUsize::new(0), Mutex::new(Figures::default()));
     thread::scope(|scope| {
         for lane in 0..LANES {

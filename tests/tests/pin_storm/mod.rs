@@ -99,7 +99,7 @@ fn count(answers: &Answers, code: CK_RV) -> usize {
 
 #[test]
 fn wrong_pins_from_many_processes_count_once_and_right_ones_never_lock() {
-    let soak = Soak::new("pin-storm", 2);
+    let soak = Soak::new("pin-storm", 1);
     let mut random = Random::new(soak.seed);
     let mut daemon = Served::start(&[]);
     let files = Files {

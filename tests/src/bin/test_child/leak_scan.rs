@@ -97,8 +97,8 @@ pub(crate) fn run(rounds: usize, seed: u64, findings: &mut Findings) {
         one_round(round, &mut random, &mut figures, findings);
     }
     println!(
-        "figures: {} scans, {} hits: {:?}",
-        figures.scans, figures.hits, findings.list
+        "figures: {} scans, {} hits: {:?}; {} pieces of tickets of ended logins in connections that last",
+        figures.scans, figures.hits, findings.list, figures.dead_tickets
     );
 }
 
@@ -156,15 +156,15 @@ fn one_round(round: usize, random: &mut Random, figures: &mut Figures, findings:
     application.order("close");
     scanner.look("after logout", client, "application", &pins);
     scanner.look("after logout", client, "application", &tickets);
+    scanner.look("after logout", client, "application", &planted.all);
+    scanner.look("after logout", server, "daemon", &pins);
+    scanner.look("after logout", server, "daemon", &planted.old_text);
     // The daemon's connection remembers the last ticket that was good on it; it is worth nothing any more.
     scanner.figures.dead_tickets += scan::memory(server, &tickets).len();
     application.order("finalize");
     let gone = || scan::memory(server, &tickets).is_empty().then_some(());
     wait::until(IDLE, gone);
     scanner.look("after C_Finalize", server, "daemon", &tickets);
-    scanner.look("after logout", client, "application", &planted.all);
-    scanner.look("after logout", server, "daemon", &pins);
-    scanner.look("after logout", server, "daemon", &planted.old_text);
     // What is left of the keys goes with the idle wipe.
     wait::until(IDLE, || scan::memory(server, &planted.keys).is_empty().then_some(()));
     scanner.look("after the idle wipe", server, "daemon", &planted.keys);

@@ -8,11 +8,10 @@ use std::path::Path;
 use cryptoki_sys::*;
 use hsmd_tests::module::{Module, Object, Session};
 use hsmd_tests::rv::Rv;
+use hsmd_tests::soak::Random;
 use hsmd_tests::storm::{Change, end_line, intent_line};
 use hsmd_tests::template::{self, Attribute, Mechanism, bytes, flag, number};
 use hsmd_tests::wait;
-
-use super::random_calls::Random;
 
 /// Codes that say that the restart was seen: the session, a handle or the login is lost.
 const LOST: [CK_RV; 8] = [
