@@ -82,6 +82,10 @@ impl Curve {
         }
     }
 
+    /// What pkcs11-tool of OpenSC 0.23 sends for `EC:curve25519`: a PrintableString whose length is one too large. It is
+    /// read for what it means, and stored as [`Self::oid_der`]: it is no DER that another client could read.
+    pub const MISCOUNTED: &[u8] = b"\x13\x0bcurve25519";
+
     /// Size in bits as CK_MECHANISM_INFO counts it.
     #[must_use]
     pub const fn bits(self) -> u64 {
@@ -120,8 +124,9 @@ impl Curve {
         if let Some(curve) = Self::ALL.into_iter().find(|curve| curve.oid_der() == der) {
             return Some(curve);
         }
-        // The OIDs of before RFC 8410 (GnuPG's), which OpenSC still sends.
+        // The OIDs of before RFC 8410 (GnuPG's), which some clients still send.
         match der {
+            Self::MISCOUNTED => Some(Self::X25519),
             [0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x97, 0x55, 0x01, 0x05, 0x01] => Some(Self::X25519),
             [0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x0f, 0x01] => Some(Self::Ed25519),
             [0x13, length, name @ ..] if *length as usize == name.len() => {
@@ -230,6 +235,7 @@ mod tests {
         assert_eq!(Curve::from_params(Curve::P384.oid_der()), Some(Curve::P384));
         assert_eq!(Curve::from_params(b"\x13\x0cedwards25519"), Some(Curve::Ed25519));
         assert_eq!(Curve::from_params(b"\x13\x0dedwards25519"), None);
+        assert_eq!(Curve::from_params(Curve::MISCOUNTED), Some(Curve::X25519));
         assert_eq!(Curve::from_params(b"\x13\x0acurve25519"), Some(Curve::X25519));
         let gnupg = [0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x97, 0x55, 0x01, 0x05, 0x01];
         assert_eq!(Curve::from_params(&gnupg), Some(Curve::X25519));

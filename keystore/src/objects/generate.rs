@@ -68,7 +68,11 @@ impl KeySet {
         let policy = self.policy();
         let row = generator(mechanism, policy, Operations::GENERATE_KEY_PAIR)?;
         let (key_type, public) = self.generated(context, row, ObjectClass::PUBLIC_KEY, public)?;
-        let (_, private) = self.generated(context, row, ObjectClass::PRIVATE_KEY, private)?;
+        let (_, mut private) = self.generated(context, row, ObjectClass::PRIVATE_KEY, private)?;
+        // Both halves name their curve in the same way: clients compare.
+        if let Some(curve) = public.attributes.get(A::EC_PARAMS) {
+            private.put(curve.clone());
+        }
         for draft in [&public, &private] {
             access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
         }

@@ -191,7 +191,8 @@ fn put_point(draft: &mut Draft, public: &Material) -> Result<(), Rv> {
         Material::MontgomeryPublic { point } => (Curve::X25519, point),
         _ => return Ok(()),
     };
-    if draft.attributes.get(A::EC_PARAMS).is_none() {
+    let named = draft.attributes.value(A::EC_PARAMS);
+    if named.is_none_or(|named| named == Curve::MISCOUNTED) {
         draft.put(Attribute::bytes(A::EC_PARAMS, curve.oid_der()));
     }
     if let Some(named) = draft.attributes.value(A::EC_POINT) {
