@@ -127,7 +127,7 @@ fn default(rule: &Rule, plan: Plan) -> Option<Attribute> {
         Default::Number(number) => Some(Attribute::ulong(rule.attribute, number)),
         Default::Usage(shapes) => boolean(plan.policy.usage_by_default() && shapes.has(plan.shape)),
         Default::LegacyUsage(shapes) => boolean(plan.policy == Policy::Legacy && shapes.has(plan.shape)),
-        Default::Private => boolean(super::Shapes::PRIVATE.or(super::Shapes::SECRET).has(plan.shape)),
+        Default::Private => boolean(super::Shapes::PRIVATE_BY_DEFAULT.has(plan.shape)),
         Default::Sensitive => boolean(!readable_by_default(plan.way, plan.shape, plan.policy)),
         Default::Extractable => boolean(readable_by_default(plan.way, plan.shape, plan.policy)),
     }

@@ -163,6 +163,8 @@ impl Shapes {
     pub(crate) const HMAC: Self = Self(1 << Shape::Hmac as u16);
     pub(crate) const SECRET: Self = Self::AES.or(Self::GENERIC).or(Self::HMAC);
     pub(crate) const KEYS: Self = Self::PUBLIC.or(Self::PRIVATE).or(Self::SECRET);
+    /// Who made them with SoftHSM and said nothing could read them only after a login.
+    pub(crate) const PRIVATE_BY_DEFAULT: Self = Self::PRIVATE.or(Self::SECRET).or(Self::DATA);
     pub(crate) const ALL: Self = Self::DATA.or(Self::CERTIFICATE).or(Self::KEYS);
 
     pub(crate) const fn or(self, other: Self) -> Self {
@@ -191,7 +193,7 @@ pub(crate) enum Default {
     Usage(Shapes),
     /// As `Usage`, but under `legacy` only: the wrapping flags of secret keys.
     LegacyUsage(Shapes),
-    /// CK_TRUE for private and secret keys.
+    /// CK_TRUE for private and secret keys and for data.
     Private,
     /// CK_TRUE, but for the output of a key agreement, see [`readable_by_default`].
     Sensitive,

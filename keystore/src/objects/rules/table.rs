@@ -1,6 +1,6 @@
 //! The rows of the attribute rules. Order: as in PKCS#11 3.2, chapter 4: storage, data, certificates, keys, then by key type.
 
-use hsmd_proto::ck::AttributeType as A;
+use hsmd_proto::ck::{AttributeType as A, MechanismType as M};
 
 use super::{Change, Default, Rule, Shapes as S, Ways as W};
 
@@ -88,7 +88,12 @@ pub(crate) static RULES: &[Rule] = &[
         W::CREATE,
         Default::Number(0),
     ),
-    fixed(A::NAME_HASH_ALGORITHM, S::CERTIFICATE, W::CREATE, Default::Absent),
+    fixed(
+        A::NAME_HASH_ALGORITHM,
+        S::CERTIFICATE,
+        W::CREATE,
+        Default::Number(M::SHA_1.0),
+    ),
     // 4.7 keys
     fixed(A::KEY_TYPE, S::KEYS, W::MAKE, Default::Computed).required(W::CREATE.or(W::UNWRAP).or(W::DERIVE)),
     free(A::ID, S::CERTIFICATE.or(S::KEYS), Default::Empty),

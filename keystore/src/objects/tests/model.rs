@@ -21,7 +21,7 @@ enum Step {
         session: bool,
     },
     GeneratePair {
-        rsa: bool,
+        kind: u8,
         flags: u8,
     },
     Import {
@@ -77,7 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (n(), any::<bool>(), any::<bool>())
             .prop_map(|(flags, short, session)| Generate { flags, short, session }),
-        1 => (any::<bool>(), n()).prop_map(|(rsa, flags)| GeneratePair { rsa, flags }),
+        1 => (n(), n()).prop_map(|(kind, flags)| GeneratePair { kind, flags }),
         2 => (n(), n()).prop_map(|(value, flags)| Import { value, flags }),
         2 => (n(), n()).prop_map(|(key, flags)| Copy { key, flags }),
         4 => (n(), n(), any::<bool>()).prop_map(|(key, flag, value)| Set { key, flag, value }),
@@ -103,17 +103,28 @@ struct World {
     pairs: usize,
     /// Sensitive keys that were wrapped: a run without any shows nothing.
     wrapped: usize,
+    /// Their blobs under RSA keys: who has the padded text has the key.
+    padded: HashSet<Vec<u8>>,
+    /// Such a blob was opened without its padding being taken away.
+    unpadded: bool,
 }
 
+/// What encrypts, decrypts, wraps and unwraps.
 fn mechanisms(how: u8) -> Mechanism {
-    match how % 6 {
-        0 | 1 => plain(M::AES_KEY_WRAP),
+    match how % 12 {
+        0 | 1 | 10 | 11 => plain(M::AES_KEY_WRAP),
         2 => plain(M::AES_KEY_WRAP_KWP),
         3 => cbc_pad(),
         4 => ctr(),
-        _ => oaep(),
+        5 => oaep(),
+        RAW_RSA => plain(M::RSA_X_509),
+        7 => plain(M::RSA_PKCS),
+        8 => plain(M::AES_ECB),
+        _ => gcm(&[1; 12]),
     }
 }
+
+const RAW_RSA: u8 = 6;
 
 /// SENSITIVE and EXTRACTABLE, as the bits say or not at all, and the usage flags.
 fn flags(bits: u8, usage: &[A]) -> Vec<Attribute> {
@@ -148,6 +159,8 @@ impl World {
             secret: HashSet::new(),
             pairs: 0,
             wrapped: 0,
+            padded: HashSet::new(),
+            unpadded: false,
         }
     }
 
@@ -207,7 +220,7 @@ impl World {
                     self.born(view);
                 }
             }
-            Step::GeneratePair { rsa, flags: bits } => self.generate_pair(rsa, bits),
+            Step::GeneratePair { kind, flags: bits } => self.generate_pair(kind, bits),
             Step::Import { value, flags: bits } => {
                 let value = self.known_value(value);
                 if let Ok(view) = self.bench.import(&self.bench.user, &value, &flags(bits, &SECRET_USAGE)) {
@@ -247,6 +260,8 @@ impl World {
                     return;
                 };
                 if let Ok(text) = self.bench.decrypt(&key, &mechanisms(how), &blob) {
+                    self.unpadded |=
+                        how % 12 == RAW_RSA && self.padded.contains(&blob) && self.opens(&key, &text, &blob);
                     self.learn(text);
                 }
             }
@@ -265,16 +280,31 @@ impl World {
         }
     }
 
-    fn generate_pair(&mut self, rsa: bool, bits: u8) {
-        if self.pairs >= 2 {
+    /// Whether this text, encrypted again, is the blob: the key was the right one.
+    fn opens(&self, private: &ObjectView, text: &[u8], blob: &[u8]) -> bool {
+        let Ok(object) = self.bench.keys.object(&self.bench.user, &private.name()) else {
+            return false;
+        };
+        let mut again = Vec::new();
+        let sealed = object
+            .key()
+            .map(|key| key.encrypt(&mechanisms(RAW_RSA), text, &mut again));
+        matches!(sealed, Ok(Ok(()))) && again == blob
+    }
+
+    fn generate_pair(&mut self, kind: u8, bits: u8) {
+        if self.pairs >= 3 {
             return;
         }
         self.pairs += 1;
         let private = flags(bits, &[A::UNWRAP, A::DECRYPT]);
-        let made = if rsa {
-            self.bench.rsa(&[yes(A::WRAP)], &private)
-        } else {
-            self.bench.ec(&[], &private)
+        let made = match kind % 3 {
+            0 => self.bench.rsa(&[yes(A::WRAP)], &private),
+            1 => self.bench.ec(&[], &private),
+            _ => {
+                let curve = [Attribute::bytes(A::EC_PARAMS, Curve::X25519.oid_der())];
+                self.bench.pair(M::EC_MONTGOMERY_KEY_PAIR_GEN, &curve, &private)
+            }
         };
         if let Ok((public, private)) = made {
             self.keys.push(public);
@@ -287,7 +317,12 @@ impl World {
             return;
         };
         if let Ok(blob) = self.bench.wrap(&by, &mechanisms(how), &key) {
-            self.wrapped += usize::from(flag(&key, A::SENSITIVE));
+            if flag(&key, A::SENSITIVE) {
+                self.wrapped += 1;
+                if blob.len() == 256 {
+                    self.padded.insert(blob.clone());
+                }
+            }
             self.blobs.push(blob);
         }
     }
@@ -306,9 +341,16 @@ impl World {
     /// With the attacker's own pair, whose private half it knows: it knows the result.
     fn derive(&mut self, key: u8, bits: u8) {
         let Some(key) = self.key(key) else { return };
-        let own = hsmd_crypto::generate(&hsmd_crypto::Generate::Ec(Curve::P256)).unwrap();
-        let Some(Material::EcPublic { point, .. }) = Key::open(&own).unwrap().public() else {
-            unreachable!()
+        let montgomery = key.attributes.ulong(A::KEY_TYPE) == Ok(Some(KeyType::EC_MONTGOMERY.0));
+        let own = if montgomery {
+            hsmd_crypto::generate(&hsmd_crypto::Generate::X25519).unwrap()
+        } else {
+            hsmd_crypto::generate(&hsmd_crypto::Generate::Ec(Curve::P256)).unwrap()
+        };
+        let point = match Key::open(&own).unwrap().public() {
+            Some(Material::EcPublic { point, .. }) => point,
+            Some(Material::MontgomeryPublic { point }) => point.to_vec(),
+            _ => unreachable!("a pair on a curve has a point"),
         };
         let mut all = vec![class(ObjectClass::SECRET_KEY), key_type(KeyType::AES)];
         all.extend(flags(bits, &SECRET_USAGE));
@@ -371,13 +413,13 @@ impl World {
             self.run(Step::Read { key });
             for blob in 0..self.blobs.len() {
                 let blob = u8::try_from(blob).unwrap_or(u8::MAX);
-                for how in [0, 2, 3, 5] {
+                for how in [0, 2, 3, 5, RAW_RSA, 7, 8, 9] {
                     self.run(Step::Decrypt { key, blob, how });
                 }
             }
         }
         self.open_blobs();
-        self.leaked().is_some()
+        self.unpadded || self.leaked().is_some()
     }
 }
 
@@ -417,6 +459,21 @@ fn the_model_notices_a_leak() {
     ];
     assert!(World::new(Policy::Legacy).attack(&attack));
     assert!(!World::new(Policy::Standard).attack(&attack));
+    // A pair wraps an AES key; its private half opens the blob without taking the padding away.
+    let raw = [
+        Step::GeneratePair {
+            kind: 0,
+            flags: everything,
+        },
+        Step::Generate {
+            flags: 0,
+            short: false,
+            session: false,
+        },
+        Step::Wrap { by: 0, key: 2, how: 5 },
+    ];
+    assert!(World::new(Policy::Legacy).attack(&raw));
+    assert!(!World::new(Policy::Standard).attack(&raw));
 }
 
 /// The runs above are not empty: sensitive keys are wrapped in them.
@@ -426,7 +483,7 @@ fn the_model_wraps_sensitive_keys() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut wrapped = 0;
-    for _ in 0..10 {
+    for _ in 0..20 {
         let steps = proptest::collection::vec(step(), 60)
             .new_tree(&mut runner)
             .unwrap()
