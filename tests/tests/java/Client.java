@@ -117,15 +117,18 @@ public final class Client {
 
     static void signatures() throws Exception {
         KeyPair pair = rsa();
-        for (String algorithm : new String[] {"SHA1withRSA", "SHA256withRSA", "SHA384withRSA", "SHA512withRSA"}) {
+        for (String algorithm : new String[] {"SHA1withRSA", "SHA224withRSA", "SHA256withRSA", "SHA384withRSA", "SHA512withRSA"}) {
             signs(algorithm, pair, null);
         }
         signs("RSASSA-PSS", pair, new PSSParameterSpec("SHA-256", "MGF1", MGF1ParameterSpec.SHA256, 32, 1));
         signs("RSASSA-PSS", pair, new PSSParameterSpec("SHA-512", "MGF1", MGF1ParameterSpec.SHA512, 64, 1));
-        for (String curve : new String[] {"secp256r1", "secp384r1"}) {
+        for (String curve : new String[] {"secp256r1", "secp384r1", "secp521r1"}) {
             KeyPair other = ec(curve);
-            for (String algorithm : new String[] {"SHA256withECDSA", "SHA384withECDSA", "SHA512withECDSA"}) {
-                signs(algorithm, other, null);
+            // Java cuts leading zeros of a signature before the token verifies it: on P-521 of one in four.
+            for (int rounds = curve.equals("secp521r1") ? 8 : 1; rounds > 0; rounds--) {
+                for (String algorithm : new String[] {"SHA256withECDSA", "SHA384withECDSA", "SHA512withECDSA"}) {
+                    signs(algorithm, other, null);
+                }
             }
         }
     }
@@ -153,6 +156,13 @@ public final class Client {
         secret = cipher.doFinal(DATA, 0, 4096);
         cipher.init(Cipher.DECRYPT_MODE, key, iv);
         check(Arrays.equals(Arrays.copyOf(DATA, 4096), cipher.doFinal(secret)), "CBC without padding");
+        for (String padding : new String[] {"NoPadding", "PKCS5Padding"}) {
+            cipher = Cipher.getInstance("AES/ECB/" + padding, token);
+            cipher.init(Cipher.ENCRYPT_MODE, key);
+            secret = cipher.doFinal(DATA, 0, 4096);
+            cipher.init(Cipher.DECRYPT_MODE, key);
+            check(Arrays.equals(Arrays.copyOf(DATA, 4096), cipher.doFinal(secret)), "ECB with " + padding);
+        }
         cipher = Cipher.getInstance("AES/CTR/NoPadding", token);
         cipher.init(Cipher.ENCRYPT_MODE, key, iv);
         secret = cipher.doFinal(DATA);
@@ -177,18 +187,36 @@ public final class Client {
         }
     }
 
-    /** RSA with PKCS#1 v1.5 padding is the only RSA cipher that SunPKCS11 offers. */
+    /** RSA with PKCS#1 v1.5 padding, and without any, are the RSA ciphers that SunPKCS11 has. */
     static void rsaCipher() throws Exception {
         KeyPair pair = rsa();
+        byte[] text = "secret".getBytes();
+        PublicKey copy = KeyFactory.getInstance("RSA", "SunRsaSign")
+            .generatePublic(new X509EncodedKeySpec(pair.getPublic().getEncoded()));
         Cipher cipher = Cipher.getInstance("RSA/ECB/PKCS1Padding", token);
+        Cipher own = Cipher.getInstance("RSA/ECB/PKCS1Padding", "SunJCE");
         cipher.init(Cipher.ENCRYPT_MODE, pair.getPublic());
-        byte[] secret = cipher.doFinal("secret".getBytes());
+        own.init(Cipher.ENCRYPT_MODE, copy);
+        for (byte[] secret : new byte[][] {cipher.doFinal(text), own.doFinal(text)}) {
+            cipher.init(Cipher.DECRYPT_MODE, pair.getPrivate());
+            check(Arrays.equals(text, cipher.doFinal(secret)), "RSA");
+        }
+        // What a private key encrypts, a public one opens: padding of the other type, a signature by another name.
+        cipher.init(Cipher.ENCRYPT_MODE, pair.getPrivate());
+        byte[] signed = cipher.doFinal(text);
+        own.init(Cipher.DECRYPT_MODE, copy);
+        check(Arrays.equals(text, own.doFinal(signed)), "RSA with the private key");
+        // A wrong padding is no error.
+        byte[] wrong = new byte[256];
+        Arrays.fill(wrong, (byte) 7);
         cipher.init(Cipher.DECRYPT_MODE, pair.getPrivate());
-        check(Arrays.equals("secret".getBytes(), cipher.doFinal(secret)), "RSA");
+        byte[] first = cipher.doFinal(wrong);
+        cipher.init(Cipher.DECRYPT_MODE, pair.getPrivate());
+        check(Arrays.equals(first, cipher.doFinal(wrong)), "implicit rejection gives the same text again");
     }
 
     static void agreement() throws Exception {
-        for (String curve : new String[] {"secp256r1", "secp384r1"}) {
+        for (String curve : new String[] {"secp256r1", "secp384r1", "secp521r1"}) {
             KeyPair ours = ec(curve);
             KeyPairGenerator generator = KeyPairGenerator.getInstance("EC", "SunEC");
             generator.initialize(new ECGenParameterSpec(curve));
@@ -211,14 +239,16 @@ public final class Client {
     static void macsAndDigests() throws Exception {
         byte[] value = new byte[32];
         Arrays.fill(value, (byte) 7);
-        for (String name : new String[] {"HmacSHA256", "HmacSHA384", "HmacSHA512"}) {
+        for (String name : new String[] {"HmacSHA1", "HmacSHA224", "HmacSHA256", "HmacSHA384", "HmacSHA512",
+                "HmacSHA3-224", "HmacSHA3-256", "HmacSHA3-384", "HmacSHA3-512"}) {
             Mac mac = Mac.getInstance(name, token);
             mac.init(new SecretKeySpec(value, name));
             Mac own = Mac.getInstance(name, "SunJCE");
             own.init(new SecretKeySpec(value, name));
             check(Arrays.equals(mac.doFinal(DATA), own.doFinal(DATA)), name);
         }
-        for (String name : new String[] {"SHA-1", "SHA-256", "SHA-384", "SHA-512"}) {
+        for (String name : new String[] {"SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512",
+                "SHA3-224", "SHA3-256", "SHA3-384", "SHA3-512"}) {
             byte[] digest = MessageDigest.getInstance(name, token).digest(DATA);
             check(Arrays.equals(digest, MessageDigest.getInstance(name, "SUN").digest(DATA)), name);
         }

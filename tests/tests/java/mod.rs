@@ -75,6 +75,11 @@ fn aes_ciphers_work() {
 }
 
 #[test]
+fn what_an_rsa_key_of_java_encrypted_the_token_decrypts() {
+    succeed(&mut java(&Token::hsmd(), "rsaCipher"));
+}
+
+#[test]
 fn key_agreement_gives_the_secret_that_java_gets() {
     succeed(&mut java(&Token::hsmd(), "agreement"));
 }

@@ -3,7 +3,10 @@
 
 mod scenarios;
 
+use cryptoki_sys::*;
+use hsmd_tests::daemon::LABEL;
 use hsmd_tests::peers::{Token, run, succeed};
+use hsmd_tests::template::{Mechanism, bytes, flag, number};
 
 /// One test for each scenario and token.
 macro_rules! on_both {
@@ -61,6 +64,79 @@ fn its_own_tests_pass() {
     assert!(tested.text.contains("No errors"), "{}", tested.text);
     // INV-9
     succeed(&mut token.as_user("--test-fork"));
+}
+
+/// pkcs11-tool 0.23 miscounts the curve's name, and reads only P-curves of the other side: so it makes the pair, and another
+/// application derives with it.
+#[test]
+fn an_x25519_pair_agrees_with_openssl() {
+    let token = Token::hsmd();
+    succeed(&mut token.as_user("--keypairgen --key-type EC:curve25519 --id 01 --label x --usage-derive"));
+    let listed = succeed(&mut token.as_user("--list-objects --type pubkey"));
+    assert!(listed.text.contains("EC_MONTGOMERY"), "{}", listed.text);
+    // RFC 8410, 3.
+    assert!(listed.text.contains("EC_PARAMS:  06032b656e"), "{}", listed.text);
+    let public = scenarios::public_key(&token, "01");
+    let [other, their_public, secret] = ["other.pem", "their.der", "secret"].map(|name| token.file(name));
+    let files = [("-out", other.as_path())];
+    scenarios::openssl(&token, "genpkey -algorithm X25519", &files);
+    let files = [("-in", other.as_path()), ("-out", &their_public)];
+    scenarios::openssl(&token, "pkey -pubout -outform DER", &files);
+    let files = [("-inkey", other.as_path()), ("-peerkey", &public), ("-out", &secret)];
+    scenarios::openssl(&token, "pkeyutl -derive -peerform DER", &files);
+
+    let module = token.daemon.as_ref().expect("ours").module();
+    module.initialize().expect("C_Initialize");
+    let session = module.open_session(module.slot_of(LABEL)).expect("C_OpenSession");
+    module.login(session, CKU_USER, token.pin()).expect("C_Login");
+    let private = [number(CKA_CLASS, CKO_PRIVATE_KEY), bytes(CKA_ID, [1])];
+    let private = module.find(session, &private).expect("C_FindObjects")[0];
+    let theirs = std::fs::read(&their_public).expect("their key");
+    let mechanism = Mechanism::Ecdh {
+        public: theirs[theirs.len() - 32..].to_vec(),
+    };
+    let readable = [
+        number(CKA_CLASS, CKO_SECRET_KEY),
+        number(CKA_KEY_TYPE, CKK_GENERIC_SECRET),
+        flag(CKA_SENSITIVE, false),
+        flag(CKA_EXTRACTABLE, true),
+    ];
+    let derived = module
+        .derive(session, &mechanism, private, &readable)
+        .expect("C_DeriveKey");
+    let ours = module.get(session, derived, CKA_VALUE).expect("its value");
+    assert!(ours == std::fs::read(&secret).expect("their secret"));
+}
+
+/// pkcs11-tool encrypts with secret keys only, so OpenSSL does: hash and mask alike, as both do by default.
+#[test]
+fn oaep_works_with_every_hash() {
+    let token = Token::hsmd();
+    succeed(&mut token.as_user("--keypairgen --key-type rsa:2048 --id 01 --label r"));
+    let public = scenarios::public_key(&token, "01");
+    let [message, secret, plain] = ["message", "secret", "plain"].map(|name| token.file(name));
+    std::fs::write(&message, "a message").expect("a file");
+    for (hash, md) in [
+        ("SHA-1", "sha1"),
+        ("SHA224", "sha224"),
+        ("SHA256", "sha256"),
+        ("SHA384", "sha384"),
+        ("SHA512", "sha512"),
+        ("SHA3-224", "sha3-224"),
+        ("SHA3-256", "sha3-256"),
+        ("SHA3-384", "sha3-384"),
+        ("SHA3-512", "sha3-512"),
+    ] {
+        let encrypt = format!(
+            "pkeyutl -encrypt -pubin -keyform DER -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:{md} -pkeyopt \
+             rsa_mgf1_md:{md}"
+        );
+        let files = [("-inkey", public.as_path()), ("-in", &message), ("-out", &secret)];
+        scenarios::openssl(&token, &encrypt, &files);
+        let decrypt = format!("--decrypt --mechanism RSA-PKCS-OAEP --hash-algorithm {hash} --id 01");
+        succeed(token.as_user(&decrypt).arg("-i").arg(&secret).arg("-o").arg(&plain));
+        assert_eq!(std::fs::read(&plain).expect("the text"), b"a message", "{hash}");
+    }
 }
 
 #[test]

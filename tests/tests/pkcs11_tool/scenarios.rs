@@ -7,7 +7,7 @@ use hsmd_tests::peers::{Token, run, succeed};
 
 const IV: &str = "000102030405060708090a0b0c0d0e0f";
 
-fn openssl(token: &Token, arguments: &str, files: &[(&str, &Path)]) {
+pub(crate) fn openssl(token: &Token, arguments: &str, files: &[(&str, &Path)]) {
     let mut command = token.command("openssl");
     command.args(arguments.split_whitespace());
     for (option, file) in files {
@@ -24,8 +24,8 @@ fn generate(token: &Token, kind: &str, id: &str, usage: &str) {
     succeed(&mut token.as_user(&arguments));
 }
 
-/// A file with the public key as SubjectPublicKeyInfo. pkcs11-tool 0.23 exports RSA and P-256 keys itself; for P-384 and
-/// Ed25519 it shows the point, and the rest of the encoding is fixed (RFC 5480, RFC 8410).
+/// A file with the public key as SubjectPublicKeyInfo. pkcs11-tool 0.23 exports RSA and P-256 keys itself; for P-384,
+/// Ed25519 and X25519 it shows the point, and the rest of the encoding is fixed (RFC 5480, RFC 8410).
 pub(crate) fn public_key(token: &Token, id: &str) -> PathBuf {
     let listed = succeed(&mut token.as_user("--list-objects --type pubkey"));
     let objects: Vec<&str> = listed.text.split("Public Key Object").collect();
@@ -38,6 +38,8 @@ pub(crate) fn public_key(token: &Token, id: &str) -> PathBuf {
         "3076301006072a8648ce3d020106052b81040022036200"
     } else if object.contains("EC_EDWARDS") {
         "302a300506032b6570032100"
+    } else if object.contains("EC_MONTGOMERY") {
+        "302a300506032b656e032100"
     } else {
         succeed(
             token

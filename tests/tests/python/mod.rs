@@ -34,8 +34,9 @@ macro_rules! scenarios {
 }
 
 scenarios! { python_pkcs11 of "python_pkcs11.py":
-    slots_and_mechanisms, sessions, rsa, ec, ed25519, ecdh, aes, hmac, wrap, certificates, imports, search, digest_of_a_key, threads, processes,
+    slots_and_mechanisms, sessions, rsa, oaep, ec, ed25519, ecdh, key_derivation, aes, hmac, macs, wrap, certificates,
+    imports, search, digest_of_a_key, threads, processes,
 }
 scenarios! { pykcs11 of "pykcs11.py":
-    slots_and_mechanisms, sessions, rsa, ec, ed25519, aes, hmac, wrap, certificates, search,
+    slots_and_mechanisms, sessions, rsa, ec, ed25519, x25519, aes, hmac, wrap, latch, certificates, search,
 }

@@ -139,6 +139,55 @@ def ed25519():
         assert len(signature) == 64 and opened.verify(public, DATA, signature, mechanism)
 
 
+def openssl(*arguments, **files):
+    """Runs openssl; a named argument `x=bytes` becomes a file whose path replaces the word `{x}`."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for name, content in files.items():
+            paths[name] = os.path.join(folder, name)
+            with open(paths[name], "wb") as file:
+                file.write(content)
+        words = [word.format(**paths) for word in arguments]
+        return subprocess.run(["openssl", *words], check=True, capture_output=True).stdout
+
+
+def x25519():
+    """The curve by its OID, by its name, and as OpenSC 0.23 miscounts it: each pair agrees with OpenSSL."""
+    opened = session()
+    for curve in (bytes.fromhex("06032b656e"), b"\x13\x0acurve25519", b"\x13\x0bcurve25519"):
+        public, private = pair(
+            opened, CK.CKK_EC_MONTGOMERY, CK.CKM_EC_MONTGOMERY_KEY_PAIR_GEN, (CK.CKA_EC_PARAMS, curve))
+        (point,) = opened.getAttributeValue(public, [CK.CKA_EC_POINT])
+        # RFC 8410, 4: the algorithm, then the 32 bytes of the key.
+        spki = bytes.fromhex("302a300506032b656e032100") + bytes(point)[2:]
+        theirs = openssl("genpkey", "-algorithm", "X25519")
+        shared = openssl("pkeyutl", "-derive", "-inkey", "{key}", "-peerform", "DER", "-peerkey", "{peer}",
+                         key=theirs, peer=spki)
+        their_point = openssl("pkey", "-in", "{key}", "-pubout", "-outform", "DER", key=theirs)[-32:]
+        for form in (their_point, b"\x04\x20" + their_point):
+            secret = opened.deriveKey(
+                private,
+                [(CK.CKA_CLASS, CK.CKO_SECRET_KEY), (CK.CKA_KEY_TYPE, CK.CKK_GENERIC_SECRET),
+                 (CK.CKA_SENSITIVE, CK.CK_FALSE), (CK.CKA_EXTRACTABLE, CK.CK_TRUE)],
+                PyKCS11.ECDH1_DERIVE_Mechanism(form))
+            (value,) = opened.getAttributeValue(secret, [CK.CKA_VALUE])
+            assert bytes(value) == shared
+
+
+def latch():
+    """A key that has wrapped a sensitive key is left with that, at C_EncryptInit and C_DecryptInit."""
+    opened = session()
+    iv = bytes(16)
+    padded = Mechanism(CK.CKM_AES_CBC_PAD, iv)
+    sensitive = aes_key(opened, (CK.CKA_EXTRACTABLE, CK.CK_TRUE))
+    for on_token in (CK.CK_TRUE, CK.CK_FALSE):
+        key = aes_key(opened, (CK.CKA_WRAP, CK.CK_TRUE), (CK.CKA_TOKEN, on_token))
+        secret = bytes(opened.encrypt(key, DATA, padded))
+        opened.wrapKey(key, sensitive, Mechanism(CK.CKM_AES_KEY_WRAP, None))
+        refused(CK.CKR_KEY_FUNCTION_NOT_PERMITTED, opened.encrypt, key, DATA, padded)
+        refused(CK.CKR_KEY_FUNCTION_NOT_PERMITTED, opened.decrypt, key, secret, padded)
+
+
 def aes():
     opened = session()
     key = aes_key(opened, (CK.CKA_TOKEN, CK.CK_TRUE), (CK.CKA_ENCRYPT, CK.CK_TRUE), (CK.CKA_DECRYPT, CK.CK_TRUE))

@@ -110,9 +110,37 @@ def rsa():
         assert private.decrypt(secret, mechanism_param=oaep) == b"secret"
 
 
+def oaep():
+    """Every hash, with a label and without, against OpenSSL; and the mask's hash may be another one."""
+    with user() as session:
+        public, private = session.generate_keypair(KeyType.RSA, 2048)
+        spki = openssl("rsa", "-RSAPublicKey_in", "-inform", "DER", "-in", "{key}", "-outform", "DER", "-pubout",
+                       key=encode_rsa_public_key(public))
+        hashes = (("SHA_1", "SHA1", "sha1"), ("SHA224", "SHA224", "sha224"), ("SHA256", "SHA256", "sha256"),
+                  ("SHA384", "SHA384", "sha384"), ("SHA512", "SHA512", "sha512"),
+                  ("SHA3_224", "SHA3_224", "sha3-224"), ("SHA3_256", "SHA3_256", "sha3-256"),
+                  ("SHA3_384", "SHA3_384", "sha3-384"), ("SHA3_512", "SHA3_512", "sha3-512"))
+        for name, mask, md in hashes:
+            for label in (None, b"a label of some length" * 3):
+                for own, other in (((mask, md), (mask, md)), ((mask, md), ("SHA1", "sha1"))):
+                    parameter = (Mechanism[name], pkcs11.MGF[other[0]], label)
+                    options = ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:" + own[1],
+                               "-pkeyopt", "rsa_mgf1_md:" + other[1]]
+                    if label:
+                        options += ["-pkeyopt", "rsa_oaep_label:" + label.hex()]
+                    theirs = openssl("pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey", "{key}", *options,
+                                     "-in", "{data}", key=spki, data=b"secret")
+                    ours = public.encrypt(b"secret", mechanism_param=parameter)
+                    for text in (theirs, ours):
+                        assert private.decrypt(text, mechanism_param=parameter) == b"secret", parameter
+                    wrong = (Mechanism[name], pkcs11.MGF[other[0]], b"another label")
+                    refused(pkcs11.EncryptedDataInvalid, private.decrypt, theirs, mechanism_param=wrong)
+
+
 def ec():
     with user() as session:
-        for curve, name, size in (("secp256r1", "sha256", 32), ("secp384r1", "sha384", 48)):
+        for curve, name, size in (("secp256r1", "sha256", 32), ("secp384r1", "sha384", 48), ("secp521r1", "sha512", 66),
+                                  ("secp256k1", "sha256", 32)):
             parameters = session.create_domain_parameters(
                 KeyType.EC, {Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True)
             public, private = parameters.generate_keypair(store=True, label=curve)
@@ -151,6 +179,71 @@ def ecdh():
             KeyType.GENERIC_SECRET, 256, mechanism_param=(pkcs11.KDF.NULL, None, their_public[Attribute.EC_POINT]),
             template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True})
         assert len(readable[Attribute.VALUE]) == 32
+
+
+def x963(name, secret, data, length):
+    """ANSI X9.63, 5.6.3."""
+    blocks = (hashlib.new(name, secret + number.to_bytes(4, "big") + data).digest() for number in range(1, 1000))
+    out = b""
+    while len(out) < length:
+        out += next(blocks)
+    return out[:length]
+
+
+def agreed(private, public, openssl_key):
+    """The secret of our private key and OpenSSL's, from both sides: C_DeriveKey's and OpenSSL's."""
+    theirs = openssl("pkey", "-in", "{key}", "-pubout", "-outform", "DER", key=openssl_key)
+    template = {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
+    shared = openssl("pkeyutl", "-derive", "-inkey", "{key}", "-peerform", "DER", "-peerkey", "{peer}",
+                     key=openssl_key, peer=encode_ec_public_key(public))
+    point = theirs[-(2 * len(shared) + 1):]
+
+    def derive(length, kdf=pkcs11.KDF.NULL, data=None):
+        key = private.derive_key(KeyType.GENERIC_SECRET, length * 8, mechanism_param=(kdf, data, point), template=template)
+        return key[Attribute.VALUE]
+    return shared, derive
+
+
+def key_derivation():
+    """The functions of ANSI X9.63 over every hash, on secrets that OpenSSL agrees on."""
+    with user() as session:
+        for curve, known in (("secp256r1", "prime256v1"), ("secp521r1", "secp521r1")):
+            parameters = session.create_domain_parameters(
+                KeyType.EC, {Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True)
+            public, private = parameters.generate_keypair()
+            shared, derive = agreed(private, public, openssl(
+                "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:" + known))
+            assert derive(len(shared)) == shared
+            kdf = pkcs11.KDF
+            for function, name in ((kdf.SHA1, "sha1"), (kdf.SHA224, "sha224"), (kdf.SHA256, "sha256"),
+                                   (kdf.SHA384, "sha384"), (kdf.SHA512, "sha512"),
+                                   (kdf.SHA3_224_KDF, "sha3_224"), (kdf.SHA3_256_KDF, "sha3_256"),
+                                   (kdf.SHA3_384_KDF, "sha3_384"), (kdf.SHA3_512_KDF, "sha3_512")):
+                for length in (16, 32, 100):
+                    assert derive(length, function, b"shared") == x963(name, shared, b"shared", length), (function, length)
+
+
+def macs():
+    """HMAC over every hash against Python's own, CMAC against OpenSSL's."""
+    import hmac as python_hmac
+    with user() as session:
+        value = bytes(range(32))
+        key = session.create_object({
+            Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.GENERIC_SECRET, Attribute.VALUE: value})
+        for name, md in (("SHA_1", "sha1"), ("SHA224", "sha224"), ("SHA256", "sha256"), ("SHA384", "sha384"),
+                         ("SHA512", "sha512"), ("SHA3_224", "sha3_224"), ("SHA3_256", "sha3_256"),
+                         ("SHA3_384", "sha3_384"), ("SHA3_512", "sha3_512")):
+            mechanism = Mechanism[name + "_HMAC"]
+            code = key.sign(DATA, mechanism=mechanism)
+            assert code == python_hmac.new(value, DATA, md).digest(), name
+            assert key.sign((DATA[:7], DATA[7:]), mechanism=mechanism) == code
+            assert key.verify(DATA, code, mechanism=mechanism)
+        key = session.create_object({
+            Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES, Attribute.VALUE: value})
+        code = key.sign(DATA, mechanism=Mechanism.AES_CMAC)
+        assert code == openssl("mac", "-cipher", "AES-256-CBC", "-macopt", "hexkey:" + value.hex(), "-binary",
+                               "-in", "{data}", "CMAC", data=DATA)
+        assert key.verify(DATA, code, mechanism=Mechanism.AES_CMAC)
 
 
 def aes():
@@ -251,19 +344,22 @@ def processes():
 
 def wrap():
     with user() as session:
-        wrapping = session.generate_key(
-            KeyType.AES, 256, capabilities=pkcs11.MechanismFlag.WRAP | pkcs11.MechanismFlag.UNWRAP)
+        # By the library's default it encrypts, decrypts, wraps and unwraps.
+        wrapping = session.generate_key(KeyType.AES, 256)
         key = session.generate_key(KeyType.AES, 128, template={Attribute.EXTRACTABLE: True})
+        iv = session.generate_random(128)
+        copy = wrapping.copy({Attribute.LABEL: "the same key"})
+        copy.encrypt(DATA, mechanism_param=iv)
         blob = wrapping.wrap_key(key)  # AES_KEY_WRAP
         again = wrapping.unwrap_key(ObjectClass.SECRET_KEY, KeyType.AES, blob)
-        iv = session.generate_random(128)
         assert again.decrypt(key.encrypt(DATA, mechanism_param=iv), mechanism_param=iv) == DATA
-        assert again[Attribute.SENSITIVE] and not again[Attribute.LOCAL]
-        public, private = session.generate_keypair(KeyType.RSA, 2048)
-        blob = public.wrap_key(key)  # OAEP
-        again = private.unwrap_key(ObjectClass.SECRET_KEY, KeyType.AES, blob)
-        assert again.decrypt(key.encrypt(DATA, mechanism_param=iv), mechanism_param=iv) == DATA
-        refused(pkcs11.KeyUnextractable, wrapping.wrap_key, session.generate_key(KeyType.AES, 128))
+        # It has wrapped a sensitive key: nothing else is left to it and to its copies, and C_EncryptInit says so.
+        for latched in (wrapping, copy):
+            try:
+                latched.encrypt(DATA, mechanism_param=iv)
+                raise AssertionError("a key that has wrapped encrypts")
+            except pkcs11.PKCS11Error as error:
+                assert "0x68" in str(error), error  # CKR_KEY_FUNCTION_NOT_PERMITTED, which the library has no name for
 
 
 def certificates():

@@ -1,5 +1,7 @@
 //! softhsm2-util with `--module`: users of SoftHSM initialise tokens and import keys with it, also on other modules.
 
+mod attributes;
+
 use std::fs;
 use std::process::Command;
 
