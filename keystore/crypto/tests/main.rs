@@ -2,7 +2,9 @@
 //! table, and hostile input. Not here: unit tests, which stand at the end of the files they test.
 #![expect(clippy::unwrap_used, reason = "a test may panic, also in what its functions share")]
 
+mod families;
 mod hostile;
+mod kdf;
 mod oracle;
 mod pkcs1;
 mod sample;
