@@ -183,8 +183,10 @@ mod tests {
 
     #[test]
     fn each_figure_keeps_its_best_round() {
-        let mut report = Report::default();
-        report.peers = vec![OURS.to_owned(), SOFTHSM.to_owned()];
+        let mut report = Report {
+            peers: vec![OURS.to_owned(), SOFTHSM.to_owned()],
+            ..Report::default()
+        };
         report.add("sign-p256", "t1", OURS, Err("busy".to_owned()));
         report.add("sign-p256", "t1", OURS, round(10.0, 3.0));
         report.add("sign-p256", "t1", OURS, round(8.0, 2.0));

@@ -23,7 +23,7 @@ a table of ratios, or above a target, is marked ▼.
 ";
 
 const METHOD_OF_OBJECTS: &str = "\
-SoftHSM2's tokens with many objects are made from 1,000 objects whose files are copied (their labels repeat); ours holds as
+SoftHSM2's tokens with many objects are made from 100 objects whose files are copied (their labels repeat); ours holds as
 many objects with a label each. With such tokens there are at most 2 rounds, with 100,000 objects one, without processes in parallel.
 ";
 

@@ -39,12 +39,12 @@ pub fn table(report: &Report) -> String {
         _ = writeln!(text, "{remark}");
     }
     if let (Some((behind, all)), Some(reference)) = (behind(report), report.reference()) {
-        _ = writeln!(
-            text,
-            "behind {reference} in {} of {all} cells: {}",
-            behind.len(),
-            behind.join(", ")
-        );
+        let list = if behind.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", behind.join(", "))
+        };
+        _ = writeln!(text, "behind {reference} in {} of {all} cells{list}", behind.len());
     }
     text
 }

@@ -172,9 +172,10 @@ impl Peer {
         }
     }
 
-    /// SoftHSM2 makes a thousand objects; their files are copied until there are enough.
+    /// SoftHSM2 makes a hundred objects (each takes it several synced writes); their files are copied until there are
+    /// enough.
     fn multiply(&self, objects: usize) -> Result<String, String> {
-        let few = objects.min(1000);
+        let few = objects.min(100);
         self.fill(few, 1)?;
         let folder = self.folder.as_ref().ok_or("this peer's token cannot be filled")?;
         let start = Instant::now();

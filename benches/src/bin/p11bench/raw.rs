@@ -142,7 +142,7 @@ fn ecdh() -> Result<Call, Unspecified> {
     let point = other.public_key().as_ref().to_vec();
     Ok(Box::new(move || {
         let public = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, &point);
-        agreement::agree(&key, &public, Unspecified, |secret| {
+        agreement::agree(&key, public, Unspecified, |secret| {
             std::hint::black_box(secret);
             Ok(())
         })

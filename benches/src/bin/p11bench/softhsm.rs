@@ -20,6 +20,9 @@ const CLIENTS: [&str; 3] = [
     "/usr/lib64/pkcs11/p11-kit-client.so",
 ];
 
+/// Variables of a worker process.
+type Environment = Vec<(String, String)>;
+
 /// What is missing for the peer of this name, as a sentence with the Debian package.
 pub(crate) fn missing(peer: &str) -> Option<String> {
     let program = |name: &str| {
@@ -79,7 +82,7 @@ pub(crate) fn remoted(
     folder: &Path,
     what: &Attach,
     environment: &[(String, String)],
-) -> Result<(Child, String, Vec<(String, String)>), String> {
+) -> Result<(Child, String, Environment), String> {
     let socket = folder.join("p11-kit.sock");
     let mut server = Command::new("p11-kit");
     server.args(["server", "--foreground", "--provider", &what.module, "--name"]);

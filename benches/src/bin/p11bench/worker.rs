@@ -31,7 +31,7 @@ pub(crate) struct Attached {
 
 /// What a worker works on.
 enum Subject {
-    Module(Attached),
+    Module(Box<Attached>),
     Raw,
 }
 
@@ -94,7 +94,7 @@ fn open(what: &Attach) -> Result<Subject, String> {
         return Ok(Subject::Raw);
     }
     let module = Module::load(Path::new(&what.module));
-    attach::attach(module, what).map(Subject::Module)
+    attach::attach(module, what).map(|attached| Subject::Module(Box::new(attached)))
 }
 
 /// What one thread measured.
