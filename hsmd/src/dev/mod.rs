@@ -164,7 +164,10 @@ fn module_near(beside: &Path) -> PathBuf {
 fn announce(node: &Node, options: &DevOptions, facts: &Facts, links: &place::Links) -> Result<(), String> {
     let text = |failure: Failure| failure.to_string();
     let client = format!("socket = {:?}\ndeadline_ms = 5000\n", node.config.data.socket);
-    files::write_private(&facts.client_file, &client).map_err(text)?;
+    // On a full disk the file of an earlier start is as good.
+    if !std::fs::read_to_string(&facts.client_file).is_ok_and(|there| there == client) {
+        files::write_private(&facts.client_file, &client).map_err(text)?;
+    }
     links.make();
     if let Some(path) = &options.env_file {
         files::write_private(path, &banner::exports(facts)).map_err(text)?;
