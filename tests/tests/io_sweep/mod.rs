@@ -192,14 +192,14 @@ impl Sweep {
         }
     }
 
-    /// Some of each: about twenty durable writes.
+    /// Some of each: about 35 durable writes.
     fn work(&mut self, name: &str) {
         let mut kept: Vec<(String, Object)> = Vec::new();
-        for number_of_act in 0..4 {
+        for number_of_act in 0..12 {
             self.made += 1;
             let (id, label) = (format!("o-{}", self.made), format!("o-{}-v0", self.made));
             let common = [flag(CKA_TOKEN, true), bytes(CKA_LABEL, &label), bytes(CKA_ID, &id)];
-            if number_of_act % 2 == 0 {
+            if number_of_act % 6 == 0 {
                 let mut public = common.to_vec();
                 public.push(bytes(CKA_EC_PARAMS, template::P256));
                 let mechanism = Mechanism::Plain(CKM_EC_KEY_PAIR_GEN);
@@ -214,21 +214,21 @@ impl Sweep {
                     flag(CKA_TOKEN, true),
                     bytes(CKA_LABEL, &label),
                     bytes(CKA_APPLICATION, &id),
-                    bytes(CKA_VALUE, vec![7; 20_000]),
+                    bytes(CKA_VALUE, vec![7; 50_000]),
                 ];
                 let made = self.module.create(self.session, &template);
                 let made = self.change(name, &id, Change::Create(label), made);
                 kept.extend(made.map(|object| (id, object)));
             }
         }
-        for (id, object) in &kept {
+        for (id, object) in kept.iter().take(4) {
             let label = format!("{id}-v1");
             let set = self.module.set(self.session, *object, &[bytes(CKA_LABEL, &label)]);
             self.change(name, id, Change::Label(label), set);
         }
         self.change_pin(name);
-        // Half of the data objects stay, so that the store grows past a segment.
-        for (id, object) in kept.iter().take(2) {
+        // The store comes to the end of a segment every few runs, and so to a backup; few objects stay.
+        for (id, object) in kept.iter().skip(2) {
             let gone = self.module.destroy(self.session, *object);
             self.change(name, id, Change::Destroy, gone);
         }
