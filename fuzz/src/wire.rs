@@ -73,6 +73,7 @@ pub(crate) fn frame_seeds() -> Vec<Vec<u8>> {
     let reply = Reply {
         rv: 0,
         revision: 1,
+        crowded: false,
         result: Some(reply::Result::Output(output)),
     };
     let two = writer.finish(FrameKind::Reply, 1, &reply).to_vec();
@@ -161,6 +162,7 @@ pub(crate) fn reply_seeds() -> Vec<Vec<u8>> {
         let reply = Reply {
             rv: 0,
             revision: 1,
+            crowded: false,
             result: Some(make(&mut writer)),
         };
         writer.finish(FrameKind::Reply, 1, &reply).to_vec()

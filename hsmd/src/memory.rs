@@ -67,8 +67,10 @@ fn lock_all() -> bool {
     if !known || limit.rlim_cur != libc::RLIM_INFINITY {
         return false;
     }
+    // Locked as it is touched: a thread's stack, most of which never is, must not take memory.
+    let flags = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
     // SAFETY: mlockall takes flags only.
-    unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) == 0 }
+    unsafe { libc::mlockall(flags) == 0 }
 }
 
 /// The user that this process acts as.

@@ -1,14 +1,14 @@
-//! What the whole daemon shares: the keystore, the slots, the pools of threads, who is connected.
+//! What the whole daemon shares: the keystore, the slots, the turnstiles, who is connected.
 
 use crate::config::Config;
 use crate::control::Model;
-use crate::data::{Clients, Pool};
+use crate::data::{Clients, Pulse, Traffic, Turnstile};
 use crate::memory::Protection;
 use crate::slots::Slots;
 use hsmd_keystore::Keystore;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One running daemon.
 pub struct Node {
@@ -16,21 +16,23 @@ pub struct Node {
     pub(crate) model: Model,
     pub(crate) slots: Arc<Slots>,
     pub(crate) clients: Arc<Clients>,
-    pub(crate) pools: Pools,
+    pub(crate) turns: Turns,
+    pub(crate) pulse: Pulse,
+    pub(crate) traffic: Traffic,
     pub(crate) config: Config,
     pub(crate) protection: Protection,
     pub(crate) started: Instant,
     requests: AtomicU64,
 }
 
-/// The pools of threads, one per kind of waiting.
-pub(crate) struct Pools {
-    /// RSA private keys, RSA key generation, large data: as many threads as cores.
-    pub(crate) cpu: Pool,
-    /// Durable writes: many threads, so that many writes share a flush.
-    pub(crate) write: Pool,
+/// The turnstiles, one per kind of waiting.
+pub(crate) struct Turns {
+    /// RSA private keys, RSA key generation, large data: as many at a time as there are cores.
+    pub(crate) cpu: Turnstile,
+    /// Durable writes: many, so that many share a flush.
+    pub(crate) write: Turnstile,
     /// PINs: Argon2 has two arenas.
-    pub(crate) pin: Pool,
+    pub(crate) pin: Turnstile,
 }
 
 /// Why a daemon cannot start.
@@ -55,18 +57,20 @@ impl Node {
         let work = &config.work;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let cpu_threads = if work.cpu_threads == 0 { cores } else { work.cpu_threads };
-        let pool = |name: &str, threads| Pool::start(name, threads, work.queue, work.queue_per_client);
-        let pools = Pools {
-            cpu: pool("cpu", cpu_threads)?,
-            write: pool("write", work.write_threads)?,
-            pin: pool("pin", work.pin_threads)?,
+        let turnstile = |width| Turnstile::new(width, work.queue, work.queue_per_client);
+        let turns = Turns {
+            cpu: turnstile(cpu_threads),
+            write: turnstile(work.write_threads),
+            pin: turnstile(work.pin_threads),
         };
         Ok(Self {
             clients: Arc::new(Clients::new(&config.data)),
             keystore,
             model,
             slots,
-            pools,
+            turns,
+            pulse: Pulse::start(Duration::from_millis(config.data.heartbeat_ms))?,
+            traffic: Traffic::default(),
             config,
             protection,
             started: Instant::now(),

@@ -140,7 +140,7 @@ mod tests {
     use hsmd_proto::wire::request::Op;
     use hsmd_proto::wire::{self};
     use std::os::unix::fs::PermissionsExt as _;
-    use tokio::net::UnixStream;
+    use std::os::unix::net::UnixStream;
     use tokio::sync::oneshot;
     use tonic::Code;
     use tonic::transport::{Channel, Endpoint};
@@ -179,13 +179,13 @@ mod tests {
         let running = start().await;
         let data = running.folder.path().join("data.sock");
         assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o660);
-        let mut client = Client::over(UnixStream::connect(&data).await.unwrap());
-        client.hello().await;
-        client.send(0, |_| Op::Ping(wire::Ping {})).await;
+        let mut client = Client::over(UnixStream::connect(&data).unwrap());
+        client.hello();
+        client.send(0, |_| Op::Ping(wire::Ping {}));
         running.stop.send(()).unwrap();
-        assert_eq!(Rv(client.receive().await.0.rv), Rv::OK);
+        assert_eq!(Rv(client.receive().0.rv), Rv::OK);
         running.task.await.unwrap().unwrap();
-        assert!(UnixStream::connect(&data).await.is_err());
+        assert!(UnixStream::connect(&data).is_err());
         assert_eq!(std::fs::read_dir(running.folder.path()).unwrap().count(), 0);
     }
 

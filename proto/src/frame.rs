@@ -268,6 +268,7 @@ mod tests {
         let reply = Reply {
             rv: 7,
             revision: 9,
+            crowded: false,
             result: Some(reply::Result::Output(output)),
         };
         let bytes = writer.finish(FrameKind::Reply, 3, &reply).to_vec();

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod init;
 pub mod mechanism;
 pub mod meta;
+pub mod pace;
 pub mod params;
 pub mod policy;
 pub mod returns;

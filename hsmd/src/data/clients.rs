@@ -5,6 +5,8 @@ use hsmd_keystore::Identity;
 use hsmd_proto::ids::NodeId;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::net::unix::UCred;
@@ -51,9 +53,17 @@ pub(crate) struct Client {
     max_inflight: u64,
 }
 
+#[derive(Default)]
+struct State {
+    clients: HashMap<Identity, Arc<Client>>,
+    streams: HashMap<u64, Arc<UnixStream>>,
+    next: u64,
+    stopping: bool,
+}
+
 /// All that are connected.
 pub(crate) struct Clients {
-    map: Mutex<HashMap<Identity, Arc<Client>>>,
+    state: Mutex<State>,
     connections: AtomicUsize,
     max_connections: usize,
     max_per_client: usize,
@@ -63,7 +73,7 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn new(config: &Data) -> Self {
         Self {
-            map: Mutex::new(HashMap::new()),
+            state: Mutex::default(),
             connections: AtomicUsize::new(0),
             max_connections: config.max_connections,
             max_per_client: config.max_connections_per_client,
@@ -71,13 +81,13 @@ impl Clients {
         }
     }
 
-    /// Counts a new connection; `None` when there are too many, of all or of this identity.
-    pub(crate) fn connect(self: &Arc<Self>, identity: Identity) -> Option<Connected> {
-        let mut map = self.map.lock();
-        if self.connections.load(Ordering::Relaxed) >= self.max_connections {
+    /// Counts a new connection; `None` when there are too many, of all or of this identity, or when the daemon stops.
+    pub(crate) fn connect(self: &Arc<Self>, identity: Identity, stream: &Arc<UnixStream>) -> Option<Connected> {
+        let mut state = self.state.lock();
+        if state.stopping || self.connections.load(Ordering::Relaxed) >= self.max_connections {
             return None;
         }
-        let client = map.entry(identity).or_insert_with(|| {
+        let client = state.clients.entry(identity).or_insert_with(|| {
             Arc::new(Client {
                 connections: AtomicUsize::new(0),
                 inflight: AtomicU64::new(0),
@@ -87,13 +97,32 @@ impl Clients {
         if client.connections.load(Ordering::Relaxed) >= self.max_per_client {
             return None;
         }
+        let client = client.clone();
         client.connections.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::Relaxed);
+        let number = state.next;
+        state.next += 1;
+        state.streams.insert(number, stream.clone());
         Some(Connected {
-            client: client.clone(),
+            client,
             clients: self.clone(),
             identity,
+            number,
         })
+    }
+
+    /// No more requests: what clients sent already is answered, and each connection ends with the last of it.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.stopping = true;
+        for stream in state.streams.values() {
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Whether [`Self::stop`] was called.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.state.lock().stopping
     }
 
     /// How many connections there are.
@@ -107,6 +136,7 @@ pub(crate) struct Connected {
     client: Arc<Client>,
     clients: Arc<Clients>,
     identity: Identity,
+    number: u64,
 }
 
 impl Connected {
@@ -117,10 +147,11 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        let mut map = self.clients.map.lock();
+        let mut state = self.clients.state.lock();
+        state.streams.remove(&self.number);
         self.clients.connections.fetch_sub(1, Ordering::Relaxed);
         if self.client.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
-            map.remove(&self.identity);
+            state.clients.remove(&self.identity);
         }
     }
 }
@@ -171,24 +202,30 @@ mod tests {
         }))
     }
 
+    fn stream() -> Arc<UnixStream> {
+        Arc::new(UnixStream::pair().unwrap().0)
+    }
+
     #[test]
     fn connections_are_counted_per_client_and_in_all() {
-        let clients = clients(3, 2);
+        let (clients, stream) = (clients(3, 2), stream());
         let (one, two) = (Identity([1; 32]), Identity([2; 32]));
-        let first = clients.connect(one).unwrap();
-        let _second = clients.connect(one).unwrap();
-        assert!(clients.connect(one).is_none());
-        let _third = clients.connect(two).unwrap();
-        assert!(clients.connect(two).is_none());
+        let first = clients.connect(one, &stream).unwrap();
+        let _second = clients.connect(one, &stream).unwrap();
+        assert!(clients.connect(one, &stream).is_none());
+        let _third = clients.connect(two, &stream).unwrap();
+        assert!(clients.connect(two, &stream).is_none());
         drop(first);
-        assert!(clients.connect(two).is_some());
+        assert!(clients.connect(two, &stream).is_some());
         assert_eq!(clients.count(), 2);
+        clients.stop();
+        assert!(clients.connect(two, &stream).is_none());
     }
 
     #[test]
     fn data_in_flight_counts_until_the_request_ends() {
         let clients = clients(2, 2);
-        let connected = clients.connect(Identity([1; 32])).unwrap();
+        let connected = clients.connect(Identity([1; 32]), &stream()).unwrap();
         let mut share = Inflight::none(connected.client());
         assert!(share.grow(60));
         assert!(!share.grow(60));

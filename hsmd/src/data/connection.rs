@@ -1,41 +1,37 @@
-//! One connection: Hello, then one request after the other, each answered before the next is read. While a request
-//! waits, the client hears a heartbeat.
+//! One connection, on its own thread: Hello, then one request after the other, each answered before the next is read.
 
 use super::call::Call;
-use super::clients::{Connected, Inflight, Peer};
+use super::clients::{Connected, Peer};
 use super::dispatch::{self, Place};
-use super::pool::Pool;
-use super::reader::{Frame, FrameReader, ReadError, SectionData};
+use super::reader::{Frame, FrameReader, ReadError, Ready, SectionData};
+use super::traffic::{Tempo, WINDOW};
+use super::turnstile::{Full, Turnstile};
 use crate::node::Node;
 use hsmd_keystore::{Caller, Context};
 use hsmd_proto::PROTOCOL_VERSION;
 use hsmd_proto::ck::Rv;
-use hsmd_proto::frame::{FrameError, FrameKind, FrameWriter, Header, Sections};
+use hsmd_proto::frame::{FrameError, FrameKind, FrameWriter, Sections};
 use hsmd_proto::ids::{ApplicationId, SlotId};
+use hsmd_proto::pace::{LIMIT, Pace};
 use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::request::Op;
 use hsmd_proto::wire::{self, Request, reply};
 use prost::Message;
+use rustix::net::{RecvFlags, recv};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{oneshot, watch};
-use tokio::time::{interval_at, timeout};
+use std::time::{Duration, Instant};
 
 /// Replies larger than this do not keep their buffer.
 const SMALL: usize = 128 << 10;
-
-/// How long an idle connection is listened to when the daemon stops.
-const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("frame not complete in time")]
-    Slow,
     #[error("the reply was not taken in time")]
     Stuck,
     #[error("the first request is not Hello")]
@@ -43,7 +39,7 @@ pub(super) enum End {
     #[error("Hello of an unknown version or without application")]
     BadHello,
     #[error("writing: {0}")]
-    Write(std::io::Error),
+    Write(io::Error),
     #[error("the daemon stops")]
     Stopping,
 }
@@ -56,147 +52,139 @@ impl End {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<R, W>(
-    node: Arc<Node>,
-    streams: (R, W),
-    peer: Peer,
-    connected: Connected,
-    mut stop: watch::Receiver<bool>,
-) -> End
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let (read, write) = streams;
+pub(super) fn serve(node: &Node, stream: Arc<UnixStream>, peer: Peer, connected: Connected) -> End {
+    let data = &node.config.data;
+    let patience = Duration::from_millis(data.frame_timeout_ms);
     let mut connection = Connection {
-        reader: FrameReader::new(read, node.config.data.max_data as usize),
-        stream: write,
-        writer: FrameWriter::new(),
-        caller: None,
-        known_ticket: WipingVec::new(),
         node,
         peer,
         connected,
+        reader: FrameReader::new(data.max_data as usize, patience),
+        stream,
+        writer: FrameWriter::new(),
+        caller: None,
+        known_ticket: WipingVec::new(),
+        patience,
+        tempo: Tempo::new(&node.traffic),
+        pace: Pace::default(),
     };
-    match connection.run(&mut stop).await {
-        Ok(()) => End::Stopping,
+    let end = match connection.run() {
+        Ok(never) => match never {},
         Err(end) => end,
+    };
+    match end {
+        End::Read(ReadError::Closed) if node.clients.is_stopping() => End::Stopping,
+        end => end,
     }
 }
 
-struct Connection<R, W> {
-    node: Arc<Node>,
+struct Connection<'a> {
+    node: &'a Node,
     peer: Peer,
     connected: Connected,
-    reader: FrameReader<R>,
-    stream: W,
+    reader: FrameReader,
+    stream: Arc<UnixStream>,
     writer: FrameWriter,
     /// Known after Hello.
     caller: Option<Caller>,
     /// The last ticket that was good here: with another one the key set may have to open thousands of keys first.
     known_ticket: WipingVec,
+    /// How long the client may take to send a request or to take a reply.
+    patience: Duration,
+    tempo: Tempo<'a>,
+    pace: Pace,
 }
 
-/// A request on its way to other threads and back.
-struct Exchange {
-    node: Arc<Node>,
-    caller: Caller,
-    request: Request,
-    section: WipingVec,
-    writer: FrameWriter,
-    /// Counts the data against the client until the request ends.
-    _share: Option<Inflight>,
-}
-
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
-    async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), End> {
+impl Connection<'_> {
+    fn run(&mut self) -> Result<std::convert::Infallible, End> {
+        self.listen(self.patience)?;
+        self.stream.set_write_timeout(Some(self.patience)).map_err(End::Write)?;
         loop {
-            let stopping = tokio::select! {
-                biased;
-                ready = self.reader.ready() => {
-                    ready?;
-                    false
-                }
-                _ = stop.wait_for(|stop| *stop), if self.reader.is_idle() => true,
-            };
-            // What is on its way already is answered.
-            if stopping {
-                match timeout(LAST_WORDS, self.reader.ready()).await {
-                    Ok(ready) => ready?,
-                    Err(_) => return Ok(()),
-                }
-            }
-            let patience = Duration::from_millis(self.node.config.data.frame_timeout_ms);
-            let frame = timeout(patience, self.reader.frame(self.connected.client())).await;
-            let frame = frame.map_err(|_| End::Slow)??;
-            self.answer(frame).await?;
+            self.wait()?;
+            let frame = self.reader.frame(&mut &*self.stream, self.connected.client())?;
+            self.answer(&frame)?;
             self.reader.wipe_used();
-            if *stop.borrow() && self.reader.is_idle() {
-                return Ok(());
-            }
         }
     }
 
-    async fn answer(&mut self, frame: Frame) -> Result<(), End> {
-        let sequence = frame.sequence;
+    /// Waits for a request: polling for a short time where that pays, then asleep.
+    fn wait(&mut self) -> Result<(), End> {
+        let begun = Instant::now();
+        let polls = self.pace.polls(self.node.traffic.is_crowded());
+        let mut ready = Ready::NotYet;
+        while polls && ready == Ready::NotYet && begun.elapsed() < LIMIT && !self.node.traffic.is_crowded() {
+            std::hint::spin_loop();
+            ready = self.reader.ready(&mut Now(&self.stream))?;
+        }
+        while ready == Ready::NotYet {
+            ready = self.reader.ready(&mut &*self.stream)?;
+            if ready == Ready::NotYet && self.tempo.is_busy() {
+                self.tempo.calm();
+                self.listen(self.patience)?;
+            }
+        }
+        let now = Instant::now();
+        self.pace.waited(polls, now.duration_since(begun));
+        if self.tempo.request(now) {
+            self.listen(WINDOW)?;
+        }
+        Ok(())
+    }
+
+    /// How long a read waits before it comes back to look at the time.
+    fn listen(&self, window: Duration) -> Result<(), End> {
+        let set = self.stream.set_read_timeout(Some(window));
+        set.map_err(|error| End::Read(error.into()))
+    }
+
+    /// Answers one request.
+    fn answer(&mut self, frame: &Frame) -> Result<(), End> {
         let request =
             Request::decode(self.reader.bytes(&frame.body)).map_err(|_| ReadError::from(FrameError::Message))?;
         self.node.count_request();
-        let Some(caller) = self.caller else {
-            let reply = self.hello(&request)?;
-            return self.send(sequence, &reply).await;
+        let mut reply = match self.caller {
+            None => self.hello(&request)?,
+            Some(caller) => self.decide(frame, caller, request)?,
         };
-        let (section, share) = match frame.section {
-            SectionData::TooLarge => return self.send(sequence, &failure(too_large(&request))).await,
-            SectionData::Buffered(range) => {
-                let section = Sections(self.reader.bytes(&range));
-                let place = self.place(&request, &section);
-                if place == Place::Inline {
-                    let reply = perform(&self.node, caller, request, section, &mut self.writer);
-                    return self.send(sequence, &reply).await;
-                }
-                (WipingVec::from(section.0), None)
+        reply.crowded = self.node.traffic.is_crowded();
+        self.send(frame.sequence, &reply)
+    }
+
+    fn decide(&mut self, frame: &Frame, caller: Caller, request: Request) -> Result<wire::Reply, End> {
+        let (section, whole) = match &frame.section {
+            SectionData::TooLarge => return Ok(failure(too_large(&request))),
+            SectionData::Buffered(range) => (self.reader.bytes(range), true),
+            SectionData::Collected { data, .. } => (data.as_slice(), false),
+        };
+        let place = match place(&request, &Sections(section), &self.known_ticket) {
+            Place::Inline if whole => {
+                return Ok(perform(self.node, caller, request, Sections(section), &mut self.writer));
             }
-            SectionData::Collected(data, share) => (data, Some(share)),
-        };
-        let place = match self.place(&request, &Sections(&section)) {
             Place::Inline => Place::Cpu,
             place => place,
         };
-        self.remember_ticket(&request, &section);
-        let exchange = Exchange {
-            node: self.node.clone(),
-            caller,
-            request,
-            section,
-            writer: std::mem::take(&mut self.writer),
-            _share: share,
+        let _beating = self.node.pulse.begin(&self.stream, frame.sequence);
+        let turn = match turnstile(self.node, place).enter(&self.peer) {
+            Ok(turn) => turn,
+            Err(Full) => {
+                tracing::warn!(?place, "queue full");
+                return Ok(failure(Rv::DEVICE_MEMORY));
+            }
         };
-        let reply = self.elsewhere(place, sequence, exchange).await?;
+        // A client that is gone asks again, with the same id (INV-10).
+        if turn.waited() && is_gone(&self.stream) {
+            return Err(End::Read(ReadError::Closed));
+        }
+        let ticket = Sections(section).get_opt(request.ticket.as_ref()).ok().flatten();
+        let new_ticket = ticket.filter(|ticket| *ticket != self.known_ticket.as_slice());
+        if let Some(ticket) = new_ticket {
+            self.known_ticket = WipingVec::from(ticket);
+        }
+        let reply = perform(self.node, caller, request, Sections(section), &mut self.writer);
         if reply.rv != Rv::OK.0 {
             self.known_ticket = WipingVec::new();
         }
-        self.send(sequence, &reply).await
-    }
-
-    /// Where the request runs: as the table says, but a ticket that is new here never inline.
-    fn place(&self, request: &Request, sections: &Sections<'_>) -> Place {
-        let place = request
-            .op
-            .as_ref()
-            .map_or(Place::Inline, |op| dispatch::place(op, sections));
-        match sections.get_opt(request.ticket.as_ref()) {
-            Ok(Some(ticket)) if ticket != self.known_ticket.as_slice() => place.or(Place::Write),
-            _ => place,
-        }
-    }
-
-    fn remember_ticket(&mut self, request: &Request, section: &[u8]) {
-        if let Ok(Some(ticket)) = Sections(section).get_opt(request.ticket.as_ref())
-            && ticket != self.known_ticket.as_slice()
-        {
-            self.known_ticket = WipingVec::from(ticket);
-        }
+        Ok(reply)
     }
 
     /// The first request of a connection.
@@ -214,6 +202,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         Ok(wire::Reply {
             rv: Rv::OK.0,
             revision: 0,
+            crowded: false,
             result: Some(reply::Result::Hello(wire::HelloReply {
                 version: PROTOCOL_VERSION,
                 node: self.node.keystore.node().0.to_vec(),
@@ -222,52 +211,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         })
     }
 
-    /// Runs a request on a pool and keeps the client informed.
-    async fn elsewhere(&mut self, place: Place, sequence: u32, exchange: Exchange) -> Result<wire::Reply, End> {
-        let (sender, mut receiver) = oneshot::channel();
-        let node = self.node.clone();
-        let job = move || {
-            // A client that is gone asks again, with the same id (INV-10).
-            if !sender.is_closed() {
-                let _ = sender.send(exchange.perform());
-            }
-        };
-        if pool(&node, place).submit(&self.peer, Box::new(job)).is_err() {
-            tracing::warn!(?place, "queue full");
-            return Ok(failure(Rv::DEVICE_MEMORY));
-        }
-        let period = Duration::from_millis(node.config.data.heartbeat_ms);
-        let mut beats = interval_at(tokio::time::Instant::now() + period, period);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut receiver => {
-                    // The job cannot vanish: a panic in it is caught.
-                    let Ok((reply, writer)) = done else { return Ok(failure(Rv::GENERAL_ERROR)) };
-                    self.writer = writer;
-                    return Ok(reply);
-                }
-                _ = beats.tick() => self.heartbeat(sequence).await?,
-            }
-        }
-    }
-
-    async fn heartbeat(&mut self, sequence: u32) -> Result<(), End> {
-        let header = Header {
-            kind: FrameKind::Heartbeat,
-            more: false,
-            section: 0,
-            body: 0,
-            sequence,
-        };
-        let bytes = header.to_bytes();
-        write(&mut self.stream, &bytes, self.node.config.data.frame_timeout_ms).await
-    }
-
-    async fn send(&mut self, sequence: u32, reply: &wire::Reply) -> Result<(), End> {
+    fn send(&mut self, sequence: u32, reply: &wire::Reply) -> Result<(), End> {
         let bytes = self.writer.finish(FrameKind::Reply, sequence, reply);
         let large = bytes.len() > SMALL;
-        write(&mut self.stream, bytes, self.node.config.data.frame_timeout_ms).await?;
+        write_all(&self.stream, bytes, self.patience)?;
         if large {
             self.writer = FrameWriter::new();
         } else {
@@ -277,24 +224,60 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(stream: &mut W, bytes: &[u8], patience_ms: u64) -> Result<(), End> {
-    let written = timeout(Duration::from_millis(patience_ms), stream.write_all(bytes)).await;
-    written.map_err(|_| End::Stuck)?.map_err(End::Write)
-}
-
-impl Exchange {
-    fn perform(mut self) -> (wire::Reply, FrameWriter) {
-        let section = Sections(&self.section);
-        let reply = perform(&self.node, self.caller, self.request, section, &mut self.writer);
-        (reply, self.writer)
+/// Where the request runs: as the table says, but a ticket that is new here never at once.
+fn place(request: &Request, sections: &Sections<'_>, known_ticket: &[u8]) -> Place {
+    let place = request
+        .op
+        .as_ref()
+        .map_or(Place::Inline, |op| dispatch::place(op, sections));
+    match sections.get_opt(request.ticket.as_ref()) {
+        Ok(Some(ticket)) if ticket != known_ticket => place.or(Place::Write),
+        _ => place,
     }
 }
 
-const fn pool(node: &Node, place: Place) -> &Pool {
+const fn turnstile(node: &Node, place: Place) -> &Turnstile {
     match place {
-        Place::Write => &node.pools.write,
-        Place::Pin => &node.pools.pin,
-        Place::Inline | Place::Cpu => &node.pools.cpu,
+        Place::Write => &node.turns.write,
+        Place::Pin => &node.turns.pin,
+        Place::Inline | Place::Cpu => &node.turns.cpu,
+    }
+}
+
+fn is_gone(stream: &UnixStream) -> bool {
+    matches!(
+        recv(stream, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT),
+        Ok((0, _))
+    )
+}
+
+/// A stream that is read without waiting.
+struct Now<'a>(&'a UnixStream);
+
+impl Read for Now<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (read, _) = recv(self.0, buffer, RecvFlags::DONTWAIT)?;
+        Ok(read)
+    }
+}
+
+fn write_all(mut stream: &UnixStream, mut bytes: &[u8], patience: Duration) -> Result<(), End> {
+    let mut begun = None;
+    loop {
+        match stream.write(bytes) {
+            Ok(0) => return Err(End::Write(ErrorKind::WriteZero.into())),
+            Ok(count) if count == bytes.len() => return Ok(()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Err(End::Stuck);
+            }
+            Err(error) => return Err(End::Write(error)),
+        }
+        // One that takes a byte now and then is stuck as well.
+        if begun.get_or_insert_with(Instant::now).elapsed() > patience {
+            return Err(End::Stuck);
+        }
     }
 }
 
@@ -308,7 +291,7 @@ fn perform(
 ) -> wire::Reply {
     let name = request.op.as_ref().map_or("unknown", dispatch::name);
     let slot = request.slot;
-    let answer = catch_unwind(AssertUnwindSafe(|| decide(node, caller, request, sections, writer)));
+    let answer = catch_unwind(AssertUnwindSafe(|| execute(node, caller, request, sections, writer)));
     let answer = answer.unwrap_or_else(|_| {
         tracing::error!(request = name, slot, "a request panicked; please report this");
         Err(Rv::GENERAL_ERROR)
@@ -317,6 +300,7 @@ fn perform(
         Ok(result) => wire::Reply {
             rv: Rv::OK.0,
             revision: node.keystore.revision(),
+            crowded: false,
             result,
         },
         Err(rv) => {
@@ -327,7 +311,7 @@ fn perform(
     }
 }
 
-fn decide(
+fn execute(
     node: &Node,
     caller: Caller,
     request: Request,
@@ -361,6 +345,7 @@ const fn failure(rv: Rv) -> wire::Reply {
     wire::Reply {
         rv: rv.0,
         revision: 0,
+        crowded: false,
         result: None,
     }
 }

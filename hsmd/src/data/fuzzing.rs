@@ -124,6 +124,7 @@ impl Daemon {
             Ok(result) => wire::Reply {
                 rv: Rv::OK.0,
                 revision: 0,
+                crowded: false,
                 result,
             },
             Err(rv) => {

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
-use tracing::Instrument;
+
+/// The stack of a connection's thread, in bytes: only what is touched takes memory.
+const STACK: usize = 512 << 10;
 
 /// A listening data socket.
 pub(crate) struct Listener {
@@ -36,40 +38,42 @@ impl Listener {
         })
     }
 
-    /// Accepts connections until told to stop. Each task holds a clone of `alive` for as long as it runs.
+    /// Accepts connections until told to stop, and then tells them. Each connection holds a clone of `alive` for as long as
+    /// it lasts.
     pub(crate) async fn run(self, node: Arc<Node>, mut stop: watch::Receiver<bool>, alive: mpsc::Sender<()>) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => return node.clients.stop(),
             };
-            match accepted {
-                Ok((stream, _)) => self.admit(stream, &node, &stop, &alive),
-                Err(error) => {
-                    // Out of file descriptors, as a rule: others go on, and this one waits for some to come back.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                }
+            let admitted = accepted.and_then(|(stream, _)| self.admit(stream, &node, &alive));
+            if let Err(error) = admitted {
+                // Out of file descriptors or threads, as a rule: others go on, and this one waits for some to come back.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         }
     }
 
-    fn admit(&self, stream: UnixStream, node: &Arc<Node>, stop: &watch::Receiver<bool>, alive: &mpsc::Sender<()>) {
+    fn admit(&self, stream: UnixStream, node: &Arc<Node>, alive: &mpsc::Sender<()>) -> io::Result<()> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let credentials = match stream.peer_cred() {
-            Ok(credentials) => credentials,
-            Err(error) => return tracing::warn!(connection = id, %error, "no peer credentials"),
-        };
+        let credentials = stream.peer_cred()?;
         let Some(peer) = Peer::from_credentials(node.keystore.node(), &credentials) else {
-            return tracing::warn!(connection = id, user = credentials.uid(), "refused: unmapped user");
+            tracing::warn!(connection = id, user = credentials.uid(), "refused: unmapped user");
+            return Ok(());
         };
-        let Some(connected) = node.clients.connect(peer.identity) else {
-            return tracing::warn!(connection = id, user = peer.user, "refused: too many connections");
+        let stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        let stream = Arc::new(stream);
+        let Some(connected) = node.clients.connect(peer.identity, &stream) else {
+            tracing::warn!(connection = id, user = peer.user, "refused: too many connections");
+            return Ok(());
         };
-        let (node, stop, alive) = (node.clone(), stop.clone(), alive.clone());
+        let (node, alive) = (node.clone(), alive.clone());
         let span = tracing::info_span!("connection", id, user = peer.user, process = peer.process);
-        let task = async move {
-            let end = connection::serve(node, stream.into_split(), peer, connected, stop).await;
+        let serve = move || {
+            let _entered = span.entered();
+            let end = connection::serve(&node, stream, peer, connected);
             if end.is_ordinary() {
                 tracing::debug!(%end, "connection ended");
             } else {
@@ -77,7 +81,8 @@ impl Listener {
             }
             drop(alive);
         };
-        tokio::spawn(task.instrument(span));
+        let thread = std::thread::Builder::new().name(format!("client-{id}"));
+        thread.stack_size(STACK).spawn(serve).map(drop)
     }
 }
 

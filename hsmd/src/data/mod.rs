@@ -1,7 +1,8 @@
-//! The data plane: a Unix socket, one task per connection, framed requests (`docs/protocol.md`).
+//! The data plane: a Unix socket, one thread per connection, framed requests (`docs/protocol.md`).
 //!
-//! `listener` accepts and knows the peer, `connection` reads, waits and answers, `dispatch` says where a request runs and
-//! by which function, and one file per PKCS#11 function family does it: `token`, `login`, `object`, `find`, `key`,
+//! `listener` accepts and knows the peer, `connection` reads and answers, `dispatch` says what a request waits for and
+//! which function answers it, `turnstile` keeps order among those that wait, `pulse` sends heartbeats, `traffic`
+//! says whether those who wait may poll, and one file per PKCS#11 function family does the work: `token`, `login`, `object`, `find`, `key`,
 //! `sign`, `crypt`, `wrap`, `random`.
 
 mod call;
@@ -15,11 +16,13 @@ mod key;
 mod listener;
 mod login;
 mod object;
-mod pool;
+mod pulse;
 mod random;
 mod reader;
 mod sign;
 mod token;
+mod traffic;
+mod turnstile;
 mod wrap;
 
 #[cfg(test)]
@@ -27,4 +30,6 @@ pub(crate) mod tests;
 
 pub(crate) use clients::Clients;
 pub(crate) use listener::{Listener, bind_socket};
-pub(crate) use pool::Pool;
+pub(crate) use pulse::Pulse;
+pub(crate) use traffic::Traffic;
+pub(crate) use turnstile::Turnstile;

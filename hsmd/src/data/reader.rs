@@ -4,9 +4,10 @@
 use super::clients::{Client, Inflight};
 use hsmd_proto::frame::{FrameError, FrameKind, HEADER, Header};
 use hsmd_proto::wipe::{WipingVec, wipe};
+use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use std::time::{Duration, Instant};
 
 /// What a buffer has between requests; larger ones are given back.
 const SMALL: usize = 128 << 10;
@@ -20,6 +21,9 @@ pub(super) enum ReadError {
     /// It closed in the middle of a frame.
     #[error("truncated frame")]
     Truncated,
+    /// A frame did not come whole in time.
+    #[error("frame not complete in time")]
+    Slow,
     /// What came is no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -41,8 +45,8 @@ pub(super) enum ReadError {
 pub(super) enum SectionData {
     /// It lies in the reader's buffer.
     Buffered(Range<usize>),
-    /// It came in several parts.
-    Collected(WipingVec, Inflight),
+    /// It came in several parts; they count against the client until the request ends.
+    Collected { data: WipingVec, _share: Inflight },
     /// It was larger than the client may send, and is gone.
     TooLarge,
 }
@@ -54,55 +58,65 @@ pub(super) struct Frame {
     pub(super) body: Range<usize>,
 }
 
-/// Reads frames into one buffer that is used again and again, and wiped each time.
-pub(super) struct FrameReader<R> {
-    stream: R,
+/// Reads frames into one buffer that is used again and again, and wiped each time. The stream's own read timeout only
+/// says how often the time is looked at.
+pub(super) struct FrameReader {
     buffer: WipingVec,
     /// What was read and not used yet.
     filled: Range<usize>,
     max_data: usize,
+    /// How long a frame may take from its first byte to its last.
+    patience: Duration,
+    /// When the frame that is being read was found to be incomplete.
+    begun: Option<Instant>,
 }
 
-impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(super) fn new(stream: R, max_data: usize) -> Self {
+/// What waiting for a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// At least one byte of it is there.
+    Yes,
+    /// The stream's read timeout passed.
+    NotYet,
+}
+
+impl FrameReader {
+    pub(super) fn new(max_data: usize, patience: Duration) -> Self {
         Self {
-            stream,
             buffer: WipingVec::from(vec![0; 4 << 10]),
             filled: 0..0,
             max_data,
+            patience,
+            begun: None,
         }
     }
 
-    /// Waits until at least one byte of the next frame is there. May be dropped at any time without loss.
+    /// Waits until at least one byte of the next frame is there.
     ///
     /// # Errors
     /// [`ReadError::Closed`] when the client is gone, and what the system says.
-    pub(super) async fn ready(&mut self) -> Result<(), ReadError> {
+    pub(super) fn ready(&mut self, stream: &mut impl Read) -> Result<Ready, ReadError> {
         if self.filled.is_empty() {
             self.filled = 0..0;
-            let count = self.stream.read(&mut self.buffer).await?;
-            if count == 0 {
-                return Err(ReadError::Closed);
+            match read(stream, &mut self.buffer)? {
+                None => return Ok(Ready::NotYet),
+                Some(0) => return Err(ReadError::Closed),
+                Some(count) => self.filled.end = count,
             }
-            self.filled.end = count;
         }
-        Ok(())
-    }
-
-    /// Whether nothing of a next frame was read yet.
-    pub(super) fn is_idle(&self) -> bool {
-        self.filled.is_empty()
+        Ok(Ready::Yes)
     }
 
     /// Reads one frame, with all its parts.
     ///
     /// # Errors
     /// Everything that is not a request within the limits; the connection cannot go on then.
-    pub(super) async fn frame(&mut self, client: &Arc<Client>) -> Result<Frame, ReadError> {
-        let header = self.header().await?;
+    pub(super) fn frame(&mut self, stream: &mut impl Read, client: &Arc<Client>) -> Result<Frame, ReadError> {
+        self.begun = None;
+        let mut header = self.header(stream)?;
         let sequence = header.sequence;
         if !header.more {
-            let (section, body) = self.content(&header).await?;
+            let (section, body) = self.content(stream, &header)?;
             return Ok(Frame {
                 sequence,
                 section: SectionData::Buffered(section),
@@ -110,9 +124,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             });
         }
         let mut collected = Collector::new(client, self.max_data);
-        let mut header = header;
         loop {
-            let (section, body) = self.content(&header).await?;
+            let (section, body) = self.content(stream, &header)?;
             collected.add(&self.buffer[section])?;
             if !header.more {
                 return Ok(Frame {
@@ -122,7 +135,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 });
             }
             self.wipe_used();
-            header = self.header().await?;
+            header = self.header(stream)?;
             if header.sequence != sequence {
                 return Err(ReadError::Mixed);
             }
@@ -145,8 +158,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    async fn header(&mut self) -> Result<Header, ReadError> {
-        self.fill(HEADER).await?;
+    fn header(&mut self, stream: &mut impl Read) -> Result<Header, ReadError> {
+        self.fill(stream, HEADER)?;
         let start = self.filled.start;
         let mut bytes = [0; HEADER];
         bytes.copy_from_slice(&self.buffer[start..start + HEADER]);
@@ -158,8 +171,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Takes header and content out of what was read, and says where the content lies.
-    async fn content(&mut self, header: &Header) -> Result<(Range<usize>, Range<usize>), ReadError> {
-        self.fill(HEADER + header.section + header.body).await?;
+    fn content(&mut self, stream: &mut impl Read, header: &Header) -> Result<(Range<usize>, Range<usize>), ReadError> {
+        self.fill(stream, HEADER + header.section + header.body)?;
         let section = self.filled.start + HEADER;
         let body = section + header.section;
         let end = body + header.body;
@@ -168,21 +181,24 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Reads until `needed` bytes of the frame are there.
-    async fn fill(&mut self, needed: usize) -> Result<(), ReadError> {
+    fn fill(&mut self, stream: &mut impl Read, needed: usize) -> Result<(), ReadError> {
+        if self.filled.len() >= needed {
+            return Ok(());
+        }
         if self.filled.start + needed > self.buffer.len() {
             self.make_room(needed);
         }
+        let begun = *self.begun.get_or_insert_with(Instant::now);
         while self.filled.len() < needed {
-            let count = self.stream.read(&mut self.buffer[self.filled.end..]).await?;
-            if count == 0 {
-                let nothing = self.filled.is_empty();
-                return Err(if nothing {
-                    ReadError::Closed
-                } else {
-                    ReadError::Truncated
-                });
+            match read(stream, &mut self.buffer[self.filled.end..])? {
+                Some(0) if self.filled.is_empty() => return Err(ReadError::Closed),
+                Some(0) => return Err(ReadError::Truncated),
+                Some(count) => self.filled.end += count,
+                None => {}
             }
-            self.filled.end += count;
+            if self.filled.len() < needed && begun.elapsed() > self.patience {
+                return Err(ReadError::Slow);
+            }
         }
         Ok(())
     }
@@ -198,6 +214,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             wipe(&mut self.buffer[length..]);
         }
         self.filled = 0..length;
+    }
+}
+
+/// Reads once; `None` when the stream's timeout passed.
+fn read(stream: &mut impl Read, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
+    loop {
+        match stream.read(buffer) {
+            Ok(count) => return Ok(Some(count)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -243,7 +271,10 @@ impl Collector {
         if self.too_large {
             SectionData::TooLarge
         } else {
-            SectionData::Collected(self.data, self.share)
+            SectionData::Collected {
+                data: self.data,
+                _share: self.share,
+            }
         }
     }
 }

@@ -16,11 +16,11 @@ use hsmd_proto::params::{Mechanism, Params};
 use hsmd_proto::wire::request::Op;
 use hsmd_proto::wire::{self, Reply, Request, Section, reply};
 use prost::Message;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use std::thread::{JoinHandle, spawn};
 
 const SO_PIN: &[u8] = b"87654321";
 const PIN: &[u8] = b"123456";
@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// Sends a request; `make` puts secrets into the section.
-    pub(crate) async fn send(&mut self, slot: u32, make: impl FnOnce(&mut FrameWriter) -> Op) {
+    pub(crate) fn send(&mut self, slot: u32, make: impl FnOnce(&mut FrameWriter) -> Op) {
         self.sequence += 1;
         let op = make(&mut self.writer);
         let ticket = self.ticket.as_ref().map(|ticket| self.writer.hide(ticket));
@@ -80,20 +80,20 @@ impl Client {
         };
         let bytes = self.writer.finish(FrameKind::Request, self.sequence, &request).to_vec();
         self.writer.clear();
-        self.stream.write_all(&bytes).await.unwrap();
+        self.stream.write_all(&bytes).unwrap();
     }
 
     /// Reads a reply with its section, counting heartbeats on the way.
-    pub(crate) async fn receive(&mut self) -> (Reply, Vec<u8>) {
+    pub(crate) fn receive(&mut self) -> (Reply, Vec<u8>) {
         let mut section = Vec::new();
         loop {
-            let header = self.header().await;
+            let header = self.header();
             assert_eq!(header.sequence, self.sequence);
             let mut part = vec![0; header.section];
-            self.stream.read_exact(&mut part).await.unwrap();
+            self.stream.read_exact(&mut part).unwrap();
             section.extend(part);
             let mut body = vec![0; header.body];
-            self.stream.read_exact(&mut body).await.unwrap();
+            self.stream.read_exact(&mut body).unwrap();
             match header.kind {
                 FrameKind::Heartbeat => self.heartbeats += 1,
                 FrameKind::Reply if header.more => {}
@@ -103,33 +103,33 @@ impl Client {
         }
     }
 
-    pub(crate) async fn header(&mut self) -> Header {
+    pub(crate) fn header(&mut self) -> Header {
         let mut bytes = [0; HEADER];
-        self.stream.read_exact(&mut bytes).await.unwrap();
+        self.stream.read_exact(&mut bytes).unwrap();
         Header::parse(&bytes).unwrap()
     }
 
-    pub(crate) async fn call(&mut self, op: Op) -> (Rv, Option<reply::Result>, Vec<u8>) {
-        self.call_with(0, |_| op).await
+    pub(crate) fn call(&mut self, op: Op) -> (Rv, Option<reply::Result>, Vec<u8>) {
+        self.call_with(0, |_| op)
     }
 
-    async fn call_with(
+    fn call_with(
         &mut self,
         slot: u32,
         make: impl FnOnce(&mut FrameWriter) -> Op,
     ) -> (Rv, Option<reply::Result>, Vec<u8>) {
-        self.send(slot, make).await;
-        let (reply, section) = self.receive().await;
+        self.send(slot, make);
+        let (reply, section) = self.receive();
         (Rv(reply.rv), reply.result, section)
     }
 
-    pub(crate) async fn hello(&mut self) {
-        let (rv, result, _) = self.call(hello()).await;
+    pub(crate) fn hello(&mut self) {
+        let (rv, result, _) = self.call(hello());
         assert_eq!(rv, Rv::OK);
         assert!(matches!(result, Some(reply::Result::Hello(_))));
     }
 
-    async fn init_token(&mut self, slot: u32) -> Rv {
+    fn init_token(&mut self, slot: u32) -> Rv {
         let make = |writer: &mut FrameWriter| {
             Op::InitToken(wire::InitToken {
                 so_pin: Some(writer.hide(SO_PIN)),
@@ -137,10 +137,10 @@ impl Client {
                 operation: fresh(),
             })
         };
-        self.call_with(slot, make).await.0
+        self.call_with(slot, make).0
     }
 
-    async fn login(&mut self, slot: u32, user: UserType, pin: &[u8]) -> Rv {
+    fn login(&mut self, slot: u32, user: UserType, pin: &[u8]) -> Rv {
         let make = |writer: &mut FrameWriter| {
             Op::Login(wire::Login {
                 user: user.0,
@@ -148,7 +148,7 @@ impl Client {
                 attempt: fresh(),
             })
         };
-        let (rv, result, section) = self.call_with(slot, make).await;
+        let (rv, result, section) = self.call_with(slot, make);
         if let Some(reply::Result::Login(login)) = result {
             self.ticket = Some(bytes(&section, login.ticket.as_ref()));
         }
@@ -156,19 +156,19 @@ impl Client {
     }
 
     /// Takes the token from uninitialised to a user's login.
-    async fn set_up(&mut self, slot: u32) {
-        assert_eq!(self.init_token(slot).await, Rv::OK);
-        assert_eq!(self.login(slot, UserType::SO, SO_PIN).await, Rv::OK);
+    fn set_up(&mut self, slot: u32) {
+        assert_eq!(self.init_token(slot), Rv::OK);
+        assert_eq!(self.login(slot, UserType::SO, SO_PIN), Rv::OK);
         let make = |writer: &mut FrameWriter| {
             Op::InitPin(wire::InitPin {
                 pin: Some(writer.hide(PIN)),
                 operation: fresh(),
             })
         };
-        assert_eq!(self.call_with(slot, make).await.0, Rv::OK);
-        assert_eq!(self.call(Op::Logout(wire::Logout {})).await.0, Rv::OK);
+        assert_eq!(self.call_with(slot, make).0, Rv::OK);
+        assert_eq!(self.call(Op::Logout(wire::Logout {})).0, Rv::OK);
         self.ticket = None;
-        assert_eq!(self.login(slot, UserType::USER, PIN).await, Rv::OK);
+        assert_eq!(self.login(slot, UserType::USER, PIN), Rv::OK);
     }
 }
 
@@ -198,22 +198,17 @@ const fn peer() -> Peer {
 }
 
 /// A connection to the node, and how it ends.
-fn connect(node: &Arc<Node>) -> (Client, JoinHandle<End>, watch::Sender<bool>) {
+fn connect(node: &Arc<Node>) -> (Client, JoinHandle<End>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (stop, stopping) = watch::channel(false);
-    let connected = node.clients.connect(peer().identity).unwrap();
-    let task = tokio::spawn(connection::serve(
-        node.clone(),
-        theirs.into_split(),
-        peer(),
-        connected,
-        stopping,
-    ));
-    (Client::over(ours), task, stop)
+    let theirs = Arc::new(theirs);
+    let connected = node.clients.connect(peer().identity, &theirs).unwrap();
+    let node = node.clone();
+    let task = spawn(move || connection::serve(&node, theirs, peer(), connected));
+    (Client::over(ours), task)
 }
 
-#[tokio::test]
-async fn hostile_bytes_close_the_connection_and_harm_nobody_else() {
+#[test]
+fn hostile_bytes_close_the_connection_and_harm_nobody_else() {
     let node = node(|_| ());
     let header = |kind: u8, flags: u8, section: u32, body: u32| {
         let mut bytes = vec![b'h', b'P', kind, flags];
@@ -250,35 +245,35 @@ async fn hostile_bytes_close_the_connection_and_harm_nobody_else() {
         ("parts of different requests", other_number),
     ];
     for (name, hostile) in cases {
-        let (mut client, task, _stop) = connect(&node);
-        client.hello().await;
+        let (mut client, task) = connect(&node);
+        client.hello();
         // The daemon may close before it has read all.
-        let _ = client.stream.write_all(&hostile).await;
-        let _ = client.stream.shutdown().await;
-        let end = task.await.unwrap();
+        let _ = client.stream.write_all(&hostile);
+        let _ = client.stream.shutdown(Shutdown::Write);
+        let end = task.join().unwrap();
         assert!(!end.is_ordinary(), "{name}: {end}");
     }
     assert_eq!(node.clients.count(), 0);
-    let (mut client, _task, _stop) = connect(&node);
-    client.hello().await;
+    let (mut client, _task) = connect(&node);
+    client.hello();
 }
 
-#[tokio::test]
-async fn the_first_request_is_hello() {
+#[test]
+fn the_first_request_is_hello() {
     let node = node(|_| ());
-    let (mut client, task, _stop) = connect(&node);
-    client.send(0, |_| Op::Ping(wire::Ping {})).await;
-    assert!(matches!(task.await.unwrap(), End::NoHello));
-    let (mut client, task, _stop) = connect(&node);
-    client.send(0, |_| Op::Hello(wire::Hello::default())).await;
-    assert!(matches!(task.await.unwrap(), End::BadHello));
+    let (mut client, task) = connect(&node);
+    client.send(0, |_| Op::Ping(wire::Ping {}));
+    assert!(matches!(task.join().unwrap(), End::NoHello));
+    let (mut client, task) = connect(&node);
+    client.send(0, |_| Op::Hello(wire::Hello::default()));
+    assert!(matches!(task.join().unwrap(), End::BadHello));
 }
 
-#[tokio::test]
-async fn an_unknown_request_is_refused_and_the_connection_goes_on() {
+#[test]
+fn an_unknown_request_is_refused_and_the_connection_goes_on() {
     let node = node(|_| ());
-    let (mut client, _task, _stop) = connect(&node);
-    client.hello().await;
+    let (mut client, _task) = connect(&node);
+    client.hello();
     // Field 99 with an empty message: a request of a later version.
     let body = [0x9a, 0x06, 0x00];
     client.sequence += 1;
@@ -292,17 +287,16 @@ async fn an_unknown_request_is_refused_and_the_connection_goes_on() {
     client
         .stream
         .write_all(&[&header.to_bytes()[..], &body].concat())
-        .await
         .unwrap();
-    assert_eq!(Rv(client.receive().await.0.rv), Rv::FUNCTION_NOT_SUPPORTED);
-    assert_eq!(client.call(Op::Ping(wire::Ping {})).await.0, Rv::OK);
+    assert_eq!(Rv(client.receive().0.rv), Rv::FUNCTION_NOT_SUPPORTED);
+    assert_eq!(client.call(Op::Ping(wire::Ping {})).0, Rv::OK);
 }
 
-#[tokio::test]
-async fn ranges_outside_the_section_are_bad_arguments() {
+#[test]
+fn ranges_outside_the_section_are_bad_arguments() {
     let node = node(|_| ());
-    let (mut client, _task, _stop) = connect(&node);
-    client.hello().await;
+    let (mut client, _task) = connect(&node);
+    client.hello();
     let outside = Section {
         offset: 5,
         length: u32::MAX,
@@ -312,28 +306,26 @@ async fn ranges_outside_the_section_are_bad_arguments() {
         pin: Some(outside),
         attempt: fresh(),
     });
-    assert_eq!(client.call(op).await.0, Rv::ARGUMENTS_BAD);
-    let unknown_slot = client
-        .call_with(77, |_| Op::ListMechanisms(wire::ListMechanisms {}))
-        .await;
+    assert_eq!(client.call(op).0, Rv::ARGUMENTS_BAD);
+    let unknown_slot = client.call_with(77, |_| Op::ListMechanisms(wire::ListMechanisms {}));
     assert_eq!(unknown_slot.0, Rv::SLOT_ID_INVALID);
 }
 
-#[tokio::test]
-async fn a_free_slot_that_is_taken_is_followed_by_a_new_one() {
+#[test]
+fn a_free_slot_that_is_taken_is_followed_by_a_new_one() {
     let node = node(|_| ());
-    let (mut client, _task, _stop) = connect(&node);
-    client.hello().await;
+    let (mut client, _task) = connect(&node);
+    client.hello();
     let ids = |result: Option<reply::Result>| match result {
         Some(reply::Result::Slots(list)) => list.slots.iter().map(|slot| slot.id).collect::<Vec<_>>(),
         _ => panic!("no list of slots"),
     };
-    assert_eq!(ids(client.call(Op::ListSlots(wire::ListSlots {})).await.1), [0, 1]);
-    assert_eq!(client.init_token(1).await, Rv::OK);
-    assert_eq!(ids(client.call(Op::ListSlots(wire::ListSlots {})).await.1), [0, 1, 2]);
+    assert_eq!(ids(client.call(Op::ListSlots(wire::ListSlots {})).1), [0, 1]);
+    assert_eq!(client.init_token(1), Rv::OK);
+    assert_eq!(ids(client.call(Op::ListSlots(wire::ListSlots {})).1), [0, 1, 2]);
     // Initialised again: it is nobody's free slot any more.
-    assert_eq!(client.init_token(1).await, Rv::OK);
-    assert_eq!(ids(client.call(Op::ListSlots(wire::ListSlots {})).await.1), [0, 1, 2]);
+    assert_eq!(client.init_token(1), Rv::OK);
+    assert_eq!(ids(client.call(Op::ListSlots(wire::ListSlots {})).1), [0, 1, 2]);
 }
 
 fn ec_pair(writer: &mut FrameWriter) -> Op {
@@ -357,13 +349,13 @@ fn ec_pair(writer: &mut FrameWriter) -> Op {
     })
 }
 
-#[tokio::test]
-async fn a_key_is_made_found_and_used() {
+#[test]
+fn a_key_is_made_found_and_used() {
     let node = node(|_| ());
-    let (mut client, _task, _stop) = connect(&node);
-    client.hello().await;
-    client.set_up(0).await;
-    let (rv, result, _) = client.call_with(0, ec_pair).await;
+    let (mut client, _task) = connect(&node);
+    client.hello();
+    client.set_up(0);
+    let (rv, result, _) = client.call_with(0, ec_pair);
     assert_eq!(rv, Rv::OK);
     let Some(reply::Result::Pair(pair)) = result else {
         panic!("no pair")
@@ -371,13 +363,11 @@ async fn a_key_is_made_found_and_used() {
     let private = pair.private_key.unwrap();
 
     let label = Template(vec![Attribute::bytes(AttributeType::LABEL, b"first")]);
-    let (rv, result, _) = client
-        .call_with(0, |writer| {
-            Op::Find(wire::Find {
-                template: template_to_wire(&label, writer),
-            })
+    let (rv, result, _) = client.call_with(0, |writer| {
+        Op::Find(wire::Find {
+            template: template_to_wire(&label, writer),
         })
-        .await;
+    });
     let Some(reply::Result::Find(found)) = result else {
         panic!("{rv}")
     };
@@ -395,19 +385,19 @@ async fn a_key_is_made_found_and_used() {
             digested: false,
         })
     };
-    let (rv, result, section) = client.call_with(0, sign).await;
+    let (rv, result, section) = client.call_with(0, sign);
     let Some(reply::Result::Output(signature)) = result else {
         panic!("{rv}")
     };
     assert_eq!(bytes(&section, Some(&signature)).len(), 64);
 
     // The ticket is worth nothing after logout, here and on a connection that does not know it yet.
-    assert_eq!(client.call(Op::Logout(wire::Logout {})).await.0, Rv::OK);
-    assert_eq!(client.call_with(0, sign).await.0, Rv::USER_NOT_LOGGED_IN);
-    let (mut other, _other_task, _other_stop) = connect(&node);
-    other.hello().await;
+    assert_eq!(client.call(Op::Logout(wire::Logout {})).0, Rv::OK);
+    assert_eq!(client.call_with(0, sign).0, Rv::USER_NOT_LOGGED_IN);
+    let (mut other, _other_task) = connect(&node);
+    other.hello();
     other.ticket = client.ticket.take();
-    assert_eq!(other.call_with(0, sign).await.0, Rv::USER_NOT_LOGGED_IN);
+    assert_eq!(other.call_with(0, sign).0, Rv::USER_NOT_LOGGED_IN);
 }
 
 /// Encrypts so much data with a key that does not exist.
@@ -427,27 +417,27 @@ fn large(writer: &mut FrameWriter, length: usize) -> Op {
     })
 }
 
-#[tokio::test]
-async fn data_over_the_limit_is_read_refused_and_forgotten() {
+#[test]
+fn data_over_the_limit_is_read_refused_and_forgotten() {
     let node = node(|config| {
         config.data.max_data = 2 << 20;
         config.data.max_inflight = 2 << 20;
     });
-    let (mut client, task, _stop) = connect(&node);
-    client.hello().await;
-    client.set_up(0).await;
+    let (mut client, task) = connect(&node);
+    client.hello();
+    client.set_up(0);
     // Within the limit the daemon gets as far as the key, which it does not have.
     assert_eq!(
-        client.call_with(0, |writer| large(writer, PART + 5)).await.0,
+        client.call_with(0, |writer| large(writer, PART + 5)).0,
         Rv::KEY_HANDLE_INVALID
     );
     assert_eq!(
-        client.call_with(0, |writer| large(writer, 3 * PART)).await.0,
+        client.call_with(0, |writer| large(writer, 3 * PART)).0,
         Rv::ENCRYPTED_DATA_LEN_RANGE
     );
-    assert_eq!(client.call(Op::Ping(wire::Ping {})).await.0, Rv::OK);
-    client.send(0, |writer| large(writer, 1)).await;
-    assert_eq!(Rv(client.receive().await.0.rv), Rv::KEY_HANDLE_INVALID);
+    assert_eq!(client.call(Op::Ping(wire::Ping {})).0, Rv::OK);
+    client.send(0, |writer| large(writer, 1));
+    assert_eq!(Rv(client.receive().0.rv), Rv::KEY_HANDLE_INVALID);
     // Data without end closes the connection.
     let part = Header {
         kind: FrameKind::Request,
@@ -457,60 +447,82 @@ async fn data_over_the_limit_is_read_refused_and_forgotten() {
         sequence: 1,
     };
     let part = [&part.to_bytes()[..], &vec![0; PART]].concat();
-    while client.stream.write_all(&part).await.is_ok() {}
-    assert_eq!(task.await.unwrap().to_string(), "endless data");
+    while client.stream.write_all(&part).is_ok() {}
+    assert_eq!(task.join().unwrap().to_string(), "endless data");
 }
 
-#[tokio::test]
-async fn a_request_that_waits_is_kept_alive_by_heartbeats() {
+#[test]
+fn a_request_that_waits_is_kept_alive_by_heartbeats() {
     let node = node(|config| {
         config.work.cpu_threads = 1;
         config.data.heartbeat_ms = 10;
     });
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let block = move || {
-        let _ = released.recv();
-    };
-    node.pools.cpu.submit(&peer(), Box::new(block)).unwrap();
-    let (mut client, _task, _stop) = connect(&node);
-    client.hello().await;
-    client.send(0, |writer| large(writer, 200_000)).await;
+    let turn = node.turns.cpu.enter(&peer()).unwrap();
+    let (mut client, _task) = connect(&node);
+    client.hello();
+    client.send(0, |writer| large(writer, 200_000));
     for _ in 0..3 {
-        assert_eq!(client.header().await.kind, FrameKind::Heartbeat);
+        assert_eq!(client.header().kind, FrameKind::Heartbeat);
     }
-    release.send(()).unwrap();
-    assert_ne!(Rv(client.receive().await.0.rv), Rv::OK);
+    drop(turn);
+    assert_ne!(Rv(client.receive().0.rv), Rv::OK);
 }
 
-#[tokio::test]
-async fn a_full_queue_is_answered_at_once() {
+#[test]
+fn a_full_queue_is_answered_at_once() {
     let node = node(|config| {
         config.work.cpu_threads = 1;
         config.work.queue_per_client = 1;
     });
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let (begin, begun) = std::sync::mpsc::channel::<()>();
-    let block = move || {
-        let _ = begin.send(());
-        let _ = released.recv();
-    };
-    node.pools.cpu.submit(&peer(), Box::new(block)).unwrap();
-    tokio::task::spawn_blocking(move || begun.recv().unwrap())
-        .await
-        .unwrap();
-    node.pools.cpu.submit(&peer(), Box::new(|| ())).unwrap();
-    let (mut client, _task, _stop) = connect(&node);
-    client.hello().await;
-    client.send(0, |writer| large(writer, 200_000)).await;
-    assert_eq!(Rv(client.receive().await.0.rv), Rv::DEVICE_MEMORY);
-    drop(release);
+    let turn = node.turns.cpu.enter(&peer()).unwrap();
+    let (mut waiting, _waiting_task) = connect(&node);
+    waiting.hello();
+    waiting.send(0, |writer| large(writer, 200_000));
+    while node.turns.cpu.waiting() == 0 {
+        std::thread::yield_now();
+    }
+    let (mut client, _task) = connect(&node);
+    client.hello();
+    client.send(0, |writer| large(writer, 200_000));
+    assert_eq!(Rv(client.receive().0.rv), Rv::DEVICE_MEMORY);
+    drop(turn);
 }
 
-#[tokio::test]
-async fn an_idle_connection_ends_when_the_daemon_stops() {
+#[test]
+fn a_client_that_left_while_it_waited_is_not_worked_for() {
+    let node = node(|config| config.work.cpu_threads = 1);
+    let turn = node.turns.cpu.enter(&peer()).unwrap();
+    let (mut client, task) = connect(&node);
+    client.hello();
+    client.send(0, |writer| large(writer, 200_000));
+    while node.turns.cpu.waiting() == 0 {
+        std::thread::yield_now();
+    }
+    drop(client);
+    drop(turn);
+    assert!(task.join().unwrap().is_ordinary());
+}
+
+#[test]
+fn a_frame_that_never_ends_is_given_up() {
+    let node = node(|config| config.data.frame_timeout_ms = 20);
+    let (mut client, task) = connect(&node);
+    client.hello();
+    client.stream.write_all(b"hP").unwrap();
+    assert_eq!(task.join().unwrap().to_string(), "frame not complete in time");
+}
+
+#[test]
+fn an_idle_connection_ends_when_the_daemon_stops_and_what_was_sent_is_answered() {
     let node = node(|_| ());
-    let (mut client, task, stop) = connect(&node);
-    client.hello().await;
-    stop.send(true).unwrap();
-    assert!(matches!(task.await.unwrap(), End::Stopping));
+    let (mut idle, idle_task) = connect(&node);
+    idle.hello();
+    let (mut client, task) = connect(&node);
+    client.hello();
+    client.send(0, |_| Op::Ping(wire::Ping {}));
+    node.clients.stop();
+    assert_eq!(Rv(client.receive().0.rv), Rv::OK);
+    for task in [idle_task, task] {
+        assert!(matches!(task.join().unwrap(), End::Stopping));
+    }
 }

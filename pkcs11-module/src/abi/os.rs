@@ -117,6 +117,23 @@ pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream>
     }
 }
 
+/// Reads what is there, without waiting.
+///
+/// # Errors
+/// `WouldBlock` when nothing is there.
+pub(crate) fn read_now(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and the length are of one live buffer that only this call writes to.
+    let read = unsafe {
+        libc::recv(
+            stream.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_DONTWAIT,
+        )
+    };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
 /// The inode of an open descriptor: tells whether a number still names what it named.
 pub(crate) fn inode(descriptor: i32) -> Option<u64> {
     // SAFETY: an all-zero stat is valid: integers.

@@ -1,6 +1,8 @@
 //! One connection: frames out, frames in, heartbeats skipped. Buffers are used again and wiped after each exchange.
 
+use crate::abi::os;
 use hsmd_proto::frame::{FrameKind, FrameWriter, HEADER, Header, Sections};
+use hsmd_proto::pace::{LIMIT, Pace};
 use hsmd_proto::wipe::{WipingVec, wipe};
 use hsmd_proto::wire;
 use prost::Message;
@@ -44,6 +46,9 @@ pub(crate) struct Connection {
     sequence: u32,
     /// The longest section that is accepted.
     longest: usize,
+    pace: Pace,
+    /// What the last reply said of the daemon.
+    crowded: bool,
 }
 
 impl Connection {
@@ -57,6 +62,8 @@ impl Connection {
             body: WipingVec::new(),
             sequence: 0,
             longest,
+            pace: Pace::default(),
+            crowded: false,
         }
     }
 
@@ -92,7 +99,26 @@ impl Connection {
         // PINs, tickets and data were in it.
         self.writer.clear();
         sent?;
-        self.read_reply(give_up)
+        self.wait()?;
+        let reply = self.read_reply(give_up)?;
+        self.crowded = reply.crowded;
+        Ok(reply)
+    }
+
+    /// Waits for the first bytes of the reply: polling for a short time where that pays, then asleep.
+    fn wait(&mut self) -> Result<(), Broken> {
+        let begun = Instant::now();
+        let polls = self.pace.polls(self.crowded);
+        let mut there = false;
+        while polls && !there && begun.elapsed() < LIMIT {
+            std::hint::spin_loop();
+            there = self.incoming.poll(&self.stream)?;
+        }
+        if !there {
+            self.incoming.more(&self.stream)?;
+        }
+        self.pace.waited(polls, begun.elapsed());
+        Ok(())
     }
 
     /// The secret section of the last reply.
@@ -176,16 +202,32 @@ impl Incoming {
             (self.start, self.filled) = (0, rest);
         }
         while self.filled - self.start < HEADER {
-            let read = retry(|| (&*stream).read(&mut self.bytes[self.filled..]))?;
-            if read == 0 {
-                return Err(Broken::Ended);
-            }
-            self.filled += read;
+            self.more(stream)?;
         }
         let mut header = [0; HEADER];
         header.copy_from_slice(&self.bytes[self.start..self.start + HEADER]);
         self.start += HEADER;
         Header::parse(&header).map_err(|_| Broken::Protocol)
+    }
+
+    /// Reads once, waiting for it.
+    fn more(&mut self, stream: &UnixStream) -> Result<(), Broken> {
+        let read = retry(|| (&*stream).read(&mut self.bytes[self.filled..]))?;
+        self.filled += read;
+        if read == 0 { Err(Broken::Ended) } else { Ok(()) }
+    }
+
+    /// Reads what is there; false when nothing is.
+    fn poll(&mut self, stream: &UnixStream) -> Result<bool, Broken> {
+        match retry(|| os::read_now(stream, &mut self.bytes[self.filled..])) {
+            Ok(0) => Err(Broken::Ended),
+            Ok(read) => {
+                self.filled += read;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Appends `count` bytes to a buffer: first what was read ahead, then from the stream. Growing leaves no copies behind.

@@ -1,0 +1,170 @@
+//! Heartbeats: one thread tells the clients whose requests take long that they are being worked on.
+//!
+//! The thread sleeps while there is nothing to tell: an idle daemon wakes for nothing. It never waits for a client: a
+//! heartbeat that does not fit into the socket is left out.
+
+use hsmd_proto::frame::{FrameKind, HEADER, Header};
+use parking_lot::{Condvar, Mutex};
+use rustix::net::{SendFlags, send};
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// After so many rounds with nobody to tell, the thread sleeps until somebody comes.
+const QUIET_ROUNDS: u32 = 8;
+
+/// The heartbeats of a daemon.
+pub(crate) struct Pulse {
+    shared: Arc<Shared>,
+    next: AtomicU64,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    period: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<u64, Waiting>,
+    asleep: bool,
+    stopping: bool,
+}
+
+struct Waiting {
+    stream: Arc<UnixStream>,
+    header: [u8; HEADER],
+    due: Instant,
+}
+
+/// A request that takes long. No heartbeat for it is sent once this is dropped.
+pub(super) struct Beating<'a> {
+    pulse: &'a Pulse,
+    key: u64,
+}
+
+impl Pulse {
+    /// Starts the thread, which ends with the value.
+    ///
+    /// # Errors
+    /// The system's, when it gives no thread.
+    pub(crate) fn start(period: Duration) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            period,
+        });
+        let beating = shared.clone();
+        std::thread::Builder::new()
+            .name("pulse".into())
+            .spawn(move || beating.run())?;
+        Ok(Self {
+            shared,
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// From now on the client hears heartbeats with the request's number: the first after one period, or up to a half more.
+    pub(super) fn begin(&self, stream: &Arc<UnixStream>, sequence: u32) -> Beating<'_> {
+        let header = Header {
+            kind: FrameKind::Heartbeat,
+            more: false,
+            section: 0,
+            body: 0,
+            sequence,
+        };
+        let waiting = Waiting {
+            stream: stream.clone(),
+            header: header.to_bytes(),
+            due: Instant::now() + self.shared.period,
+        };
+        let key = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.shared.state.lock();
+        state.waiting.insert(key, waiting);
+        if std::mem::take(&mut state.asleep) {
+            self.shared.wake.notify_one();
+        }
+        Beating { pulse: self, key }
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.shared.state.lock().stopping = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Beating<'_> {
+    fn drop(&mut self) {
+        // Heartbeats are sent under this lock: none can follow the reply.
+        self.pulse.shared.state.lock().waiting.remove(&self.key);
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut quiet = 0;
+        let mut state = self.state.lock();
+        while !state.stopping {
+            if quiet < QUIET_ROUNDS {
+                self.wake.wait_for(&mut state, self.period / 2);
+            } else {
+                state.asleep = true;
+                self.wake
+                    .wait_while(&mut state, |state| state.asleep && !state.stopping);
+                quiet = 0;
+            }
+            quiet = if state.waiting.is_empty() {
+                quiet.saturating_add(1)
+            } else {
+                0
+            };
+            let now = Instant::now();
+            for waiting in state.waiting.values_mut().filter(|waiting| waiting.due <= now) {
+                waiting.due = now + self.period;
+                // A client that does not read hears nothing: 16 bytes go whole or not at all.
+                let _ = send(
+                    &*waiting.stream,
+                    &waiting.header,
+                    SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_long_request_is_told_of_again_and_again_and_a_finished_one_never() {
+        let pulse = Pulse::start(Duration::from_millis(4)).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ours = Arc::new(ours);
+        for sequence in [7, 8] {
+            let beating = pulse.begin(&ours, sequence);
+            for _ in 0..3 {
+                let mut header = [0; HEADER];
+                theirs.read_exact(&mut header).unwrap();
+                let header = Header::parse(&header).unwrap();
+                assert_eq!((header.kind, header.sequence), (FrameKind::Heartbeat, sequence));
+            }
+            drop(beating);
+            // What was sent before the drop is there already.
+            theirs.set_nonblocking(true).unwrap();
+            while theirs.read(&mut [0; HEADER]).is_ok() {}
+            theirs.set_nonblocking(false).unwrap();
+            // The thread falls asleep, and wakes for the next one.
+            while !pulse.shared.state.lock().asleep {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
