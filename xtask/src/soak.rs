@@ -68,6 +68,18 @@ const PROGRAMS: &[Program] = &[
         20,
         "memory, logs and files are searched for planted secrets",
     ),
+    program(
+        "hostile-calls",
+        "hostile::calls::",
+        1_000_000,
+        "random calls of every function of the lists (a round is a call)",
+    ),
+    program(
+        "mutated-frames",
+        "frames::mutated::",
+        1_000_000,
+        "requests spoiled on their way to the daemon, then replies on their way to the module (a round is a frame)",
+    ),
 ];
 
 /// What the command line asks for.

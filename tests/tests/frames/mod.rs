@@ -1,6 +1,11 @@
 //! Bytes on the data socket that are no frames, or not of this protocol: the connection ends, the daemon does not. The
 //! layout of a frame is in docs/protocol.md; it is written by hand here, as a stranger would.
 
+mod mutated;
+mod proxy;
+mod spoil;
+mod talk;
+
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 

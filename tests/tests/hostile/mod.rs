@@ -1,11 +1,14 @@
 //! Calls that no correct program makes, in a process of their own: the specified code, no crash, no effect, no word on
 //! standard error. INV-9: the host application is safe.
 
+mod calls;
+pub(crate) mod watched;
+
 use std::process::Command;
 
 use hsmd_tests::daemon::{Daemon, PIN};
 use hsmd_tests::module::Module;
-use hsmd_tests::{peers, soak};
+use hsmd_tests::peers;
 
 fn child(daemon: &Daemon, verb: &str, further: &[&str]) {
     let (_, module) = Module::copy(&daemon.module_path(), &daemon.client_file(), daemon.folder());
@@ -27,13 +30,4 @@ fn nulls_wrong_handles_and_absurd_lengths_get_the_specified_code() {
 #[test]
 fn calls_in_the_wrong_order_get_the_specified_code() {
     child(&Daemon::start(), "order", &[]);
-}
-
-#[test]
-fn random_calls_get_defined_codes_and_crash_nothing() {
-    let mut daemon = Daemon::start();
-    for seed in 0..3 * soak() {
-        child(&daemon, "random", &[&seed.to_string(), "400"]);
-        assert!(daemon.is_alive(), "the daemon died of seed {seed}");
-    }
 }

@@ -16,6 +16,7 @@ mod order;
 mod pins;
 mod random_calls;
 mod signatures;
+mod signatures_3;
 mod storm_worker;
 
 use std::path::Path;
@@ -54,6 +55,11 @@ fn main() -> ExitCode {
         ["random", module, pin, seed, calls] => {
             let (seed, calls) = (seed.parse().expect("a number"), calls.parse().expect("a number"));
             random_calls::run(&Module::load(Path::new(module)), pin, seed, calls, &mut findings);
+        }
+        ["spoiled", module, pin, seed, calls] => {
+            let (seed, calls) = (seed.parse().expect("a number"), calls.parse().expect("a number"));
+            let module = Module::load(Path::new(module));
+            random_calls::over_spoiled_replies(&module, pin, seed, calls, &mut findings);
         }
         ["forks", module, pin] => forks::run(&Module::load(Path::new(module)), pin, &mut findings),
         ["cycles", module, pin, rounds] => {

@@ -18,7 +18,7 @@ macro_rules! rows {
 /// All of them.
 pub(crate) const SIGNATURES_3: &[Row] = rows! {
     C_GetInterfaceList "bp",
-    C_GetInterface "vvxf",
+    C_GetInterface "iixf",
     C_LoginUser "hfilil",
     C_SessionCancel "hf",
     C_MessageEncryptInit "hmo",
@@ -48,9 +48,9 @@ pub(crate) const SIGNATURES_3: &[Row] = rows! {
     C_VerifySignatureUpdate "hil",
     C_VerifySignatureFinal "h",
     C_GetSessionValidationFlags "hfx",
-    C_AsyncComplete "hvx",
-    C_AsyncGetID "hvx",
-    C_AsyncJoin "hvfbf",
+    C_AsyncComplete "hix",
+    C_AsyncGetID "hix",
+    C_AsyncJoin "hifil",
     C_WrapKeyAuthenticated "hmooilbp",
     C_UnwrapKeyAuthenticated "hmoiltlilx",
 };
@@ -61,5 +61,8 @@ pub(crate) fn pointers(module: &Module) -> Vec<usize> {
     let list = list.expect("the interface of version 3.2");
     let word = size_of::<usize>();
     // The first word of the structure is its version, which the list leaves out.
-    SIGNATURES_3.iter().map(|(_, _, offset)| list[offset / word - 1]).collect()
+    SIGNATURES_3
+        .iter()
+        .map(|(_, _, offset)| list[offset / word - 1])
+        .collect()
 }

@@ -1,0 +1,199 @@
+//! Spoiled frames both ways: requests to the daemon, replies to the module. No crash, no hang, no panic, flat memory (INV-9:
+//! each treats the other as hostile). `cargo xtask soak mutated-frames` spoils a million each way.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use hsmd_tests::daemon::{Daemon, PIN};
+use hsmd_tests::module::Module;
+use hsmd_tests::soak::{Random, Soak};
+
+use super::proxy::Proxy;
+use super::spoil::spoil;
+use super::talk;
+use crate::hostile::watched::{Memory, Watched, panics};
+
+/// Clients side by side.
+const CLIENTS: usize = 3;
+const STEPS: usize = 40;
+/// For what a child does between two of its words.
+const PATIENCE: Duration = Duration::from_secs(1200);
+/// Calls of one child.
+const CALLS: usize = 5000;
+
+/// Sends spoiled requests; gives how many connections the daemon ended.
+fn client(socket: &Path, good: &[Vec<u8>], seed: u64, frames: usize) -> usize {
+    let mut random = Random::new(seed);
+    let mut kept = None;
+    let mut ended = 0;
+    for _ in 0..frames {
+        let frame = &good[random.below(good.len())];
+        let bad = spoil(&mut random, frame);
+        let mut stream = kept.take().unwrap_or_else(|| talk::hello(socket));
+        let sent = stream.write_all(&bad.bytes);
+        if bad.fits && sent.is_ok() {
+            match talk::answer(&mut stream) {
+                Some(_) => kept = Some(stream),
+                None => ended += 1,
+            }
+            continue;
+        }
+        // The daemon may have closed already.
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut rest = Vec::new();
+        match stream.read_to_end(&mut rest) {
+            Ok(_) => ended += 1,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => ended += 1,
+            Err(error) => panic!("seed {seed}: the daemon hangs: {error}; frame {:02x?}", bad.bytes),
+        }
+    }
+    ended
+}
+
+#[test]
+fn a_daemon_survives_spoiled_requests() {
+    let soak = Soak::new("mutated-frames to the daemon", 4000);
+    let mut daemon = Daemon::start();
+    let (socket, good) = (daemon.socket(), talk::requests(&daemon.socket()));
+    let steps = STEPS.min(soak.rounds.div_ceil(1000));
+    let each = soak.rounds.div_ceil(steps * CLIENTS);
+    let mut memory = Memory::of(&daemon);
+    let ended = AtomicUsize::new(0);
+    for step in 0..steps {
+        std::thread::scope(|scope| {
+            for number in 0..CLIENTS {
+                let seed = soak.seed.wrapping_add((step * CLIENTS + number) as u64);
+                let (socket, good, ended) = (&socket, &good, &ended);
+                scope.spawn(move || ended.fetch_add(client(socket, good, seed, each), Ordering::Relaxed));
+            }
+        });
+        assert!(daemon.is_alive(), "the daemon died:\n{}", daemon.log());
+        let (resident, done) = (memory.sample() >> 10, (step + 1) * each * CLIENTS);
+        println!(
+            "mutated-frames to the daemon: {done} of {}: resident {resident} MiB",
+            soak.rounds
+        );
+    }
+    // The same key still works for the same login.
+    let works = talk::requests(&socket).len() == good.len();
+    let (panicked, ended) = (panics(&daemon), ended.into_inner());
+    let sent = steps * each * CLIENTS;
+    soak.verdict(
+        works && panicked == 0 && memory.is_flat(),
+        &format!(
+            "{sent} frames, {ended} connections ended, {panicked} requests panicked, {}",
+            memory.figures()
+        ),
+    );
+}
+
+/// A program whose module gets spoiled replies.
+struct Program {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    seed: u64,
+}
+
+impl Program {
+    fn start(module: &Path, seed: u64, calls: usize) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hsmd-test-child"));
+        command.arg("spoiled").arg(module).arg(PIN);
+        command.args([seed.to_string(), calls.to_string()]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a child starts");
+        let output = child.stdout.take().expect("a pipe");
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines, seed }
+    }
+
+    /// Waits for a word and answers it.
+    fn expect(&mut self, word: &str, answer: impl FnOnce()) -> Result<(), String> {
+        let said = self.lines.recv_timeout(PATIENCE);
+        if said.as_deref() != Ok(word) {
+            let _ = self.child.kill();
+            let status = self.child.wait();
+            return Err(format!("seed {}: {said:?} instead of {word}: {status:?}", self.seed));
+        }
+        answer();
+        let input = self.child.stdin.as_mut().expect("a pipe");
+        input
+            .write_all(b"\n")
+            .map_err(|error| format!("seed {}: {error}", self.seed))
+    }
+
+    fn end(mut self) -> Result<(), String> {
+        let mut said = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            said.push(line);
+        }
+        let status = self.child.wait().expect("the end of a child");
+        if status.success() && said.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("seed {}: {status}: {said:?}", self.seed))
+        }
+    }
+}
+
+/// The keys that programs work with: an RSA key takes longer than their deadline.
+fn make_keys(daemon: &Daemon) {
+    let (_, module) = Module::copy(&daemon.module_path(), &daemon.client_file(), daemon.folder());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hsmd-test-child"));
+    command.arg("random").arg(module).args([PIN, "1", "0"]);
+    let made = Watched::start(command, "keys", daemon.folder()).end(PATIENCE);
+    assert_eq!(made, Ok(()));
+}
+
+#[test]
+fn a_module_survives_spoiled_replies() {
+    let soak = Soak::new("mutated-frames to the module", 1500);
+    let daemon = Daemon::start();
+    let proxy = Proxy::start(daemon.socket(), daemon.folder(), soak.seed);
+    let file = daemon.folder().join("spoiled.toml");
+    let text = format!("socket = \"{}\"\ndeadline_ms = 100\n", proxy.socket.display());
+    std::fs::write(&file, text).expect("a client file");
+    let (_, module) = Module::copy(&daemon.module_path(), &file, daemon.folder());
+    make_keys(&daemon);
+    let calls = CALLS.min(soak.rounds);
+    let (mut wrong, mut programs, mut shown) = (Vec::new(), 0, 0);
+    let mut memory = Memory::of(&daemon);
+    while proxy.spoiled.load(Ordering::Relaxed) < soak.rounds && wrong.is_empty() {
+        let mut program = Program::start(&module, soak.seed.wrapping_add(programs), calls);
+        programs += 1;
+        let result = program
+            .expect("spoil", || proxy.spoils.store(true, Ordering::Relaxed))
+            .and_then(|()| program.expect("calm", || proxy.spoils.store(false, Ordering::Relaxed)))
+            .and_then(|()| program.end());
+        wrong.extend(result.err());
+        memory.sample();
+        let spoiled = proxy.spoiled.load(Ordering::Relaxed);
+        if spoiled >= shown {
+            println!("mutated-frames to the module: {spoiled} of {}", soak.rounds);
+            shown = spoiled + soak.rounds / 20;
+        }
+    }
+    let spoiled = proxy.spoiled.load(Ordering::Relaxed);
+    let panicked = panics(&daemon);
+    soak.verdict(
+        wrong.is_empty() && panicked == 0,
+        &format!(
+            "{spoiled} frames, {programs} programs with {calls} calls each, {panicked} requests panicked, {}; {wrong:?}",
+            memory.figures()
+        ),
+    );
+}
