@@ -40,14 +40,14 @@ pub fn kill_at(calls: &str, nth: usize) -> Vec<String> {
     )
 }
 
-/// A kill at a random step: early enough that the daemon comes past it.
+/// A kill at a random step, at most the `most`-th call of a thread: early enough that the daemon comes past it.
 #[must_use]
-pub fn random_kill(random: &mut Random) -> Vec<String> {
+pub fn random_kill(random: &mut Random, most: usize) -> Vec<String> {
     // Half of them at what every change does.
     let often = if random.below(2) == 0 { 2 } else { STORE_CALLS.len() };
     let calls = random.pick(&STORE_CALLS[..often]);
     // The dynamic linker and the configuration come first.
-    let most = if calls == "openat" { 60 } else { 12 };
+    let most = if calls == "openat" { 60 } else { most };
     kill_at(calls, 1 + random.below(most))
 }
 

@@ -71,7 +71,8 @@ fn a_failing_call_costs_nothing_acknowledged_at_every_n() {
         println!("io-sweep: {calls} {what}: to n = {last}; {}", sweep.text());
         assert!(last < MOST, "{calls}: more than {MOST} calls in one run");
     }
-    let good = sweep.findings.is_empty() && sweep.injected > 0 && sweep.acknowledged() > 0;
+    let broken = sweep.injected > 0 || !Soak::is_long();
+    let good = sweep.findings.is_empty() && broken && sweep.acknowledged() > 0;
     soak.verdict(good, &sweep.text());
 }
 

@@ -60,7 +60,7 @@ fn nothing_acknowledged_is_lost_and_nothing_destroyed_comes_back() {
     }
     let (planned, starts) = (storm.planned, storm.starts);
     soak.verdict(
-        good && planned > 0,
+        good && (planned > 0 || !Soak::is_long()),
         &format!("{planned} kills at a planned step of the store, {starts} of them while it started; {figures}"),
     );
 }
@@ -135,7 +135,7 @@ impl Storm {
         // Two kills of three come at a step of the store, one whenever it happens.
         let replaced = round % REPLACED == REPLACED - 1;
         let plain = round % 3 == 2 || replaced;
-        let plan = plan::random_kill(&mut self.random);
+        let plan = plan::random_kill(&mut self.random, 5);
         let under = if plain { Vec::new() } else { plan };
         self.armed = !plain;
         if !self.daemon.launch_planned(&under) {
