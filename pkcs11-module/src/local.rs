@@ -9,7 +9,7 @@ use hsmd_proto::params::Mechanism;
 
 pub(crate) use hsmd_crypto::digest::Digest;
 
-/// Random bytes of this process's generator, which a fork re-seeds.
+/// Random bytes of the operating system: nothing of them is kept here that a fork could double.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     hsmd_crypto::random::array()
 }

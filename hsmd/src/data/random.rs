@@ -13,6 +13,6 @@ pub(super) fn random(call: &mut Call<'_>, request: &wire::Random) -> Answer {
         return Err(Rv::ARGUMENTS_BAD);
     }
     let mut bytes = WipingVec::from(vec![0; request.length as usize]);
-    hsmd_crypto::random::fill(&mut bytes);
+    hsmd_crypto::random::generator(&mut bytes);
     call.output(&bytes)
 }

@@ -41,7 +41,7 @@ impl Secret {
     #[must_use]
     pub fn random(length: usize) -> Self {
         let mut secret = Self::zeroed(length);
-        random::fill(&mut secret.0);
+        random::generator(&mut secret.0);
         secret
     }
 
@@ -121,7 +121,7 @@ impl<const N: usize> SecretArray<N> {
     /// `N` random bytes.
     #[must_use]
     pub fn random() -> Self {
-        Self::filled(|out| random::fill(out))
+        Self::filled(|out| random::generator(out))
     }
 
     /// The bytes.
