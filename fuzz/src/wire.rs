@@ -60,13 +60,12 @@ pub(crate) fn frames(data: &[u8]) {
 /// Good frames.
 pub(crate) fn frame_seeds() -> Vec<Vec<u8>> {
     let mut writer = FrameWriter::new();
-    let ticket = Some(writer.hide(&[7; 81]));
-    let request = Request {
+    let mut request = Request {
         slot: 1,
-        ticket,
         op: Some(request::Op::Ping(wire::Ping {})),
         ..Request::default()
     };
+    request.ticket = Some(writer.hide(&[7; 81]));
     let one = writer.finish(FrameKind::Request, 1, &request).to_vec();
     writer.clear();
     let output = writer.hide(b"output");

@@ -207,14 +207,11 @@ fn keys() -> Vec<Vec<u8>> {
 /// Good requests: seeds of [`Daemon::request`].
 #[must_use]
 pub fn requests() -> Vec<Vec<u8>> {
-    let crypt = |writer: &mut FrameWriter, id: usize, kind, params, data: &[u8]| wire::Crypt {
-        key: object(id),
-        mechanism: mechanism(kind, params),
-        data: Some(writer.hide(data)),
-        digested: false,
-    };
-    let mut all = keys();
-    all.extend([
+    [keys(), reads(), operations(), creations(), token()].concat()
+}
+
+fn reads() -> Vec<Vec<u8>> {
+    vec![
         input(|_| {
             Op::Find(wire::Find {
                 template: template(vec![Attribute::boolean(A::TOKEN, true)]),
@@ -231,13 +228,17 @@ pub fn requests() -> Vec<Vec<u8>> {
                 types: vec![A::LABEL.0, A::VALUE.0],
             })
         }),
-        input(|_| {
-            Op::SetAttributes(wire::SetAttributes {
-                object: object(0),
-                template: template(vec![Attribute::bytes(A::LABEL, b"new")]),
-                operation: vec![7; 16],
-            })
-        }),
+    ]
+}
+
+fn operations() -> Vec<Vec<u8>> {
+    let crypt = |writer: &mut FrameWriter, id: usize, kind, params, data: &[u8]| wire::Crypt {
+        key: object(id),
+        mechanism: mechanism(kind, params),
+        data: Some(writer.hide(data)),
+        digested: false,
+    };
+    vec![
         input(|writer| {
             Op::Encrypt(crypt(
                 writer,
@@ -263,6 +264,18 @@ pub fn requests() -> Vec<Vec<u8>> {
                 mechanism: mechanism(MechanismType::AES_KEY_WRAP, Params::None),
                 key: object(2),
                 query: false,
+            })
+        }),
+    ]
+}
+
+fn creations() -> Vec<Vec<u8>> {
+    vec![
+        input(|_| {
+            Op::SetAttributes(wire::SetAttributes {
+                object: object(0),
+                template: template(vec![Attribute::bytes(A::LABEL, b"new")]),
+                operation: vec![7; 16],
             })
         }),
         input(|writer| {
@@ -300,6 +313,11 @@ pub fn requests() -> Vec<Vec<u8>> {
                 operation: vec![9; 16],
             })
         }),
+    ]
+}
+
+fn token() -> Vec<Vec<u8>> {
+    vec![
         input(|_| Op::Random(wire::Random { length: 16 })),
         input(|_| Op::ListSlots(wire::ListSlots {})),
         input(|_| Op::ListMechanisms(wire::ListMechanisms {})),
@@ -310,6 +328,5 @@ pub fn requests() -> Vec<Vec<u8>> {
                 attempt: vec![1; 16],
             })
         }),
-    ]);
-    all
+    ]
 }

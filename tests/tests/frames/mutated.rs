@@ -24,7 +24,9 @@ const STEPS: usize = 40;
 /// For what a child does between two of its words.
 const PATIENCE: Duration = Duration::from_secs(1200);
 /// Calls of one child.
-const CALLS: usize = 5000;
+const CALLS: usize = 2000;
+/// The deadline in these programs' client file: a spoiled reply that is waited for costs this.
+const DEADLINE_MS: u64 = 100;
 
 /// Sends spoiled requests; gives how many connections the daemon ended.
 fn client(socket: &Path, good: &[Vec<u8>], seed: u64, frames: usize) -> usize {
@@ -159,40 +161,70 @@ fn make_keys(daemon: &Daemon) {
     assert_eq!(made, Ok(()));
 }
 
+/// Programs one after the other, over a proxy of their own, until `wanted` frames were spoiled over all; what went wrong.
+fn programs(daemon: &Daemon, seed: u64, calls: usize, spoiled: &AtomicUsize, wanted: usize) -> Result<usize, String> {
+    let proxy = Proxy::start(daemon.socket(), daemon.folder(), seed);
+    let file = daemon.folder().join(format!("spoiled-{seed}.toml"));
+    let text = format!("socket = \"{}\"\ndeadline_ms = {DEADLINE_MS}\n", proxy.socket.display());
+    std::fs::write(&file, text).expect("a client file");
+    let (_, module) = Module::copy(&daemon.module_path(), &file, daemon.folder());
+    let (mut number, mut before) = (0, 0);
+    while spoiled.load(Ordering::Relaxed) < wanted {
+        let mut program = Program::start(&module, seed.wrapping_add(number as u64), calls);
+        number += 1;
+        program
+            .expect("spoil", || proxy.spoils.store(true, Ordering::Relaxed))
+            .and_then(|()| program.expect("calm", || proxy.spoils.store(false, Ordering::Relaxed)))
+            .and_then(|()| program.end())?;
+        let now = proxy.spoiled.load(Ordering::Relaxed);
+        spoiled.fetch_add(now - before, Ordering::Relaxed);
+        before = now;
+    }
+    Ok(number)
+}
+
 #[test]
 fn a_module_survives_spoiled_replies() {
     let soak = Soak::new("mutated-frames to the module", 1500);
     let daemon = Daemon::start();
-    let proxy = Proxy::start(daemon.socket(), daemon.folder(), soak.seed);
-    let file = daemon.folder().join("spoiled.toml");
-    let text = format!("socket = \"{}\"\ndeadline_ms = 100\n", proxy.socket.display());
-    std::fs::write(&file, text).expect("a client file");
-    let (_, module) = Module::copy(&daemon.module_path(), &file, daemon.folder());
     make_keys(&daemon);
-    let calls = CALLS.min(soak.rounds);
-    let (mut wrong, mut programs, mut shown) = (Vec::new(), 0, 0);
-    let mut memory = Memory::of(&daemon);
-    while proxy.spoiled.load(Ordering::Relaxed) < soak.rounds && wrong.is_empty() {
-        let mut program = Program::start(&module, soak.seed.wrapping_add(programs), calls);
-        programs += 1;
-        let result = program
-            .expect("spoil", || proxy.spoils.store(true, Ordering::Relaxed))
-            .and_then(|()| program.expect("calm", || proxy.spoils.store(false, Ordering::Relaxed)))
-            .and_then(|()| program.end());
-        wrong.extend(result.err());
-        memory.sample();
-        let spoiled = proxy.spoiled.load(Ordering::Relaxed);
-        if spoiled >= shown {
-            println!("mutated-frames to the module: {spoiled} of {}", soak.rounds);
-            shown = spoiled + soak.rounds / 20;
+    // Most of the time a program waits out its deadline: many fit side by side.
+    let (side_by_side, calls) = if Soak::is_long() { (24, CALLS) } else { (4, 100) };
+    let (spoiled, mut memory) = (AtomicUsize::new(0), Memory::of(&daemon));
+    memory.sample();
+    let results: Vec<Result<usize, String>> = std::thread::scope(|scope| {
+        let workers = (0..side_by_side).map(|number| {
+            let (daemon, spoiled) = (&daemon, &spoiled);
+            let seed = soak.seed.wrapping_add(number << 32);
+            scope.spawn(move || programs(daemon, seed, calls, spoiled, soak.rounds))
+        });
+        let workers: Vec<_> = workers.collect();
+        let mut shown = 0;
+        while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            std::thread::park_timeout(Duration::from_millis(20));
+            let done = spoiled.load(Ordering::Relaxed);
+            if done >= shown + soak.rounds / 20 {
+                shown = done;
+                let resident = memory.sample() >> 10;
+                println!(
+                    "mutated-frames to the module: {done} of {}: resident {resident} MiB",
+                    soak.rounds
+                );
+            }
         }
-    }
-    let spoiled = proxy.spoiled.load(Ordering::Relaxed);
-    let panicked = panics(&daemon);
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("a worker"))
+            .collect()
+    });
+    memory.sample();
+    let (wrong, counts): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_err);
+    let number: usize = counts.into_iter().flatten().sum();
+    let (spoiled, panicked) = (spoiled.into_inner(), panics(&daemon));
     soak.verdict(
-        wrong.is_empty() && panicked == 0,
+        wrong.is_empty() && panicked == 0 && memory.is_flat(),
         &format!(
-            "{spoiled} frames, {programs} programs with {calls} calls each, {panicked} requests panicked, {}; {wrong:?}",
+            "{spoiled} frames, {number} programs with {calls} calls each, {panicked} requests panicked, {}; {wrong:?}",
             memory.figures()
         ),
     );

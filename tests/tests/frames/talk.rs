@@ -69,13 +69,12 @@ fn frame(ticket: &[u8], make: impl FnOnce(&mut FrameWriter) -> Op) -> Vec<u8> {
 fn frame_for(slot: u32, ticket: &[u8], make: impl FnOnce(&mut FrameWriter) -> Op) -> Vec<u8> {
     let mut writer = FrameWriter::new();
     let op = make(&mut writer);
-    let ticket = (!ticket.is_empty()).then(|| writer.hide(ticket));
-    let request = Request {
+    let mut request = Request {
         slot,
-        ticket,
         op: Some(op),
         ..Request::default()
     };
+    request.ticket = (!ticket.is_empty()).then(|| writer.hide(ticket));
     writer.finish(FrameKind::Request, 1, &request).to_vec()
 }
 
