@@ -180,8 +180,9 @@ impl Connection<'_> {
         if let Some(ticket) = new_ticket {
             self.known_ticket = WipingVec::from(ticket);
         }
+        let logout = matches!(request.op, Some(Op::Logout(_)));
         let reply = perform(self.node, caller, request, Sections(section), &mut self.writer);
-        if reply.rv != Rv::OK.0 {
+        if logout || reply.rv != Rv::OK.0 {
             self.known_ticket = WipingVec::new();
         }
         Ok(reply)

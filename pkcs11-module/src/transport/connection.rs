@@ -7,12 +7,14 @@ use hsmd_proto::wipe::{WipingVec, wipe};
 use hsmd_proto::wire;
 use prost::Message;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What one read asks for: most replies fit, so most exchanges are one write and one read.
-const READ: usize = 16 * 1024;
+/// What one read asks for: most replies fit, so most exchanges are one write and one read. Pages that no reply ever
+/// touched take no memory.
+const READ: usize = 96 * 1024;
 
 /// Why an exchange failed.
 #[derive(Debug)]
@@ -40,7 +42,9 @@ pub(crate) struct Connection {
     pub(crate) stream: Arc<UnixStream>,
     writer: FrameWriter,
     incoming: Incoming,
-    /// The secret section and the body of the last reply.
+    /// Where the secret section of the last reply is, if it came in one frame and lies where it was read.
+    ahead: Option<Range<usize>>,
+    /// The secret section and the body of a larger reply.
     section: WipingVec,
     body: WipingVec,
     sequence: u32,
@@ -58,6 +62,7 @@ impl Connection {
             stream: Arc::new(stream),
             writer: FrameWriter::new(),
             incoming: Incoming::new(),
+            ahead: None,
             section: WipingVec::new(),
             body: WipingVec::new(),
             sequence: 0,
@@ -99,6 +104,7 @@ impl Connection {
         // PINs, tickets and data were in it.
         self.writer.clear();
         sent?;
+        self.wipe();
         self.wait()?;
         let reply = self.read_reply(give_up)?;
         self.crowded = reply.crowded;
@@ -123,17 +129,21 @@ impl Connection {
 
     /// The secret section of the last reply.
     pub(crate) fn sections(&self) -> Sections<'_> {
-        Sections(&self.section)
+        match &self.ahead {
+            Some(range) => Sections(&self.incoming.bytes[range.clone()]),
+            None => Sections(&self.section),
+        }
     }
 
     /// Wipes the last reply.
     pub(crate) fn wipe(&mut self) {
+        self.ahead = None;
+        self.incoming.wipe();
         self.section.wipe();
         self.body.wipe();
     }
 
     fn read_reply(&mut self, give_up: Instant) -> Result<wire::Reply, Broken> {
-        self.wipe();
         loop {
             let header = self.incoming.header(&self.stream)?;
             if header.sequence != self.sequence || header.kind == FrameKind::Request {
@@ -152,17 +162,39 @@ impl Connection {
             if self.section.len() + header.section > self.longest {
                 return Err(Broken::Protocol);
             }
+            if !header.more && self.section.is_empty() && header.section + header.body <= self.incoming.room() {
+                return self.read_in_place(&header);
+            }
             self.incoming.take(&self.stream, &mut self.section, header.section)?;
             if header.more {
                 continue;
             }
             self.incoming.take(&self.stream, &mut self.body, header.body)?;
-            if !self.incoming.is_empty() {
-                // Nothing may come without a request.
-                return Err(Broken::Protocol);
-            }
+            self.nothing_follows()?;
             self.incoming.wipe();
             return wire::Reply::decode(self.body.as_slice()).map_err(|_| Broken::Protocol);
+        }
+    }
+
+    /// Reads the rest of a reply whose only frame fits into the buffer, and leaves its section there.
+    fn read_in_place(&mut self, header: &Header) -> Result<wire::Reply, Broken> {
+        while self.incoming.filled - self.incoming.start < header.section + header.body {
+            self.incoming.more(&self.stream)?;
+        }
+        let section = self.incoming.start..self.incoming.start + header.section;
+        let body = section.end..section.end + header.body;
+        self.incoming.start = body.end;
+        self.nothing_follows()?;
+        self.ahead = Some(section);
+        wire::Reply::decode(&self.incoming.bytes[body]).map_err(|_| Broken::Protocol)
+    }
+
+    /// Nothing may come without a request.
+    fn nothing_follows(&self) -> Result<(), Broken> {
+        if self.incoming.is_empty() {
+            Ok(())
+        } else {
+            Err(Broken::Protocol)
         }
     }
 }
@@ -186,6 +218,11 @@ impl Incoming {
 
     fn is_empty(&self) -> bool {
         self.start == self.filled
+    }
+
+    /// How much fits behind what was used.
+    fn room(&self) -> usize {
+        self.bytes.len() - self.start
     }
 
     /// Wipes what was used.
