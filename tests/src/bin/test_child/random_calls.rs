@@ -105,7 +105,11 @@ impl<'a> Run<'a> {
     fn new(module: &'a Module, pin: &'a str, seed: u64, tolerant: bool) -> Self {
         module.initialize().expect("C_Initialize");
         // Over a proxy the deadline is short, and a busy machine misses it.
-        patiently(|| module.slots(true));
+        patiently(|| match module.slots(true) {
+            // A module that never reached its daemon has an empty list.
+            Ok(list) if list.is_empty() => Err(Rv(CKR_TOKEN_NOT_PRESENT)),
+            other => other,
+        });
         let slot = module.slot_of(LABEL);
         let mut run = Self {
             module,
