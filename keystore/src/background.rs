@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -44,6 +45,8 @@ enum Order {
 pub(crate) struct Background {
     orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<()>>,
+    /// Records of logins that are ordered and not written.
+    pending: Arc<AtomicUsize>,
 }
 
 impl Drop for Background {
@@ -61,6 +64,8 @@ impl Background {
     /// Starts the thread.
     pub(crate) fn start(store: Store, barrier: Arc<Barrier>) -> Result<Self, Error> {
         let (orders, queue) = sync_channel(QUEUE);
+        let pending = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&pending);
         let thread = std::thread::Builder::new().name("hsmd-background".to_owned());
         let thread = thread.spawn(move || {
             Worker {
@@ -69,17 +74,20 @@ impl Background {
                 queue,
                 purges: VecDeque::new(),
                 purging: Vec::new(),
+                pending: written,
             }
             .run()
         })?;
         Ok(Self {
             orders: Some(orders),
             thread: Some(thread),
+            pending,
         })
     }
 
     /// Puts a login record, some time soon.
     pub(crate) fn put(&self, path: Path, record: LoginRecord) {
+        self.pending.fetch_add(1, Ordering::SeqCst);
         self.order(Order::Do {
             path,
             op: Op::Put(record),
@@ -96,6 +104,14 @@ impl Background {
         let (done, wait) = sync_channel(1);
         self.order(Order::Flush(done));
         wait.recv().unwrap_or(false)
+    }
+
+    /// Waits for the records of logins that were ordered before, if there are any: what an application writes after its login
+    /// is acknowledged after the login's record.
+    pub(crate) fn catch_up(&self) {
+        if self.pending.load(Ordering::SeqCst) > 0 && !self.flush() {
+            tracing::warn!("a login may not survive a restart");
+        }
     }
 
     /// Purges everything under `prefix`, some time soon. A crash before the end is made good at the next start.
@@ -117,6 +133,7 @@ struct Worker {
     purges: VecDeque<String>,
     /// What is left of the purge that is under way.
     purging: Vec<(Path, u64)>,
+    pending: Arc<AtomicUsize>,
 }
 
 impl Worker {
@@ -136,8 +153,9 @@ impl Worker {
                     order
                 }
             };
-            let (ops, flush) = self.collect(first);
+            let (ops, puts, flush) = self.collect(first);
             well &= self.write(&ops);
+            self.pending.fetch_sub(puts, Ordering::SeqCst);
             if let Some(done) = flush {
                 // Whoever asked may have gone.
                 let _ = done.send(well);
@@ -146,14 +164,18 @@ impl Worker {
         }
     }
 
-    /// Takes orders up to a batch or a flush. The last word on a path is the one that counts.
-    fn collect(&mut self, first: Order) -> (BTreeMap<Path, Op>, Option<SyncSender<bool>>) {
-        let mut ops = BTreeMap::new();
+    /// Takes orders up to a batch or a flush, and says how many of them were puts. The last word on a path is the one that
+    /// counts.
+    fn collect(&mut self, first: Order) -> (BTreeMap<Path, Op>, usize, Option<SyncSender<bool>>) {
+        let (mut ops, mut puts) = (BTreeMap::new(), 0);
         let mut next = Some(first);
         while let Some(order) = next {
             match order {
-                Order::Do { path, op } => drop(ops.insert(path, op)),
-                Order::Flush(done) => return (ops, Some(done)),
+                Order::Do { path, op } => {
+                    puts += usize::from(matches!(op, Op::Put(_)));
+                    ops.insert(path, op);
+                }
+                Order::Flush(done) => return (ops, puts, Some(done)),
                 Order::Purge { prefix } => self.purges.push_back(prefix),
             }
             next = if ops.len() < BATCH {
@@ -162,7 +184,7 @@ impl Worker {
                 None
             };
         }
-        (ops, None)
+        (ops, puts, None)
     }
 
     /// Writes all in one batch, or each alone if one of them spoils the batch (its key set is quarantined).

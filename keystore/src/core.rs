@@ -54,6 +54,13 @@ impl Core {
         commit(&self.store, batch)
     }
 
+    /// Commits what an application writes, after the record of its login. INV-4: who was told that an object was made is
+    /// still logged in after a restart.
+    pub(crate) fn commit_objects(&self, batch: Batch) -> Result<Committed, Error> {
+        self.background.catch_up();
+        self.commit(batch)
+    }
+
     /// Reads, opens and decodes a record; `None` if there is none.
     pub(crate) fn read<M: Message + Default + Formatted>(
         &self,

@@ -128,7 +128,7 @@ impl KeySet {
                 writes,
                 reserve: false,
             };
-            match self.core().commit(batch).map_err(|error| error.rv())? {
+            match self.core().commit_objects(batch).map_err(|error| error.rv())? {
                 Committed::Done(_) => {
                     objects
                         .iter()
@@ -185,7 +185,7 @@ impl KeySet {
             writes: vec![write],
             reserve,
         };
-        match self.core().commit(batch).map_err(|error| error.rv())? {
+        match self.core().commit_objects(batch).map_err(|error| error.rv())? {
             Committed::Done(_) => {
                 apply();
                 Ok(Some(()))

@@ -95,7 +95,7 @@ impl KeySet {
                     .collect(),
                 reserve: false,
             };
-            if let Committed::Done(_) = core.commit(batch).map_err(|error| error.rv())? {
+            if let Committed::Done(_) = core.commit_objects(batch).map_err(|error| error.rv())? {
                 some.iter().for_each(|(id, _)| self.objects().forget(id));
                 purged += some.len();
             }

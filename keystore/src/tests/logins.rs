@@ -94,6 +94,7 @@ fn a_login_that_is_used_lives_and_one_that_is_not_ends() {
     let keystore = memory();
     let key_set = ready(&keystore);
     let (used, unused) = (ticket(&key_set), ticket(&key_set));
+    keystore.core().background.flush();
     for _ in 0..40 {
         keystore.core().clock.advance(Duration::from_secs(86_400));
         assert!(resolves(&key_set, 1, &used));

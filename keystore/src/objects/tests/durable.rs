@@ -255,3 +255,21 @@ fn a_damaged_object_is_named_and_the_rest_is_served() {
     bench.keys.objects().open_private(&bench.keys, &psk);
     assert_eq!(bench.find(&bench.user, &[]), [good.id, public.id]);
 }
+
+/// INV-4: who was told that an object was made is still logged in after the daemon was killed.
+#[test]
+fn a_write_is_acknowledged_after_the_record_of_the_login_before_it() {
+    let bench = bench(Policy::Standard);
+    let logins = || {
+        let path = bench.keys.root().path("login");
+        bench.keystore.core().store.scan(path.as_str()).len()
+    };
+    bench.keystore.core().background.flush();
+    let before = logins();
+    for round in 1..=8 {
+        let caller = caller(round);
+        bench.keys.login(&caller, UserType::USER, PIN, operation()).unwrap();
+        bench.aes(&[]).unwrap();
+        assert_eq!(logins(), before + usize::from(round));
+    }
+}
