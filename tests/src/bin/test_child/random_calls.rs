@@ -138,12 +138,7 @@ impl<'a> Run<'a> {
     /// Keys on the token for the operations to work with; another run may have made them.
     fn make_keys(&self) {
         let wanted = [bytes(CKA_LABEL, KEYS)];
-        if !self
-            .module
-            .find(self.session, &wanted)
-            .expect("C_FindObjects")
-            .is_empty()
-        {
+        if !patiently(|| self.module.find(self.session, &wanted)).is_empty() {
             return;
         }
         // They outlive C_DestroyObject and C_SetAttributeValue, and C_CopyObject does not fill the token with them.
