@@ -2,7 +2,7 @@
 
 use crate::awslc::ffi::{Ec, Rsa};
 use crate::error::OpError;
-use crate::key::rsa;
+use crate::key::{Key, rsa};
 use crate::material::Material;
 use crate::secret::Secret;
 use hsmd_proto::ck::KeyType;
@@ -31,24 +31,55 @@ pub enum Generate {
     },
 }
 
+/// How a new key pair on a Weierstrass curve is checked before it is handed out. RSA pairs always sign and verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairCheck {
+    /// The public point is computed a second time and compared (SP 800-56A r3, 5.6.2.1.4 b).
+    Recompute,
+    /// Also a signature is made and verified (FIPS 140-3 IG 10.3.A): four times the cost of making the pair.
+    Sign,
+}
+
 /// Generates a key; of a pair it is the private half, whose public half is [`crate::Key::public`].
 ///
 /// # Errors
-/// `KeySize` for sizes that this build does not make, `Parameter` for a public exponent out of range, `Failed` if the
-/// engine could not, or if the new pair did not verify its own signature.
+/// As [`generate_open`], with [`PairCheck::Sign`].
 pub fn generate(what: &Generate) -> Result<Material, OpError> {
-    match what {
-        Generate::Rsa { bits, exponent } => generate_rsa(*bits, exponent),
-        Generate::Ec(curve) => generate_ec(*curve),
-        Generate::Ed25519 => Ok(Material::EdPrivate {
+    make(what, PairCheck::Sign).map(|(material, _)| material)
+}
+
+/// As [`generate`]; also the key ready to use, which costs less than to open the material.
+///
+/// # Errors
+/// `KeySize` for sizes that this build does not make, `Parameter` for a public exponent out of range, `Failed` if the
+/// engine could not, or if the new pair did not pass its check.
+pub fn generate_open(what: &Generate, check: PairCheck) -> Result<(Material, Key), OpError> {
+    let (material, key) = make(what, check)?;
+    let key = match key {
+        Some(key) => key,
+        None => Key::open(&material).map_err(|_| OpError::Failed)?,
+    };
+    Ok((material, key))
+}
+
+fn make(what: &Generate, check: PairCheck) -> Result<(Material, Option<Key>), OpError> {
+    let material = match what {
+        Generate::Rsa { bits, exponent } => generate_rsa(*bits, exponent)?,
+        Generate::Ec(curve) => {
+            let key = generate_ec(*curve, check)?;
+            let scalar = key.scalar().ok_or(OpError::Failed)?;
+            return Ok((Material::EcPrivate { curve: *curve, scalar }, Some(Key::of_curve(key))));
+        }
+        Generate::Ed25519 => Material::EdPrivate {
             seed: Secret::random(32),
-        }),
-        Generate::X25519 => Ok(Material::MontgomeryPrivate {
+        },
+        Generate::X25519 => Material::MontgomeryPrivate {
             scalar: Secret::random(32),
-        }),
-        Generate::Secret { bytes: 0 } => Err(OpError::KeySize),
-        Generate::Secret { bytes } => Ok(Material::Secret(Secret::random(*bytes))),
-    }
+        },
+        Generate::Secret { bytes: 0 } => return Err(OpError::KeySize),
+        Generate::Secret { bytes } => Material::Secret(Secret::random(*bytes)),
+    };
+    Ok((material, None))
 }
 
 fn generate_rsa(bits: u32, exponent: &[u8]) -> Result<Material, OpError> {
@@ -66,18 +97,19 @@ fn generate_rsa(bits: u32, exponent: &[u8]) -> Result<Material, OpError> {
     rsa::private_material(&key).ok_or(OpError::Failed)
 }
 
-fn generate_ec(curve: Curve) -> Result<Material, OpError> {
+fn generate_ec(curve: Curve, check: PairCheck) -> Result<Ec, OpError> {
     if curve.key_type() != KeyType::EC {
         return Err(OpError::Parameter);
     }
     let key = Ec::generate(curve).ok_or(OpError::Failed)?;
-    let mut signature = [0; 2 * 66];
-    let signature = &mut signature[..2 * curve.field_bytes()];
-    key.sign(PAIRWISE, signature)
-        .and_then(|()| key.verify(PAIRWISE, signature))
-        .and_then(|()| key.scalar())
-        .map(|scalar| Material::EcPrivate { curve, scalar })
-        .ok_or(OpError::Failed)
+    if check == PairCheck::Sign {
+        let mut signature = [0; 2 * 66];
+        let signature = &mut signature[..2 * curve.field_bytes()];
+        key.sign(PAIRWISE, signature)
+            .and_then(|()| key.verify(PAIRWISE, signature))
+            .ok_or(OpError::Failed)?;
+    }
+    Ok(key)
 }
 
 /// What a new pair signs and verifies before it is handed out (FIPS 140-3 IG 10.3.A).

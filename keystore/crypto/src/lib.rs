@@ -23,6 +23,6 @@ pub mod secret;
 
 pub use check_value::check_value;
 pub use error::{KeyError, OpError};
-pub use generate::{Generate, generate};
+pub use generate::{Generate, PairCheck, generate, generate_open};
 pub use key::Key;
 pub use material::{Input, Material, RsaCrt, RsaPrivate};

@@ -7,7 +7,9 @@ use hsmd_proto::meta::Curve;
 /// uncompressed. `None` unless it is on the curve and not infinity.
 #[must_use]
 pub fn decode(curve: Curve, value: &[u8]) -> Option<Vec<u8>> {
-    Ec::from_point(curve, octets(curve, value)?)?.point()
+    Ec::from_point(curve, octets(curve, value)?)?
+        .point()
+        .map(<[u8]>::to_vec)
 }
 
 /// Reads an Ed25519 or X25519 public key, raw or in an OCTET STRING.

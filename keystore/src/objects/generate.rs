@@ -1,6 +1,6 @@
 //! C_GenerateKey and C_GenerateKeyPair (PKCS#11 3.2, 5.18.1 and 5.18.2).
 
-use hsmd_crypto::{Generate, Key, Material, OpError};
+use hsmd_crypto::{Generate, Key, Material, OpError, PairCheck, generate_open};
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::{AttributeType as A, KeyType, ObjectClass, Rv};
 use hsmd_proto::ids::UniqueId;
@@ -78,8 +78,7 @@ impl KeySet {
         }
         let held = policy::usage(&public.attributes).with(policy::usage(&private.attributes));
         policy::roles_agree(policy, held)?;
-        let made = hsmd_crypto::generate(&pair(row, &public, policy)?).map_err(OpError::rv)?;
-        let key = Key::open(&made).map_err(|_| Rv::FUNCTION_FAILED)?;
+        let (made, key) = generate_open(&pair(row, &public, policy)?, check(policy)).map_err(OpError::rv)?;
         let half = key.public().ok_or(Rv::FUNCTION_FAILED)?;
         // A public half wraps for whoever has its private half: readable there is readable here (DESIGN 8).
         let readable = !private.flag(A::SENSITIVE) && private.flag(A::EXTRACTABLE);
@@ -151,6 +150,14 @@ fn generator(mechanism: &Mechanism, policy: Policy, operation: Operations) -> Re
         return Err(Rv::MECHANISM_INVALID);
     }
     mechanism.check(policy)
+}
+
+/// How a new pair on a curve is checked: a signature for each is what FIPS 140-3 asks where it may sign later (IG 10.3.A).
+const fn check(policy: Policy) -> PairCheck {
+    match policy {
+        Policy::Strict | Policy::Fips => PairCheck::Sign,
+        Policy::Standard | Policy::Legacy => PairCheck::Recompute,
+    }
 }
 
 /// What kind of pair a public template asks for.

@@ -72,6 +72,11 @@ impl Key {
         }))
     }
 
+    /// A private key on a Weierstrass curve that is in hand already.
+    pub(crate) const fn of_curve(key: Ec) -> Self {
+        Self(Inner::EcPrivate(key))
+    }
+
     /// Signs, or makes a MAC: C_Sign.
     ///
     /// # Errors
@@ -205,7 +210,7 @@ impl Key {
             Inner::RsaPrivate(key, _) | Inner::RsaPublic(key) => rsa::public_material(key),
             Inner::EcPrivate(key) | Inner::EcPublic(key) => Some(Material::EcPublic {
                 curve: key.curve(),
-                point: key.point()?,
+                point: key.point()?.to_vec(),
             }),
             Inner::EdPrivate(_, key) | Inner::EdPublic(key) => Some(Material::EdPublic {
                 point: point_of(key.as_ref()),

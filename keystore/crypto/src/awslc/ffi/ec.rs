@@ -5,11 +5,14 @@ use crate::secret::Secret;
 use hsmd_proto::meta::Curve;
 use std::ffi::c_int;
 use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 
 /// A key on a Weierstrass curve, public or private.
 pub(crate) struct Ec {
     key: Owned<sys::EC_KEY>,
     curve: Curve,
+    /// The public point, uncompressed: aws-lc keeps it in a form from which each reading costs an inversion.
+    point: OnceLock<Option<Box<[u8]>>>,
 }
 
 impl Ec {
@@ -23,7 +26,8 @@ impl Ec {
         };
         // SAFETY: the result is ours or null.
         let key = unsafe { Owned::take(sys::EC_KEY_new_by_curve_name(name)) }?;
-        Some(Self { key, curve })
+        let point = OnceLock::new();
+        Some(Self { key, curve, point })
     }
 
     fn group(&self) -> *const sys::EC_GROUP {
@@ -77,12 +81,15 @@ impl Ec {
         Some(key)
     }
 
-    /// A new private key.
+    /// A new private key. Its public point is on the curve and, computed once more, the same (SP 800-56A r3, 5.6.2.1.4 b).
     pub(crate) fn generate(curve: Curve) -> Option<Self> {
         let _scrubbed = ScrubbedStack;
         let key = Self::empty(curve)?;
         // SAFETY: the key has a group and is ours alone.
-        check(unsafe { sys::EC_KEY_generate_key(key.key.get()) })?;
+        unsafe {
+            check(sys::EC_KEY_generate_key(key.key.get()))?;
+            check(sys::EC_KEY_check_key(key.key.get()))?;
+        }
         Some(key)
     }
 
@@ -91,7 +98,11 @@ impl Ec {
     }
 
     /// The public point, uncompressed.
-    pub(crate) fn point(&self) -> Option<Vec<u8>> {
+    pub(crate) fn point(&self) -> Option<&[u8]> {
+        self.point.get_or_init(|| self.write_point()).as_deref()
+    }
+
+    fn write_point(&self) -> Option<Box<[u8]>> {
         let mut out = vec![0; 1 + 2 * self.curve.field_bytes()];
         let form = sys::point_conversion_form_t::POINT_CONVERSION_UNCOMPRESSED;
         let (group, (o, room)) = (self.group(), target(&mut out));
@@ -100,7 +111,7 @@ impl Ec {
             let point = sys::EC_KEY_get0_public_key(self.key.get());
             sys::EC_POINT_point2oct(group, point, form, o, room, ptr::null_mut())
         };
-        (written == room).then_some(out)
+        (written == room).then(|| out.into_boxed_slice())
     }
 
     /// The private scalar, as long as a field element.
