@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     prost_build::Config::new()
         // Data-plane messages are never printed.
         .skip_debug(["."])
+        .extern_path(".hsmd.data.v1.Attribute", "crate::value::Attribute")
         .compile_fds(descriptors)?;
     Ok(())
 }

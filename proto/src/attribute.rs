@@ -5,7 +5,8 @@
 //! (default, settable when) is a table of `keystore`.
 
 use crate::ck::{AttributeType, MechanismType, ObjectClass, Rv};
-use zeroize::Zeroizing;
+use crate::value::Value;
+use crate::wipe::WipingVec;
 
 /// How the bytes of an attribute are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub struct Attribute {
     /// The type.
     pub attribute: AttributeType,
     /// The value as PKCS#11 defines its bytes.
-    pub value: Zeroizing<Vec<u8>>,
+    pub value: Value,
 }
 
 impl std::fmt::Debug for Attribute {
@@ -102,10 +103,13 @@ impl Attribute {
     /// An attribute of these bytes.
     #[must_use]
     pub fn bytes(attribute: AttributeType, value: &[u8]) -> Self {
-        Self {
-            attribute,
-            value: Zeroizing::new(value.to_vec()),
-        }
+        // INV-1: a key value does not lie where its owner is moved.
+        let value = if may_be_key_value(attribute) {
+            Value::boxed(value)
+        } else {
+            Value::new(value)
+        };
+        Self { attribute, value }
     }
 
     /// A CK_ULONG.
@@ -235,15 +239,16 @@ pub fn decode_mechanisms(value: &[u8]) -> Vec<MechanismType> {
 /// The bytes of a nested template: entries of type (8 bytes), length (4 bytes) and value. Nested templates do not nest
 /// again.
 #[must_use]
-pub fn encode_nested(template: &Template) -> Zeroizing<Vec<u8>> {
-    let mut out = Zeroizing::new(Vec::new());
+pub fn encode_nested(template: &Template) -> Value {
+    let size = template.0.iter().map(|entry| 12 + entry.value.len()).sum();
+    let mut out = WipingVec::with_capacity(size);
     for entry in &template.0 {
         let length = u32::try_from(entry.value.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&entry.attribute.0.to_le_bytes());
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(&entry.value);
     }
-    out
+    Value::from(out)
 }
 
 /// Reads what [`encode_nested`] wrote; `None` for malformed bytes, for unknown attributes and for a second level.

@@ -5,6 +5,7 @@ use crate::attribute::{Attribute, Template, may_be_key_value};
 use crate::ck::{AttributeType, Kdf, MechanismType, Mgf, Rv};
 use crate::frame::{FrameWriter, Sections};
 use crate::params::{CtrParams, EcdhParams, EddsaParams, GcmParams, Mechanism, OaepParams, Params, PssParams};
+use crate::value::Value;
 use crate::wire;
 use wire::mechanism::Parameter;
 
@@ -17,13 +18,13 @@ pub fn attribute_to_wire(attribute: &Attribute, writer: &mut FrameWriter) -> wir
         let hidden = Some(writer.hide(&attribute.value));
         wire::Attribute {
             r#type: attribute.attribute.0,
-            inline: Vec::new(),
+            inline: Value::default(),
             hidden,
         }
     } else {
         wire::Attribute {
             r#type: attribute.attribute.0,
-            inline: attribute.value.to_vec(),
+            inline: attribute.value.clone(),
             hidden: None,
         }
     }
@@ -58,10 +59,11 @@ pub fn template_from_wire(attributes: &[wire::Attribute], sections: &Sections<'_
     if attributes.len() > MAX_ATTRIBUTES {
         return Err(Rv::ARGUMENTS_BAD);
     }
-    attributes
-        .iter()
-        .map(|attribute| attribute_from_wire(attribute, sections))
-        .collect()
+    let mut template = Template(Vec::with_capacity(attributes.len()));
+    for attribute in attributes {
+        template.0.push(attribute_from_wire(attribute, sections)?);
+    }
+    Ok(template)
 }
 
 /// Writes a mechanism.

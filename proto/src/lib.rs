@@ -17,12 +17,16 @@ pub mod pace;
 pub mod params;
 pub mod policy;
 pub mod returns;
+pub mod value;
 pub mod wipe;
 
 /// The data-plane messages, made from `proto/hsmd_data.proto`.
 #[expect(missing_docs, reason = "the documentation stands in the .proto file")]
+#[expect(unused_qualifications, reason = "generated: the path of the message that is written by hand")]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/hsmd.data.v1.rs"));
+
+    pub use crate::value::Attribute;
 
     /// The compiled `FileDescriptorSet` of the data plane: a test walks it to see that no field can hold a secret.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hsmd_data.bin"));

@@ -15,9 +15,9 @@ use hsmd_proto::ck::{AttributeType, ObjectClass, Rv};
 use hsmd_proto::convert::{attribute_from_wire, template_to_wire};
 use hsmd_proto::frame::Sections;
 use hsmd_proto::ids::UniqueId;
+use hsmd_proto::value::Value;
 use hsmd_proto::wire::{self, reply, request};
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// How many objects one request fetches when nothing is known of one: readers go on with its neighbours.
 const BATCH: usize = 64;
@@ -74,7 +74,7 @@ fn answer<'a>(places: &RawPlaces<'_>, values: impl Iterator<Item = Result<&'a [u
 /// # Errors
 /// `CKR_ATTRIBUTE_SENSITIVE` if it may not be read, `CKR_ATTRIBUTE_TYPE_INVALID` if it is no secret key,
 /// `CKR_OBJECT_HANDLE_INVALID` if it is gone, and codes for a daemon that cannot be reached.
-pub(crate) fn secret_value(asker: Asker<'_>, object: &Arc<Object>) -> Result<Zeroizing<Vec<u8>>, Rv> {
+pub(crate) fn secret_value(asker: Asker<'_>, object: &Arc<Object>) -> Result<Value, Rv> {
     let view = known(asker, object)?;
     if view
         .meta

@@ -121,7 +121,7 @@ fn replies_that_are_not_the_protocol_are_a_device_error() {
                 });
                 let attributes = vec![wire::Attribute {
                     r#type: 3,
-                    inline: Vec::new(),
+                    inline: Default::default(),
                     hidden,
                 }];
                 let objects = vec![wire::Object {
