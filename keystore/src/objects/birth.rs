@@ -12,6 +12,7 @@ use hsmd_proto::convert::mechanism_to_wire;
 use hsmd_proto::ids::{OperationId, UniqueId};
 use hsmd_proto::params::Mechanism;
 use hsmd_proto::policy::Policy;
+use hsmd_proto::wipe::WipingVec;
 use prost::Message;
 
 use super::latch::Latches;
@@ -183,25 +184,25 @@ pub(crate) fn fingerprint(
     let mechanism = mechanism
         .map(|mechanism| mechanism_to_wire(mechanism).encode_to_vec())
         .unwrap_or_default();
-    let mut parts: Vec<&[u8]> = vec![kind.as_bytes(), &mechanism];
-    parts.extend(others);
-    let mut lengths: Vec<[u8; 8]> = Vec::new();
-    let mut types: Vec<[u8; 8]> = Vec::new();
+    let entries = || templates.iter().flat_map(|template| &template.0);
+    let words = 2 * (2 + others.len()) + 2 * templates.len() + entries().count() * 3;
+    let bytes =
+        entries().map(|entry| entry.value.len()).sum::<usize>() + others.iter().map(|other| other.len()).sum::<usize>();
+    // A template of C_CreateObject holds key values: what they are gathered in is wiped, and does not grow.
+    let mut parts = WipingVec::with_capacity(words * 8 + kind.len() + mechanism.len() + bytes);
+    let mut part = |bytes: &[u8]| {
+        parts.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        parts.extend_from_slice(bytes);
+    };
+    part(kind.as_bytes());
+    part(&mechanism);
+    others.iter().for_each(|other| part(other));
     for template in templates {
-        lengths.push((template.0.len() as u64).to_le_bytes());
-        types.extend(template.0.iter().map(|entry| entry.attribute.0.to_le_bytes()));
+        part(&(template.0.len() as u64).to_le_bytes());
     }
-    parts.extend(lengths.iter().map(<[u8; 8]>::as_slice));
-    let entries = templates.iter().flat_map(|template| &template.0);
-    for (entry, kind) in entries.zip(&types) {
-        parts.push(kind);
-        parts.push(&entry.value);
+    for entry in entries() {
+        part(&entry.attribute.0.to_le_bytes());
+        part(&entry.value);
     }
-    let sizes: Vec<[u8; 8]> = parts.iter().map(|part| (part.len() as u64).to_le_bytes()).collect();
-    let framed: Vec<&[u8]> = sizes
-        .iter()
-        .zip(&parts)
-        .flat_map(|(size, part)| [size.as_slice(), part])
-        .collect();
-    sha256(&framed)
+    sha256(&[&parts])
 }

@@ -5,6 +5,7 @@ use hsmd_proto::ck::Rv;
 use hsmd_proto::init::Operation;
 use hsmd_proto::meta::Usage;
 use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::wipe::wipe;
 
 use super::ObjectRef;
 use crate::caller::Context;
@@ -24,6 +25,8 @@ impl KeySet {
         out: &mut Vec<u8>,
     ) -> Result<(), Rv> {
         let key = self.usable(context, Operation::Encrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        let start = out.len();
+        key.key()?.encrypt(mechanism, data, out).map_err(OpError::rv)?;
         if let (Params::Gcm(gcm), true) = (&mechanism.params, self.policy().latches())
             && let Some(material) = key.material
         {
@@ -31,10 +34,15 @@ impl KeySet {
             // with AAD. It gives E(J0) away, which helps to open other messages: so only where the caller may decrypt anyway.
             let decrypts = key.meta(false).is_some_and(|meta| meta.usage.contains(Usage::DECRYPT));
             if !(data.is_empty() && gcm.aad.is_empty() && decrypts) {
-                self.objects().ivs.note(material, gcm, data)?;
+                let tag = out.get(start + data.len()..).unwrap_or_default();
+                if let Err(refused) = self.objects().ivs.note(material, &gcm.iv, tag) {
+                    wipe(&mut out[start..]);
+                    out.truncate(start);
+                    return Err(refused);
+                }
             }
         }
-        key.key()?.encrypt(mechanism, data, out).map_err(OpError::rv)
+        Ok(())
     }
 
     /// Decrypts; the result is appended to `out`.

@@ -5,7 +5,7 @@ use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::{AttributeType, ObjectClass};
 use hsmd_proto::ids::{OperationId, UniqueId};
 use hsmd_proto::meta::Usage;
-use zeroize::Zeroizing;
+use hsmd_proto::wipe::WipingVec;
 
 use super::object::{Object, Origin, Values};
 use super::record::{Body, Content, Envelope, Tombstone, encode_body};
@@ -58,30 +58,25 @@ pub(crate) fn session_blob(key_set: &KeySet, context: &Context, id: &UniqueId, b
 }
 
 /// A body of these attributes and one value.
-pub(crate) fn encoded_body(
-    attributes: &Template,
-    kind: AttributeType,
-    value: Secret,
-    held: Usage,
-) -> Zeroizing<Vec<u8>> {
+pub(crate) fn encoded_body(attributes: &Template, kind: AttributeType, value: Secret, held: Usage) -> WipingVec {
     let values = Values(vec![(kind, value)]);
     encode_body(Origin::default(), held, None, &[9; 32], attributes, &values)
 }
 
 /// An envelope around a body.
-pub(crate) fn encoded_envelope(body: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(crate) fn encoded_envelope(body: &[u8]) -> WipingVec {
     let envelope = Envelope {
         id: UniqueId([1; 16]),
         operation: OperationId([2; 16]),
         sequence: 3,
         class: ObjectClass::SECRET_KEY,
-        content: Content::Public(Zeroizing::new(body.to_vec())),
+        content: Content::Public(WipingVec::from(body)),
     };
     envelope.encode()
 }
 
 /// A tombstone.
-pub(crate) fn encoded_tombstone() -> Zeroizing<Vec<u8>> {
+pub(crate) fn encoded_tombstone() -> WipingVec {
     let tombstone = Tombstone {
         id: UniqueId([1; 16]),
         operation: OperationId([2; 16]),

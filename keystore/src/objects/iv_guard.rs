@@ -1,11 +1,11 @@
 //! The guard against repeated GCM IVs (DESIGN 8): encryption with an IV among the key's last 65,536 on this node is refused. The
-//! very same request again is no reuse: it has the same result. A guard, not a proof: other nodes and earlier runs are not seen.
+//! very same request again is no reuse: it has the same result, by whose tag it is known; so the guard looks before a result
+//! leaves, not before it is made. A guard, not a proof: other nodes and earlier runs are not seen.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
 use hsmd_proto::ck::Rv;
-use hsmd_proto::params::GcmParams;
 use parking_lot::Mutex;
 
 use super::latch::MaterialHash;
@@ -19,7 +19,7 @@ const SHARDS: usize = 8;
 
 /// The IVs that the keys of a key set have used.
 pub(crate) struct IvGuards {
-    /// Random, so that nobody can make two IVs or requests with one hash.
+    /// Random, so that nobody can make two IVs with one hash.
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     total: usize,
@@ -34,8 +34,8 @@ struct Shard {
 
 #[derive(Default)]
 struct Window {
-    /// Hash of an IV to hash of the request that used it.
-    requests: HashMap<u64, u64>,
+    /// Hash of an IV to hash of the tag that it was used for.
+    tags: HashMap<u64, u64>,
     order: VecDeque<u64>,
     used: u64,
 }
@@ -53,28 +53,28 @@ impl IvGuards {
         }
     }
 
-    /// Notes an encryption.
+    /// Notes an encryption with this IV that made this tag. A tag is a keyed hash of parameter and data already.
     ///
     /// # Errors
     /// `CKR_MECHANISM_PARAM_INVALID` for an IV that this key used for another request.
-    pub(crate) fn note(&self, key: MaterialHash, params: &GcmParams, data: &[u8]) -> Result<(), Rv> {
-        let iv = self.hasher.hash_one(&params.iv);
-        let request = self.hasher.hash_one((params.tag_bits, &params.aad, data));
+    pub(crate) fn note(&self, key: MaterialHash, iv: &[u8], tag: &[u8]) -> Result<(), Rv> {
+        let iv = self.hasher.hash_one(iv);
+        let tag = self.hasher.hash_one(tag);
         let mut shard = self.shards[usize::from(key.0[0]) % SHARDS].lock();
         shard.clock += 1;
         let clock = shard.clock;
         let window = shard.keys.entry(key).or_default();
         window.used = clock;
-        match window.requests.get(&iv) {
-            Some(before) if *before == request => return Ok(()),
+        match window.tags.get(&iv) {
+            Some(before) if *before == tag => return Ok(()),
             Some(_) => return Err(Rv::MECHANISM_PARAM_INVALID),
             None => {}
         }
-        window.requests.insert(iv, request);
+        window.tags.insert(iv, tag);
         window.order.push_back(iv);
         if window.order.len() > WINDOW {
             if let Some(oldest) = window.order.pop_front() {
-                window.requests.remove(&oldest);
+                window.tags.remove(&oldest);
             }
         } else {
             shard.remembered += 1;
@@ -103,12 +103,8 @@ impl Shard {
 mod tests {
     use super::*;
 
-    fn params(iv: u32) -> GcmParams {
-        GcmParams {
-            iv: iv.to_le_bytes().to_vec(),
-            aad: Vec::new(),
-            tag_bits: 128,
-        }
+    fn iv(number: u32) -> [u8; 4] {
+        number.to_le_bytes()
     }
 
     // A17: the same IV twice, with other data, under one key.
@@ -116,31 +112,26 @@ mod tests {
     fn an_iv_is_used_for_one_request_only() {
         let guards = IvGuards::new();
         let (key, other) = (MaterialHash([1; 32]), MaterialHash([2; 32]));
-        assert_eq!(guards.note(key, &params(1), b"a"), Ok(()));
-        assert_eq!(guards.note(key, &params(1), b"a"), Ok(()), "a retry");
-        assert_eq!(guards.note(key, &params(1), b"b"), Err(Rv::MECHANISM_PARAM_INVALID));
-        let aad = GcmParams {
-            aad: b"x".to_vec(),
-            ..params(1)
-        };
-        assert_eq!(guards.note(key, &aad, b"a"), Err(Rv::MECHANISM_PARAM_INVALID));
-        assert_eq!(guards.note(other, &params(1), b"b"), Ok(()));
+        assert_eq!(guards.note(key, &iv(1), b"a"), Ok(()));
+        assert_eq!(guards.note(key, &iv(1), b"a"), Ok(()), "a retry");
+        assert_eq!(guards.note(key, &iv(1), b"b"), Err(Rv::MECHANISM_PARAM_INVALID));
+        assert_eq!(guards.note(other, &iv(1), b"b"), Ok(()));
     }
 
     #[test]
     fn the_window_moves_on_and_memory_is_bounded() {
         let guards = IvGuards::new();
         let key = MaterialHash([1; 32]);
-        for iv in 0..=u32::try_from(WINDOW).unwrap() {
-            assert_eq!(guards.note(key, &params(iv), b"a"), Ok(()));
+        for number in 0..=u32::try_from(WINDOW).unwrap() {
+            assert_eq!(guards.note(key, &iv(number), b"a"), Ok(()));
         }
-        assert_eq!(guards.note(key, &params(1), b"b"), Err(Rv::MECHANISM_PARAM_INVALID));
-        assert_eq!(guards.note(key, &params(0), b"b"), Ok(()), "forgotten");
+        assert_eq!(guards.note(key, &iv(1), b"b"), Err(Rv::MECHANISM_PARAM_INVALID));
+        assert_eq!(guards.note(key, &iv(0), b"b"), Ok(()), "forgotten");
         let guards = IvGuards::bounded(SHARDS * 4);
         for number in 0..100 {
             let mut key = MaterialHash([0; 32]);
             key.0[1] = number;
-            assert_eq!(guards.note(key, &params(1), b"a"), Ok(()));
+            assert_eq!(guards.note(key, &iv(1), b"a"), Ok(()));
         }
         assert!(guards.shards[0].lock().remembered <= 5);
     }

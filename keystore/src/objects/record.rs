@@ -9,7 +9,7 @@ use hsmd_proto::attribute::{Attribute, Template};
 use hsmd_proto::ck::{AttributeType, ObjectClass};
 use hsmd_proto::ids::{OperationId, UniqueId};
 use hsmd_proto::meta::Usage;
-use zeroize::Zeroizing;
+use hsmd_proto::wipe::WipingVec;
 
 use super::latch::MaterialHash;
 use super::object::{Origin, Values};
@@ -48,7 +48,7 @@ pub(crate) struct Envelope {
 /// The body, as far as it can be read yet.
 pub(crate) enum Content {
     /// An encoded [`Body`].
-    Public(Zeroizing<Vec<u8>>),
+    Public(WipingVec),
     /// A [`Body`] sealed under the PSK.
     Private(Vec<u8>),
 }
@@ -86,7 +86,7 @@ pub(crate) struct Body {
 }
 
 impl Envelope {
-    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> WipingVec {
         let mut out = Writer::new();
         out.field(tag::ID, &[&self.id.0]);
         out.field(tag::OPERATION, &[&self.operation.0]);
@@ -109,7 +109,7 @@ impl Envelope {
                 tag::OPERATION => operation = OperationId::from_slice(value),
                 tag::SEQUENCE => sequence = number(value),
                 tag::CLASS => class = number(value).map(ObjectClass),
-                tag::PUBLIC_BODY => content = Some(Content::Public(Zeroizing::new(value.to_vec()))),
+                tag::PUBLIC_BODY => content = Some(Content::Public(WipingVec::from(value))),
                 tag::PRIVATE_BODY => content = Some(Content::Private(value.to_vec())),
                 _ => {}
             }
@@ -125,7 +125,7 @@ impl Envelope {
 }
 
 impl Tombstone {
-    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> WipingVec {
         let mut out = Writer::new();
         out.field(tag::ID, &[&self.id.0]);
         out.field(tag::OPERATION, &[&self.operation.0]);
@@ -154,7 +154,7 @@ impl Tombstone {
 
 impl Body {
     #[cfg(test)]
-    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> WipingVec {
         encode_body(
             self.origin,
             self.held,
@@ -207,7 +207,7 @@ pub(crate) fn encode_body(
     request: &[u8; 32],
     attributes: &Template,
     values: &Values,
-) -> Zeroizing<Vec<u8>> {
+) -> WipingVec {
     let lengths = attributes
         .0
         .iter()
@@ -240,7 +240,7 @@ fn typed(value: &[u8]) -> Option<(AttributeType, &[u8])> {
 
 /// Writes fields into a buffer that is wiped when dropped. Callers with secrets reserve enough, because growing would leave
 /// an unwiped copy behind.
-struct Writer(Zeroizing<Vec<u8>>);
+struct Writer(WipingVec);
 
 impl Writer {
     fn new() -> Self {
@@ -248,18 +248,16 @@ impl Writer {
     }
 
     fn with_room(room: usize) -> Self {
-        let mut bytes = Vec::with_capacity(room);
+        let mut bytes = WipingVec::with_capacity(room);
         bytes.push(FORMAT);
-        Self(Zeroizing::new(bytes))
+        Self(bytes)
     }
 
     fn field(&mut self, tag: u16, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         let room = 6 + length;
         if self.0.capacity() - self.0.len() < room {
-            let mut wider = Zeroizing::new(Vec::with_capacity((self.0.len() + room) * 2));
-            wider.extend_from_slice(&self.0);
-            self.0 = wider;
+            self.0.reserve_wiping(room);
         }
         self.0.extend_from_slice(&tag.to_le_bytes());
         self.0

@@ -138,6 +138,7 @@ pub(crate) fn seal(key_set: &KeySet, context: &Context, object: &Object) -> Resu
     );
     let binding = Binding::of(key_set, context);
     let sealed = key(key_set, login, |key| key.seal(&binding.aad(&blob), &body));
+    blob.reserve_exact(sealed.len());
     blob.extend_from_slice(&sealed);
     Ok(blob)
 }
