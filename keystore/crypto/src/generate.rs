@@ -114,3 +114,33 @@ fn generate_ec(curve: Curve, check: PairCheck) -> Result<Ec, OpError> {
 
 /// What a new pair signs and verifies before it is handed out (FIPS 140-3 IG 10.3.A).
 const PAIRWISE: &[u8] = b"hsmd pairwise consistency check";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::material::Input;
+    use hsmd_proto::ck::MechanismType;
+    use hsmd_proto::params::{Mechanism, Params};
+
+    /// The key that comes with the material is the material's, and both halves fit.
+    #[test]
+    fn a_new_pair_comes_open_and_signs_for_its_public_half() {
+        let mechanism = Mechanism {
+            kind: MechanismType::ECDSA,
+            params: Params::None,
+        };
+        for curve in [Curve::P256, Curve::P384, Curve::P521, Curve::Secp256k1] {
+            for check in [PairCheck::Recompute, PairCheck::Sign] {
+                let (material, key) = generate_open(&Generate::Ec(curve), check).unwrap();
+                let again = Key::open(&material).unwrap();
+                assert_eq!(key.public_der(), again.public_der());
+                let mut signature = Vec::new();
+                key.sign(&mechanism, Input::Message(&[7; 32]), &mut signature).unwrap();
+                let public = Key::open(&again.public().unwrap()).unwrap();
+                assert_eq!(public.verify(&mechanism, Input::Message(&[7; 32]), &signature), Ok(()));
+            }
+        }
+        let (secret, _) = generate_open(&Generate::Secret { bytes: 32 }, PairCheck::Recompute).unwrap();
+        assert!(matches!(secret, Material::Secret(value) if value.len() == 32));
+    }
+}

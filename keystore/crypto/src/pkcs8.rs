@@ -44,7 +44,7 @@ fn encode_ec(curve: Curve, scalar: &Secret) -> Option<Secret> {
         version: 1,
         scalar: OctetStringRef::new(scalar.expose()).ok()?,
         curve: None,
-        point: Some(BitStringRef::from_bytes(&point).ok()?),
+        point: Some(BitStringRef::from_bytes(point).ok()?),
     };
     let inner = Zeroizing::new(inner.to_der().ok()?);
     wrap(encoding::EC, Some(AnyRef::from(&name)), &inner)
