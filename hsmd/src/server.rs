@@ -207,15 +207,16 @@ mod tests {
         let channel = running.channel().await;
         let mut cloud = CloudHsmClient::new(channel.clone());
         let request = CreateHsmRequest {
-            subnet_id: "subnet-0a1b2c3d".into(),
-            iam_role_arn: "arn:aws:iam::123456789012:role/x".into(),
-            subscription_type: "PRODUCTION".into(),
+            subnet_id: Some("subnet-0a1b2c3d".into()),
+            ssh_key: Some(String::new()),
+            iam_role_arn: Some("arn:aws:iam::123456789012:role/x".into()),
+            subscription_type: Some("PRODUCTION".into()),
             ..CreateHsmRequest::default()
         };
         let arn = cloud.create_hsm(request.clone()).await.unwrap().into_inner().hsm_arn;
         let described = cloud
             .describe_hsm(DescribeHsmRequest {
-                hsm_arn: arn.clone(),
+                hsm_arn: Some(arn.clone()),
                 ..Default::default()
             })
             .await;
@@ -229,14 +230,14 @@ mod tests {
         let list = cloud.list_hsms(ListHsmsRequest::default()).await.unwrap().into_inner();
         assert_eq!((list.hsm_list.len(), list.next_token.as_str()), (2, ""));
         let bad = CreateHsmRequest {
-            subnet_id: "subnet-1".into(),
+            subnet_id: Some("subnet-1".into()),
             ..request
         };
         let refused = cloud.create_hsm(bad).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains("SubnetId"), "{}", refused.message());
         let unknown = DescribeHsmRequest {
-            hsm_serial_number: "1".into(),
+            hsm_serial_number: Some("1".into()),
             ..Default::default()
         };
         assert_eq!(cloud.describe_hsm(unknown).await.unwrap_err().code(), Code::NotFound);

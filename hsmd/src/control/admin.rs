@@ -1,13 +1,14 @@
 //! `hsmd.admin.v1.HsmAdmin`: partitions, and the state of the daemon.
 
-use super::check::{self, blocking};
+use super::fault::{self, blocking};
 use super::records::{HsmRecord, PartitionRecord};
 use crate::node::Node;
 use crate::trouble;
 use hsmd_control::admin::hsm_admin_server::HsmAdmin;
 use hsmd_control::admin::{
     CreatePartitionRequest, CreatePartitionResponse, DeletePartitionRequest, DeletePartitionResponse,
-    ListPartitionsRequest, ListPartitionsResponse, Partition, StatusRequest, StatusResponse,
+    ListPartitionsRequest, ListPartitionsResponse, Partition, ResumeHsmRequest, ResumeHsmResponse, StatusRequest,
+    StatusResponse, SuspendHsmRequest, SuspendHsmResponse,
 };
 use hsmd_proto::ids::SlotId;
 use hsmd_proto::policy::Policy;
@@ -26,7 +27,7 @@ impl HsmAdmin for Service {
         let request = request.into_inner();
         let policy = match request.policy.as_str() {
             "" => None,
-            name => Some(Policy::from_name(name).ok_or_else(|| check::status(&super::ModelError::Policy))?),
+            name => Some(Policy::from_name(name).ok_or_else(|| fault::status(&super::ModelError::Policy))?),
         };
         let node = self.0.clone();
         let record = blocking(move || node.model.create_partition(&request.hsm, &request.label, policy)).await?;
@@ -44,7 +45,7 @@ impl HsmAdmin for Service {
             .0
             .model
             .partitions(&request.into_inner().hsm)
-            .map_err(|error| check::status(&error))?;
+            .map_err(|error| fault::status(&error))?;
         let partitions = records
             .iter()
             .map(|record| self.describe(record))
@@ -64,9 +65,21 @@ impl HsmAdmin for Service {
         Ok(Response::new(DeletePartitionResponse {}))
     }
 
+    async fn suspend_hsm(&self, request: Request<SuspendHsmRequest>) -> Result<Response<SuspendHsmResponse>, Status> {
+        let (node, name) = (self.0.clone(), request.into_inner().hsm);
+        blocking(move || node.model.suspend_hsm(&name)).await?;
+        Ok(Response::new(SuspendHsmResponse {}))
+    }
+
+    async fn resume_hsm(&self, request: Request<ResumeHsmRequest>) -> Result<Response<ResumeHsmResponse>, Status> {
+        let (node, name) = (self.0.clone(), request.into_inner().hsm);
+        blocking(move || node.model.resume_hsm(&name)).await?;
+        Ok(Response::new(ResumeHsmResponse {}))
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let node = &self.0;
-        let partitions = node.model.partitions("").map_err(|error| check::status(&error))?;
+        let partitions = node.model.partitions("").map_err(|error| fault::status(&error))?;
         Ok(Response::new(StatusResponse {
             version: env!("CARGO_PKG_VERSION").into(),
             node: node.keystore.node().to_string(),
@@ -88,7 +101,7 @@ impl HsmAdmin for Service {
 
 impl Service {
     fn describe(&self, record: &PartitionRecord) -> Result<Partition, Status> {
-        let hsm = self.0.model.hsm(&record.hsm).map_err(|error| check::status(&error))?;
+        let hsm = self.0.model.hsm(&record.hsm).map_err(|error| fault::status(&error))?;
         Ok(partition(&self.0, &hsm, record))
     }
 }

@@ -1,124 +1,146 @@
-//! `cloudhsm.v1.CloudHsm`: CreateHsm, DescribeHsm, ListHsms with the modelled inputs, outputs and patterns.
+//! `cloudhsm.v1.CloudHsm`: the 20 operations of CloudHSM Classic. Each is the same four steps: the fields are held against
+//! the model, the model acts on a thread that may wait for the store, the answer is rendered, an error gets its name.
 
-use super::check::{self, blocking};
-use super::model::NewHsm;
-use super::records::HsmRecord;
+mod client;
+mod group;
+mod hsm;
+mod tag;
+
+use super::fault;
+use super::fields::{self, Fields};
+use super::model::ModelError;
 use crate::node::Node;
+use hsmd_control::IF_LAST_MODIFIED_KEY;
 use hsmd_control::cloudhsm::cloud_hsm_server::CloudHsm;
-use hsmd_control::cloudhsm::{
-    CreateHsmRequest, CreateHsmResponse, DescribeHsmRequest, DescribeHsmResponse, ListHsmsRequest, ListHsmsResponse,
-};
+use hsmd_control::cloudhsm::*;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-/// ARNs in one answer of ListHsms.
-const PAGE: usize = 100;
+/// What a change without other results answers.
+const DONE: &str = "SUCCESS";
 
 /// The service.
 pub(super) struct Service(pub(super) Arc<Node>);
 
+impl Service {
+    /// Checks a request and runs what it asks for.
+    async fn run<Q, A>(&self, request: Request<Q>, act: fn(&Arc<Node>, Q) -> Result<A, ModelError>) -> Answer<A>
+    where
+        Q: Fields + Send + 'static,
+        A: Send + 'static,
+    {
+        let (node, request) = (self.0.clone(), request.into_inner());
+        let work = move || fields::check(&request).and_then(|()| act(&node, request));
+        fault::blocking(work).await.map(Response::new)
+    }
+}
+
+type Answer<A> = Result<Response<A>, Status>;
+
 #[tonic::async_trait]
 impl CloudHsm for Service {
-    async fn create_hsm(&self, request: Request<CreateHsmRequest>) -> Result<Response<CreateHsmResponse>, Status> {
-        let new = checked(request.into_inner(), self.0.config.hsm.free_slot)?;
-        let node = self.0.clone();
-        let hsm = blocking(move || node.model.create_hsm(&new)).await?;
-        tracing::info!(hsm = hsm.id, "HSM created");
-        let (node, id) = (self.0.clone(), hsm.id.clone());
-        // The answer does not wait for the home node, here this one, to confirm: PENDING is seen by clients.
-        tokio::spawn(blocking(move || node.model.confirm(&id)));
-        Ok(Response::new(CreateHsmResponse { hsm_arn: hsm.arn }))
+    async fn create_hsm(&self, request: Request<CreateHsmRequest>) -> Answer<CreateHsmResponse> {
+        self.run(request, hsm::create).await
     }
 
-    async fn describe_hsm(
+    async fn describe_hsm(&self, request: Request<DescribeHsmRequest>) -> Answer<DescribeHsmResponse> {
+        self.run(request, hsm::describe).await
+    }
+
+    async fn list_hsms(&self, request: Request<ListHsmsRequest>) -> Answer<ListHsmsResponse> {
+        self.run(request, hsm::list).await
+    }
+
+    async fn modify_hsm(&self, request: Request<ModifyHsmRequest>) -> Answer<ModifyHsmResponse> {
+        self.run(request, hsm::modify).await
+    }
+
+    async fn delete_hsm(&self, request: Request<DeleteHsmRequest>) -> Answer<DeleteHsmResponse> {
+        self.run(request, hsm::delete).await
+    }
+
+    async fn create_hapg(&self, request: Request<CreateHapgRequest>) -> Answer<CreateHapgResponse> {
+        self.run(request, group::create).await
+    }
+
+    async fn describe_hapg(&self, request: Request<DescribeHapgRequest>) -> Answer<DescribeHapgResponse> {
+        self.run(request, group::describe).await
+    }
+
+    async fn list_hapgs(&self, request: Request<ListHapgsRequest>) -> Answer<ListHapgsResponse> {
+        self.run(request, group::list).await
+    }
+
+    async fn delete_hapg(&self, request: Request<DeleteHapgRequest>) -> Answer<DeleteHapgResponse> {
+        self.run(request, group::delete).await
+    }
+
+    async fn create_luna_client(&self, request: Request<CreateLunaClientRequest>) -> Answer<CreateLunaClientResponse> {
+        self.run(request, client::create).await
+    }
+
+    async fn describe_luna_client(
         &self,
-        request: Request<DescribeHsmRequest>,
-    ) -> Result<Response<DescribeHsmResponse>, Status> {
-        let request = request.into_inner();
-        let name = match (request.hsm_arn.as_str(), request.hsm_serial_number.as_str()) {
-            ("", "") => return Err(Status::invalid_argument("name the HSM by HsmArn or HsmSerialNumber")),
-            ("", serial) => serial,
-            (arn, _) => arn,
+        request: Request<DescribeLunaClientRequest>,
+    ) -> Answer<DescribeLunaClientResponse> {
+        self.run(request, client::describe).await
+    }
+
+    async fn list_luna_clients(&self, request: Request<ListLunaClientsRequest>) -> Answer<ListLunaClientsResponse> {
+        self.run(request, client::list).await
+    }
+
+    async fn delete_luna_client(&self, request: Request<DeleteLunaClientRequest>) -> Answer<DeleteLunaClientResponse> {
+        self.run(request, client::delete).await
+    }
+
+    async fn get_config(&self, request: Request<GetConfigRequest>) -> Answer<GetConfigResponse> {
+        self.run(request, client::config).await
+    }
+
+    async fn list_available_zones(
+        &self,
+        request: Request<ListAvailableZonesRequest>,
+    ) -> Answer<ListAvailableZonesResponse> {
+        self.run(request, hsm::zones).await
+    }
+
+    async fn add_tags_to_resource(
+        &self,
+        request: Request<AddTagsToResourceRequest>,
+    ) -> Answer<AddTagsToResourceResponse> {
+        self.run(request, tag::add).await
+    }
+
+    async fn remove_tags_from_resource(
+        &self,
+        request: Request<RemoveTagsFromResourceRequest>,
+    ) -> Answer<RemoveTagsFromResourceResponse> {
+        self.run(request, tag::remove).await
+    }
+
+    async fn list_tags_for_resource(
+        &self,
+        request: Request<ListTagsForResourceRequest>,
+    ) -> Answer<ListTagsForResourceResponse> {
+        self.run(request, tag::list).await
+    }
+
+    async fn modify_hapg(&self, request: Request<ModifyHapgRequest>) -> Answer<ModifyHapgResponse> {
+        let read = request.metadata().get(IF_LAST_MODIFIED_KEY).cloned();
+        let (node, request) = (self.0.clone(), request.into_inner());
+        let work = move || {
+            fields::check(&request)?;
+            let read = read.map(|read| read.to_str().ok().and_then(|text| text.parse().ok()));
+            // A value that is no time is not one that a group was changed at.
+            let read = read.map(|read| read.ok_or(ModelError::Changed)).transpose()?;
+            group::modify(&node, request, read)
         };
-        let hsm = self.0.model.hsm(name).map_err(|error| check::status(&error))?;
-        let partitions = self
-            .0
-            .model
-            .partitions(&hsm.id)
-            .map_err(|error| check::status(&error))?;
-        let partitions = partitions
-            .iter()
-            .map(|partition| hsm.partition_arn(&partition.serial))
-            .collect();
-        Ok(Response::new(describe(hsm, partitions)))
+        fault::blocking(work).await.map(Response::new)
     }
 
-    async fn list_hsms(&self, request: Request<ListHsmsRequest>) -> Result<Response<ListHsmsResponse>, Status> {
-        let token = request.into_inner().next_token;
-        // A token is the id, without its prefix, of the last HSM that was listed.
-        if !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(Status::invalid_argument("NextToken is not one that ListHsms gave"));
-        }
-        let after = format!("hsm-{token}");
-        let hsms = self.0.model.hsms();
-        let mut rest = hsms.iter().filter(|hsm| token.is_empty() || hsm.id > after);
-        let page: Vec<_> = rest.by_ref().take(PAGE).collect();
-        let more = rest.next().is_some();
-        let last = page
-            .last()
-            .filter(|_| more)
-            .map(|hsm| hsm.id.trim_start_matches("hsm-").to_owned());
-        Ok(Response::new(ListHsmsResponse {
-            hsm_list: page.iter().map(|hsm| hsm.arn.clone()).collect(),
-            next_token: last.unwrap_or_default(),
-        }))
-    }
-}
-
-fn checked(request: CreateHsmRequest, free_slot: bool) -> Result<NewHsm, Status> {
-    check::SUBNET_ID.check(&request.subnet_id)?;
-    check::SSH_KEY.check(&request.ssh_key)?;
-    check::ENI_IP.check(&request.eni_ip)?;
-    check::IAM_ROLE_ARN.check(&request.iam_role_arn)?;
-    check::EXTERNAL_ID.check(&request.external_id)?;
-    check::SUBSCRIPTION_TYPE.check(&request.subscription_type)?;
-    check::CLIENT_TOKEN.check(&request.client_token)?;
-    check::SYSLOG_IP.check(&request.syslog_ip)?;
-    Ok(NewHsm {
-        subnet_id: request.subnet_id,
-        ssh_key: request.ssh_key,
-        eni_ip: request.eni_ip,
-        iam_role_arn: request.iam_role_arn,
-        external_id: request.external_id,
-        subscription_type: request.subscription_type,
-        client_token: request.client_token,
-        syslog_ip: request.syslog_ip,
-        free_slot,
-    })
-}
-
-fn describe(hsm: HsmRecord, partitions: Vec<String>) -> DescribeHsmResponse {
-    DescribeHsmResponse {
-        hsm_arn: hsm.arn,
-        status: hsm.state.name().to_owned(),
-        status_details: String::new(),
-        availability_zone: hsm.availability_zone,
-        eni_id: hsm.eni_id,
-        eni_ip: hsm.eni_ip,
-        subscription_type: hsm.subscription_type,
-        subscription_start_date: hsm.created_ms.to_string(),
-        subscription_end_date: String::new(),
-        vpc_id: hsm.vpc_id,
-        subnet_id: hsm.subnet_id,
-        iam_role_arn: hsm.iam_role_arn,
-        serial_number: hsm.serial,
-        vendor_name: "hsmd".into(),
-        hsm_type: "software".into(),
-        software_version: env!("CARGO_PKG_VERSION").into(),
-        ssh_public_key: hsm.ssh_key,
-        ssh_key_last_updated: hsm.created_ms.to_string(),
-        server_cert_uri: String::new(),
-        server_cert_last_updated: String::new(),
-        partitions,
+    async fn modify_luna_client(&self, request: Request<ModifyLunaClientRequest>) -> Answer<ModifyLunaClientResponse> {
+        let answer = self.run(request, client::modify).await;
+        answer.map_err(fault::service_exception)
     }
 }

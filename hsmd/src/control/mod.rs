@@ -1,19 +1,33 @@
-//! The control plane: HSM and partition records with their state machines, and the gRPC services over them.
+//! The control plane: records of HSMs, partitions, groups and clients with their state machines, and the gRPC services over
+//! them.
 //!
-//! `records` is what is stored, `model` changes it, `check` knows the patterns of the API, `cloudhsm` and `admin` are the
-//! services, `listener` their socket. Keys are none of its business: it makes and deletes key sets.
+//! `records` is what is stored; `model` with `hsms`, `partitions`, `groups`, `clients`, `tags` changes it; `shapes` and `fields`
+//! are the rules of the API as rows; `fault` is the table of errors; `cloudhsm` and `admin` are the services, `listener` their
+//! socket. Keys are none of its business: it makes, shares and deletes key sets.
 
 mod admin;
-mod check;
+mod certificate;
+mod chrystoki;
+mod clients;
 mod cloudhsm;
+mod fault;
+mod fields;
+mod groups;
+mod hsms;
 mod listener;
 mod model;
+mod page;
 mod partitions;
 mod records;
+mod shapes;
+mod tags;
 
 #[cfg(test)]
 mod tests;
 
+pub use certificate::CertificateError;
+pub use groups::{GroupChange, GroupView};
+pub use hsms::HsmChange;
 pub(crate) use listener::serve;
 pub use model::{Model, ModelError, NewHsm};
-pub use records::{HsmRecord, HsmState, PartitionRecord};
+pub use records::{ClientRecord, GroupRecord, HsmRecord, HsmState, PartitionRecord, Tags};

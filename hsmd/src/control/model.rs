@@ -1,12 +1,16 @@
 //! HSMs and partitions: what is recorded, and how it changes. One lock; each change is one batch of documents that
 //! compares versions, so that a second node would be noticed.
 
-use super::records::{FORMAT, HSM_PREFIX, HsmRecord, HsmState, PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter};
+use super::certificate::CertificateError;
+use super::records::{
+    CLIENT_PREFIX, ClientRecord, Document, FORMAT, GROUP_PREFIX, GroupRecord, HSM_PREFIX, HsmRecord, HsmState,
+    PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter, Tags,
+};
 use crate::config::Hsm as Config;
 use crate::slots::{Slot, Slots};
 use hsmd_keystore::{DocumentOutcome, DocumentWrite, Error, Keystore};
 use hsmd_proto::ids::{KeySetId, OperationId, SlotId};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -19,6 +23,8 @@ pub struct Model {
     pub(super) config: Config,
     pub(super) slots: Arc<Slots>,
     pub(super) state: Mutex<State>,
+    /// Held for reading while a token is initialised, for writing while a change depends on tokens not being so.
+    pub(super) tokens: RwLock<()>,
 }
 
 /// All records with the versions of their documents.
@@ -26,6 +32,8 @@ pub struct Model {
 pub(super) struct State {
     pub(super) hsms: BTreeMap<String, Versioned<HsmRecord>>,
     pub(super) partitions: BTreeMap<String, Versioned<PartitionRecord>>,
+    pub(super) groups: BTreeMap<String, Versioned<GroupRecord>>,
+    pub(super) clients: BTreeMap<String, Versioned<ClientRecord>>,
     pub(super) counter: Versioned<SlotCounter>,
 }
 
@@ -91,6 +99,51 @@ pub enum ModelError {
     /// Somebody else changed the same records.
     #[error("the records were changed by somebody else; try again")]
     Conflict,
+    /// A required field without a value: its name and rule.
+    #[error("{0} is missing: it must be {1}")]
+    Missing(&'static str, &'static str),
+    /// A field with a value that the model does not allow: its name and rule.
+    #[error("{0} must be {1}")]
+    Invalid(&'static str, &'static str),
+    /// What a field names does not exist, or not here.
+    #[error("{0}: there is no {1} of this name")]
+    Unknown(&'static str, &'static str),
+    /// Partitions that hold keys stand in the way.
+    #[error("the HSM has {0} initialised partitions; delete them first")]
+    HoldsTokens(usize),
+    /// The partition is a member of a group.
+    #[error("a partition is a member of {0}; take it out of the group first")]
+    InGroup(String),
+    /// A member whose token would be lost.
+    #[error(
+        "partition {0} has a token of its own: it cannot join a group that has one already; let it join before \
+         C_InitToken"
+    )]
+    NeedsMerge(String),
+    /// Members of one group have one policy.
+    #[error("partition {0} has another policy than the group")]
+    PolicyDiffers(String),
+    /// A key set that does not load.
+    #[error("the keys of partition {0} cannot be used; see `hsmctl status`")]
+    KeysMissing(String),
+    /// A group without members has no configuration.
+    #[error("{0} has no members")]
+    NoMembers(String),
+    /// A certificate that belongs to a client.
+    #[error("the certificate is that of {0}")]
+    CertificateTaken(String),
+    /// A certificate that cannot be registered.
+    #[error("Certificate: {0}")]
+    Certificate(#[from] CertificateError),
+    /// An address that another HSM has.
+    #[error("EniIp: another HSM has this address")]
+    AddressTaken,
+    /// More tags than a resource may have.
+    #[error("a resource has at most 50 tags")]
+    TooManyTags,
+    /// The record is not what the caller has read.
+    #[error("the group was changed since LastModifiedTimestamp was that; read it again")]
+    Changed,
     /// The keystore's word.
     #[error(transparent)]
     Keystore(#[from] Error),
@@ -105,6 +158,8 @@ impl Model {
         let state = State {
             hsms: read_all(&keystore, HSM_PREFIX)?,
             partitions: read_all(&keystore, PARTITION_PREFIX)?,
+            groups: read_all(&keystore, GROUP_PREFIX)?,
+            clients: read_all(&keystore, CLIENT_PREFIX)?,
             counter: read_all(&keystore, SLOTS)?.remove("").unwrap_or_default(),
         };
         let model = Self {
@@ -112,6 +167,7 @@ impl Model {
             config,
             slots,
             state: Mutex::new(state),
+            tokens: RwLock::new(()),
         };
         model.finish_interrupted()?;
         model.show();
@@ -135,6 +191,9 @@ impl Model {
                 Err(ModelError::TokenReused)
             };
         }
+        if state.has_address(&new.eni_ip, "") {
+            return Err(ModelError::AddressTaken);
+        }
         let record = self.new_hsm(&state, new);
         let write = write(&record.name(), 0, Some(&record));
         self.commit(vec![write])?;
@@ -146,18 +205,13 @@ impl Model {
         Ok(record)
     }
 
-    /// The home node confirms an HSM: PENDING becomes RUNNING, and a free slot appears if it is to have one.
+    /// The home node confirms an HSM: PENDING or UPDATING becomes RUNNING, and a free slot appears if it is to have one.
     ///
     /// # Errors
     /// The keystore's errors; the HSM stays PENDING then, until the next start.
     pub fn confirm(&self, id: &str) -> Result<(), ModelError> {
-        let pending = self
-            .state
-            .lock()
-            .hsms
-            .get(id)
-            .is_some_and(|hsm| hsm.record.state == HsmState::Pending);
-        if pending {
+        let waits = |hsm: &Versioned<HsmRecord>| matches!(hsm.record.state, HsmState::Pending | HsmState::Updating);
+        if self.state.lock().hsms.get(id).is_some_and(waits) {
             self.change_state(id, HsmState::Running)?;
         }
         self.ensure_free(id)?;
@@ -177,11 +231,10 @@ impl Model {
     /// [`ModelError::NotFound`], [`ModelError::Ambiguous`].
     pub fn hsm(&self, name: &str) -> Result<HsmRecord, ModelError> {
         let state = self.state.lock();
-        let mut hits = state
-            .hsms
-            .values()
-            .map(|hsm| &hsm.record)
-            .filter(|hsm| name.is_empty() || hsm.id == name || hsm.serial == name || hsm.arn == name);
+        let mut hits = state.hsms.values().map(|hsm| &hsm.record).filter(|hsm| match name {
+            "" => hsm.state != HsmState::Terminated,
+            name => hsm.id == name || hsm.serial == name || hsm.arn == name,
+        });
         let first = hits.next().ok_or(ModelError::NotFound("HSM of this name"))?;
         if hits.next().is_some() {
             return Err(ModelError::Ambiguous);
@@ -199,11 +252,7 @@ impl Model {
         if !hsm.record.free_slot {
             let mut record = hsm.record.clone();
             record.free_slot = true;
-            self.commit(vec![write(&record.name(), hsm.version, Some(&record))])?;
-            *hsm = Versioned {
-                version: hsm.version + 1,
-                record,
-            };
+            self.replace(hsm, record)?;
         }
         drop(state);
         self.ensure_free(id)?;
@@ -211,7 +260,12 @@ impl Model {
         Ok(())
     }
 
-    fn change_state(&self, id: &str, next: HsmState) -> Result<(), ModelError> {
+    /// While this is held, no partition changes its keys or goes: what C_InitToken needs.
+    pub(crate) fn steady(&self) -> RwLockReadGuard<'_, ()> {
+        self.tokens.read()
+    }
+
+    pub(super) fn change_state(&self, id: &str, next: HsmState) -> Result<(), ModelError> {
         let mut state = self.state.lock();
         let hsm = state.hsms.get_mut(id).ok_or(ModelError::NotFound("HSM of this name"))?;
         if !hsm.record.state.may_become(next) {
@@ -219,25 +273,28 @@ impl Model {
         }
         let mut record = hsm.record.clone();
         record.state = next;
-        self.commit(vec![write(&record.name(), hsm.version, Some(&record))])?;
-        *hsm = Versioned {
-            version: hsm.version + 1,
-            record,
-        };
-        Ok(())
+        if next == HsmState::Terminated {
+            record.terminated_ms = now_ms();
+        }
+        self.replace(hsm, record)
     }
 
     /// What a stop between two batches left behind.
     fn finish_interrupted(&self) -> Result<(), ModelError> {
         let node = self.keystore.node().to_string();
         for hsm in self.hsms() {
-            if hsm.state == HsmState::Pending && hsm.home == node {
+            if matches!(hsm.state, HsmState::Pending | HsmState::Updating) && hsm.home == node {
                 self.change_state(&hsm.id, HsmState::Running)?;
             }
         }
         for serial in self.deleting() {
             self.finish_deletion(&serial)?;
         }
+        for hsm in self.hsms().iter().filter(|hsm| hsm.state == HsmState::Terminating) {
+            self.finish_hsm(&hsm.id)?;
+        }
+        self.forget_terminated()?;
+        self.sweep_key_sets()?;
         for slot in self.taken_slots() {
             self.mark_taken(slot)?;
         }
@@ -278,26 +335,35 @@ impl Model {
         }
     }
 
+    /// Writes the new form of a record, and takes it over once it is durable (INV-2).
+    pub(super) fn replace<T: Document>(&self, entry: &mut Versioned<T>, record: T) -> Result<(), ModelError> {
+        self.commit(vec![write(&record.name(), entry.version, Some(&record))])?;
+        *entry = Versioned {
+            version: entry.version + 1,
+            record,
+        };
+        Ok(())
+    }
+
+    /// The ARN of something new.
+    pub(super) fn arn(&self, id: &str) -> String {
+        format!("arn:aws:cloudhsm:{}:{}:{id}", self.config.region, self.config.account)
+    }
+
     fn new_hsm(&self, state: &State, new: &NewHsm) -> HsmRecord {
         let id = fresh(|| format!("hsm-{}", hex8()), |id| state.hsms.contains_key(id));
         let serial = fresh(six_digits, |serial| {
             state.hsms.values().any(|hsm| hsm.record.serial == *serial)
         });
-        let taken = |ip: &String| state.hsms.values().any(|hsm| hsm.record.eni_ip == *ip);
+        let taken = |ip: &String| state.has_address(ip, "");
         let eni_ip = if new.eni_ip.is_empty() {
             fresh(address, taken)
         } else {
             new.eni_ip.clone()
         };
-        let Config {
-            region,
-            account,
-            availability_zone,
-            ..
-        } = &self.config;
         HsmRecord {
             format: FORMAT,
-            arn: format!("arn:aws:cloudhsm:{region}:{account}:{id}"),
+            arn: self.arn(&id),
             id,
             serial,
             state: HsmState::Pending,
@@ -312,11 +378,29 @@ impl Model {
             syslog_ip: new.syslog_ip.clone(),
             subscription_type: new.subscription_type.clone(),
             client_token: new.client_token.clone(),
-            availability_zone: availability_zone.clone(),
+            availability_zone: self.config.availability_zone.clone(),
             created_ms: now_ms(),
             free_slot: new.free_slot,
             next_partition: 1,
+            terminated_ms: 0,
+            tags: Tags::new(),
         }
+    }
+}
+
+impl State {
+    /// Whether a living HSM other than `except` has this address.
+    pub(super) fn has_address(&self, ip: &str, except: &str) -> bool {
+        self.hsms
+            .values()
+            .map(|hsm| &hsm.record)
+            .any(|hsm| hsm.eni_ip == ip && hsm.id != except && hsm.state != HsmState::Terminated)
+    }
+
+    /// The group of which a partition is a member.
+    pub(super) fn group_of(&self, serial: &str) -> Option<&GroupRecord> {
+        let mut groups = self.groups.values().map(|group| &group.record);
+        groups.find(|group| group.members.iter().any(|member| member == serial))
     }
 }
 
@@ -325,6 +409,8 @@ fn is_same(hsm: &HsmRecord, new: &NewHsm) -> bool {
     hsm.subnet_id == new.subnet_id
         && hsm.ssh_key == new.ssh_key
         && hsm.iam_role_arn == new.iam_role_arn
+        && hsm.external_id == new.external_id
+        && hsm.syslog_ip == new.syslog_ip
         && (new.eni_ip.is_empty() || hsm.eni_ip == new.eni_ip)
 }
 
@@ -360,7 +446,7 @@ pub(super) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn fresh(mut make: impl FnMut() -> String, taken: impl Fn(&String) -> bool) -> String {
+pub(super) fn fresh(mut make: impl FnMut() -> String, taken: impl Fn(&String) -> bool) -> String {
     loop {
         let candidate = make();
         if !taken(&candidate) {
@@ -369,7 +455,7 @@ fn fresh(mut make: impl FnMut() -> String, taken: impl Fn(&String) -> bool) -> S
     }
 }
 
-fn hex8() -> String {
+pub(super) fn hex8() -> String {
     format!("{:08x}", u32::from_be_bytes(hsmd_crypto::random::array()))
 }
 

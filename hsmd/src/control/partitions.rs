@@ -2,7 +2,7 @@
 //! slot after all others.
 
 use super::model::{Model, ModelError, State, Versioned, now_ms, write};
-use super::records::{FORMAT, HsmState, PartitionRecord, SLOTS, SlotCounter};
+use super::records::{Document as _, FORMAT, HsmState, PartitionRecord, SLOTS, SlotCounter};
 use hsmd_proto::ids::{KeySetId, SlotId};
 use hsmd_proto::policy::Policy;
 
@@ -65,6 +65,9 @@ impl Model {
         {
             let mut state = self.state.lock();
             let missing = ModelError::NotFound("partition of this name");
+            if let Some(group) = state.group_of(serial) {
+                return Err(ModelError::InGroup(group.id.clone()));
+            }
             let entry = state.partitions.get_mut(serial).ok_or(missing)?;
             let mut record = entry.record.clone();
             record.deleting = true;
@@ -126,7 +129,12 @@ impl Model {
         let Some(entry) = state.partitions.get(serial) else {
             return Ok(());
         };
-        if let Some(id) = KeySetId::from_hex(&entry.record.key_set) {
+        // Former members of a group share their keys: the last partition takes them along.
+        let shared = |other: &Versioned<PartitionRecord>| {
+            other.record.serial != serial && other.record.key_set == entry.record.key_set
+        };
+        let last = !state.partitions.values().any(shared);
+        if let Some(id) = KeySetId::from_hex(&entry.record.key_set).filter(|_| last) {
             self.keystore.delete_key_set(id)?;
         }
         self.commit(vec![write::<PartitionRecord>(
@@ -242,15 +250,6 @@ impl Model {
             },
         );
         Ok(record)
-    }
-
-    fn replace(&self, entry: &mut Versioned<PartitionRecord>, record: PartitionRecord) -> Result<(), ModelError> {
-        self.commit(vec![write(&record.name(), entry.version, Some(&record))])?;
-        *entry = Versioned {
-            version: entry.version + 1,
-            record,
-        };
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 
 use hsmd_proto::policy::Policy;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Format of the records that this build writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -12,6 +13,19 @@ pub(crate) const SLOTS: &str = "slots";
 pub(crate) const HSM_PREFIX: &str = "hsm/";
 /// Prefix of partition documents.
 pub(crate) const PARTITION_PREFIX: &str = "partition/";
+/// Prefix of group documents.
+pub(crate) const GROUP_PREFIX: &str = "hapg/";
+/// Prefix of client documents.
+pub(crate) const CLIENT_PREFIX: &str = "client/";
+
+/// Tags of a resource, by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// A record that is a document of its own.
+pub(super) trait Document: Serialize {
+    /// The document's name.
+    fn name(&self) -> String;
+}
 
 /// The life of an HSM (CloudHSM Classic, `HsmStatus`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +133,12 @@ pub struct HsmRecord {
     pub free_slot: bool,
     /// The number of the next partition; numbers are never used again.
     pub next_partition: u32,
+    /// Milliseconds since 1970; 0: not deleted.
+    #[serde(default)]
+    pub terminated_ms: u64,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// A partition.
@@ -151,24 +171,90 @@ impl PartitionRecord {
     pub(crate) fn policy(&self) -> Policy {
         Policy::from_name(&self.policy).unwrap_or(Policy::Fips)
     }
+}
 
-    /// The document's name.
-    pub(crate) fn name(&self) -> String {
+impl Document for PartitionRecord {
+    fn name(&self) -> String {
         format!("{PARTITION_PREFIX}{}", self.serial)
     }
 }
 
-impl HsmRecord {
-    /// The document's name.
-    pub(crate) fn name(&self) -> String {
+impl Document for HsmRecord {
+    fn name(&self) -> String {
         format!("{HSM_PREFIX}{}", self.id)
     }
+}
 
+impl Document for GroupRecord {
+    fn name(&self) -> String {
+        format!("{GROUP_PREFIX}{}", self.id)
+    }
+}
+
+impl Document for ClientRecord {
+    fn name(&self) -> String {
+        format!("{CLIENT_PREFIX}{}", self.id)
+    }
+}
+
+impl HsmRecord {
     /// The ARN of one of its partitions.
     #[must_use]
     pub fn partition_arn(&self, serial: &str) -> String {
         format!("{}/partition-{serial}", self.arn)
     }
+}
+
+/// A high-availability partition group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// `FORMAT`.
+    pub format: u32,
+    /// `hapg-xxxxxxxx`.
+    pub id: String,
+    /// `arn:aws:cloudhsm:<region>:<account>:<id>`.
+    pub arn: String,
+    /// Ten digits: the serial number of the virtual token.
+    pub serial: String,
+    /// As given; need not be unique.
+    pub label: String,
+    /// Serial numbers of the members, in the order given.
+    pub members: Vec<String>,
+    /// The key set to which all members refer: 32 hexadecimal digits; empty without members.
+    pub key_set: String,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+    /// Milliseconds since 1970; increases with every change.
+    pub modified_ms: u64,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// An application host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientRecord {
+    /// `FORMAT`.
+    pub format: u32,
+    /// `client-xxxxxxxx`.
+    pub id: String,
+    /// `arn:aws:cloudhsm:<region>:<account>:<id>`.
+    pub arn: String,
+    /// As given, or the id.
+    pub label: String,
+    /// The certificate as given, in PEM.
+    pub certificate: String,
+    /// MD5 of its DER form, as the API names it: `xx:xx:...`.
+    pub fingerprint: String,
+    /// SHA-256 of its DER form in hexadecimal: what connections will be held against.
+    pub sha256: String,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+    /// Milliseconds since 1970; increases with every change.
+    pub modified_ms: u64,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// The next slot id.

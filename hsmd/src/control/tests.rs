@@ -1,5 +1,9 @@
 //! The model over a keystore in memory: slots, deletion, restart, idempotent creation.
 
+mod clients;
+mod groups;
+mod rows;
+
 use super::model::{Model, ModelError, NewHsm};
 use super::records::HsmState;
 use crate::config::Hsm;
@@ -134,4 +138,70 @@ fn labels_are_checked_and_unique() {
         model.create_partition("hsm-none", "x", None),
         Err(ModelError::NotFound(_))
     ));
+}
+
+#[test]
+fn an_hsm_goes_when_it_holds_no_token_and_is_remembered() {
+    let (keystore, model_before, slots) = with_hsm(true);
+    let hsm = model_before.hsm("").unwrap();
+    let web = model_before.create_partition("", "web", None).unwrap();
+    groups::initialise(&slots, web.slot);
+    assert!(matches!(
+        model_before.delete_hsm(&hsm.arn),
+        Err(ModelError::HoldsTokens(1))
+    ));
+    assert_eq!(
+        model_before.hsm("").unwrap(),
+        model_before.hsm(&hsm.id).unwrap(),
+        "nothing changed"
+    );
+    model_before.delete_partition(&web.serial).unwrap();
+    model_before.delete_hsm(&hsm.arn).unwrap();
+    model_before.delete_hsm(&hsm.arn).unwrap();
+    assert!(slots.all().is_empty() && keystore.key_sets().is_empty());
+    let (model, _) = model(&keystore);
+    assert_eq!(model.hsm(&hsm.id).unwrap().state, HsmState::Terminated);
+    assert!(matches!(model.hsm(""), Err(ModelError::NotFound(_))));
+    assert!(matches!(model.add_tags(&hsm.arn, &[]), Err(ModelError::Unknown(..))));
+}
+
+#[test]
+fn a_deletion_that_was_interrupted_is_finished_at_the_next_start() {
+    let (keystore, before, _) = with_hsm(true);
+    let id = before.hsm("").unwrap().id;
+    // As a stop right after the first batch leaves it.
+    before.change_state(&id, HsmState::Terminating).unwrap();
+    let (after, slots) = model(&keystore);
+    assert_eq!(after.hsm(&id).unwrap().state, HsmState::Terminated);
+    assert!(slots.all().is_empty());
+}
+
+#[test]
+fn a_new_address_makes_an_hsm_updating_until_it_is_confirmed() {
+    let (keystore, before, _) = with_hsm(false);
+    let hsm = before.hsm("").unwrap();
+    let change = super::HsmChange {
+        eni_ip: Some("10.9.9.9".into()),
+        external_id: Some("x".into()),
+        ..Default::default()
+    };
+    let changed = before.modify_hsm(&hsm.arn, change.clone()).unwrap();
+    assert_eq!(
+        (changed.state, changed.eni_ip.as_str()),
+        (HsmState::Updating, "10.9.9.9")
+    );
+    let refused = before.modify_hsm(&hsm.arn, super::HsmChange::default());
+    assert!(matches!(refused, Err(ModelError::State("UPDATING"))));
+    // A stop before the confirmation.
+    let (after, _) = model(&keystore);
+    let found = after.hsm("").unwrap();
+    assert_eq!(
+        (found.state, found.eni_ip.as_str(), found.external_id.as_str()),
+        (HsmState::Running, "10.9.9.9", "x")
+    );
+    let other = after.create_hsm(&NewHsm {
+        eni_ip: "10.9.9.9".into(),
+        ..NewHsm::default()
+    });
+    assert!(matches!(other, Err(ModelError::AddressTaken)));
 }

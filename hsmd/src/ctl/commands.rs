@@ -3,13 +3,11 @@
 use super::connect::connect;
 use super::exit::{Error, Exit};
 use super::output::{Table, show};
-use super::{Command, Format, Hsm, Partition};
+use super::{Command, Format, Partition, client, group, hsm, tag};
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{
     self, CreatePartitionRequest, DeletePartitionRequest, ListPartitionsRequest, StatusRequest, StatusResponse,
 };
-use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
-use hsmd_control::cloudhsm::{CreateHsmRequest, DescribeHsmRequest, DescribeHsmResponse, ListHsmsRequest};
 use serde::Serialize;
 use tonic::transport::Channel;
 
@@ -18,8 +16,12 @@ pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format
     let channel = connect(endpoint).await?;
     match command {
         Command::Status => status(channel, format).await,
-        Command::Hsm(command) => hsm(channel, command, format).await,
+        Command::Hsm(command) => hsm::run(channel, command, format).await,
         Command::Partition(command) => partition(channel, command, format).await,
+        Command::Group(command) => group::run(channel, command, format).await,
+        Command::Client(command) => client::run(channel, command, format).await,
+        Command::Tag(command) => tag::run(channel, command, format).await,
+        Command::Zones => hsm::zones(channel, format).await,
         Command::Completion { .. } | Command::Man => Ok(Exit::Ok),
     }
 }
@@ -32,81 +34,6 @@ async fn status(channel: Channel, format: Format) -> Result<Exit, Error> {
     let view = StatusView::from(status);
     show(&view, format)?;
     Ok(if view.healthy { Exit::Ok } else { Exit::Failed })
-}
-
-async fn hsm(channel: Channel, command: Hsm, format: Format) -> Result<Exit, Error> {
-    let mut client = CloudHsmClient::new(channel);
-    match command {
-        Hsm::Create {
-            subnet,
-            ssh_key,
-            iam_role,
-            client_token,
-        } => {
-            let request = CreateHsmRequest {
-                subnet_id: subnet,
-                ssh_key,
-                iam_role_arn: iam_role,
-                client_token,
-                subscription_type: "PRODUCTION".into(),
-                ..CreateHsmRequest::default()
-            };
-            let arn = client.create_hsm(request).await?.into_inner().hsm_arn;
-            show(&describe(&mut client, &arn).await?, format)
-        }
-        Hsm::List => {
-            let mut hsms = Vec::new();
-            let mut next_token = String::new();
-            loop {
-                let page = client.list_hsms(ListHsmsRequest { next_token }).await?.into_inner();
-                for arn in page.hsm_list {
-                    hsms.push(describe(&mut client, &arn).await?);
-                }
-                next_token = page.next_token;
-                if next_token.is_empty() {
-                    return show(&HsmList(hsms), format);
-                }
-            }
-        }
-        Hsm::Describe { name } => {
-            let view = find_hsm(&mut client, &name).await?;
-            show(&view, format)
-        }
-    }
-}
-
-/// Describes an HSM by ARN, serial number or id; the modelled operation knows the first two.
-async fn find_hsm(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<HsmView, Error> {
-    if !name.starts_with("hsm-") {
-        return describe(client, name).await;
-    }
-    let mut next_token = String::new();
-    loop {
-        let page = client.list_hsms(ListHsmsRequest { next_token }).await?.into_inner();
-        let hit = page.hsm_list.iter().find(|arn| arn.ends_with(&format!(":{name}")));
-        if let Some(arn) = hit {
-            return describe(client, arn).await;
-        }
-        next_token = page.next_token;
-        if next_token.is_empty() {
-            return Err(Error::new(Exit::NotFound, format!("there is no HSM {name}")));
-        }
-    }
-}
-
-async fn describe(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<HsmView, Error> {
-    let request = if name.starts_with("arn:") {
-        DescribeHsmRequest {
-            hsm_arn: name.to_owned(),
-            ..DescribeHsmRequest::default()
-        }
-    } else {
-        DescribeHsmRequest {
-            hsm_serial_number: name.to_owned(),
-            ..DescribeHsmRequest::default()
-        }
-    };
-    Ok(client.describe_hsm(request).await?.into_inner().into())
 }
 
 async fn partition(channel: Channel, command: Partition, format: Format) -> Result<Exit, Error> {
@@ -160,11 +87,7 @@ async fn delete(
     if dry_run {
         return show(&view, format);
     }
-    if !yes {
-        let message =
-            format!("deleting {name} destroys all its keys\n  remedy: say --yes, or look first with --dry-run");
-        return Err(Error::new(Exit::Usage, message));
-    }
+    super::sure(yes, &format!("deleting {name} destroys all its keys"))?;
     client
         .delete_partition(DeletePartitionRequest { partition: name })
         .await?;
@@ -235,85 +158,6 @@ impl Table for StatusView {
         rows.into_iter()
             .map(|(name, value)| vec![name.to_owned(), value])
             .collect()
-    }
-}
-
-#[derive(Serialize)]
-struct HsmView {
-    arn: String,
-    serial: String,
-    status: String,
-    availability_zone: String,
-    subnet_id: String,
-    vpc_id: String,
-    eni_id: String,
-    eni_ip: String,
-    iam_role_arn: String,
-    ssh_public_key: String,
-    subscription_type: String,
-    subscription_start_date: String,
-    software_version: String,
-    partitions: Vec<String>,
-}
-
-impl From<DescribeHsmResponse> for HsmView {
-    fn from(hsm: DescribeHsmResponse) -> Self {
-        Self {
-            arn: hsm.hsm_arn,
-            serial: hsm.serial_number,
-            status: hsm.status,
-            availability_zone: hsm.availability_zone,
-            subnet_id: hsm.subnet_id,
-            vpc_id: hsm.vpc_id,
-            eni_id: hsm.eni_id,
-            eni_ip: hsm.eni_ip,
-            iam_role_arn: hsm.iam_role_arn,
-            ssh_public_key: hsm.ssh_public_key,
-            subscription_type: hsm.subscription_type,
-            subscription_start_date: hsm.subscription_start_date,
-            software_version: hsm.software_version,
-            partitions: hsm.partitions,
-        }
-    }
-}
-
-impl Table for HsmView {
-    fn rows(&self) -> Vec<Vec<String>> {
-        let mut rows = vec![
-            ("ARN", self.arn.clone()),
-            ("Serial", self.serial.clone()),
-            ("Status", self.status.clone()),
-            ("Zone", self.availability_zone.clone()),
-            ("Address", self.eni_ip.clone()),
-            ("Subnet", self.subnet_id.clone()),
-        ];
-        rows.extend(self.partitions.iter().map(|arn| ("Partition", arn.clone())));
-        rows.into_iter()
-            .map(|(name, value)| vec![name.to_owned(), value])
-            .collect()
-    }
-}
-
-#[derive(Serialize)]
-struct HsmList(Vec<HsmView>);
-
-impl Table for HsmList {
-    fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["HSM", "SERIAL", "STATUS", "ADDRESS", "PARTITIONS"]
-            .map(str::to_owned)
-            .to_vec();
-        let rows = self.0.iter().map(|hsm| {
-            let id = hsm.arn.rsplit(':').next().unwrap_or_default().to_owned();
-            let partitions = hsm.partitions.len().to_string();
-            vec![
-                id,
-                hsm.serial.clone(),
-                hsm.status.clone(),
-                hsm.eni_ip.clone(),
-                partitions,
-            ]
-        });
-        std::iter::once(heading).chain(rows).collect()
     }
 }
 

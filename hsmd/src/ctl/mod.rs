@@ -1,10 +1,14 @@
 //! `hsmctl`: a client of the control plane. Data on standard output, everything else on standard error; exit codes are
 //! part of the interface.
 
+mod client;
 mod commands;
 mod connect;
 mod exit;
+mod group;
+mod hsm;
 mod output;
+mod tag;
 
 pub use exit::Exit;
 
@@ -12,7 +16,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Administers hsmd: HSMs, partitions, the state of the daemon.
+/// Administers hsmd: HSMs, partitions, groups, clients, the state of the daemon.
 #[derive(Parser)]
 #[command(
     name = "hsmctl",
@@ -49,10 +53,22 @@ enum Command {
     Status,
     /// Virtual appliances.
     #[command(subcommand)]
-    Hsm(Hsm),
+    Hsm(hsm::Hsm),
     /// Partitions: tokens in slots.
     #[command(subcommand)]
     Partition(Partition),
+    /// High-availability partition groups.
+    #[command(subcommand)]
+    Group(group::Group),
+    /// Application hosts, known by their certificates.
+    #[command(subcommand)]
+    Client(client::Client),
+    /// Tags of HSMs, groups and clients.
+    #[command(subcommand)]
+    Tag(tag::Tag),
+    /// Lists availability zones.
+    #[command(after_help = "Example:\n  hsmctl zones -o json")]
+    Zones,
     /// Writes completions for a shell to standard output.
     #[command(after_help = "Example:\n  hsmctl completion bash > ~/.local/share/bash-completion/completions/hsmctl")]
     Completion {
@@ -62,34 +78,6 @@ enum Command {
     /// Writes the manual page to standard output.
     #[command(after_help = "Example:\n  hsmctl man | man -l -")]
     Man,
-}
-
-#[derive(Subcommand)]
-enum Hsm {
-    /// Creates an HSM.
-    #[command(after_help = "Example:\n  hsmctl hsm create --subnet subnet-0a1b2c3d --client-token once1")]
-    Create {
-        /// The subnet in ARNs and descriptions.
-        #[arg(long, value_name = "ID", default_value = "subnet-00000000")]
-        subnet: String,
-        /// The administrator's SSH public key; kept and described.
-        #[arg(long, value_name = "KEY", default_value = "")]
-        ssh_key: String,
-        /// The role in descriptions.
-        #[arg(long, value_name = "ARN", default_value = "arn:aws:iam::000000000000:role/hsmd")]
-        iam_role: String,
-        /// Makes a repeated call answer with the same HSM.
-        #[arg(long, value_name = "TOKEN", default_value = "")]
-        client_token: String,
-    },
-    /// Lists HSMs.
-    List,
-    /// Describes an HSM, named by id, serial number or ARN.
-    #[command(after_help = "Example:\n  hsmctl hsm describe hsm-1a2b3c4d")]
-    Describe {
-        /// Id, serial number or ARN.
-        name: String,
-    },
 }
 
 #[derive(Subcommand)]
@@ -160,6 +148,15 @@ fn run(cli: Cli) -> Result<Exit, exit::Error> {
             runtime.block_on(commands::run(command, cli.endpoint.as_deref(), cli.output))
         }
     }
+}
+
+/// Asks for `--yes` before something is destroyed.
+fn sure(yes: bool, what: &str) -> Result<(), exit::Error> {
+    if yes {
+        return Ok(());
+    }
+    let message = format!("{what}\n  remedy: say --yes, or look first with --dry-run");
+    Err(exit::Error::new(Exit::Usage, message))
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub(super) fn list_mechanisms(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn init_token(call: &Call<'_>, request: &wire::InitToken) -> Answer {
+    // What the slot refers to stays until the token is made: groups and deletions look whether there is one (INV-2).
+    let _steady = call.node.model.steady();
     let slot = call.slot()?;
     let pin = call.section(request.so_pin.as_ref())?;
     let label: &[u8; 32] = request.label.as_slice().try_into().map_err(|_| Rv::ARGUMENTS_BAD)?;

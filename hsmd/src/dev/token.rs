@@ -2,7 +2,7 @@
 
 use super::DevOptions;
 use crate::cli::Failure;
-use crate::control::{ModelError, PartitionRecord};
+use crate::control::{HsmState, ModelError, PartitionRecord};
 use crate::files;
 use crate::init::first_hsm;
 use crate::node::Node;
@@ -105,7 +105,8 @@ fn partition(node: &Node, options: &DevOptions, label: &str) -> Result<Partition
     if let Some(found) = model.partitions("")?.into_iter().find(|record| record.label == label) {
         return Ok(found);
     }
-    let hsm = match model.hsms().into_iter().next() {
+    let mut hsms = model.hsms().into_iter();
+    let hsm = match hsms.find(|hsm| hsm.state == HsmState::Running) {
         Some(hsm) => hsm,
         None => {
             let hsm = model.create_hsm(&first_hsm(&node.config))?;

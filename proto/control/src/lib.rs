@@ -30,3 +30,14 @@ pub mod admin {
 
 /// The compiled `FileDescriptorSet` of both services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hsmd_control.bin"));
+
+/// The metadata key of a refused call of [`cloudhsm`]: the name of the error in the AWS model.
+pub const ERROR_KEY: &str = "aws-error";
+/// Beside [`ERROR_KEY`]: `true` when the same call may succeed later.
+pub const RETRYABLE_KEY: &str = "aws-retryable";
+/// The request's metadata key of ModifyHapg that makes it a compare-and-set: the LastModifiedTimestamp that was read.
+pub const IF_LAST_MODIFIED_KEY: &str = "if-last-modified";
+
+/// Operations, shapes, patterns and errors of CloudHSM Classic (API version 2014-05-30) as JSON, for tests.
+#[doc(hidden)]
+pub const MODEL: &str = include_str!("../model/cloudhsm.json");

@@ -1,0 +1,112 @@
+//! Clients of the model: application hosts with their certificates.
+
+use super::certificate;
+use super::model::{Model, ModelError, State, Versioned, fresh, hex8, now_ms, write};
+use super::records::{ClientRecord, Document as _, FORMAT, Tags};
+
+impl Model {
+    /// Registers a certificate. The same one again, with the same label or none, answers the client that has it.
+    ///
+    /// # Errors
+    /// A certificate that cannot be read or used, one that another client has; the keystore's errors.
+    pub fn create_client(&self, label: Option<&str>, pem: &str) -> Result<ClientRecord, ModelError> {
+        let prints = certificate::check(pem)?;
+        let mut state = self.state.lock();
+        if let Some(owner) = owner(&state, &prints.md5) {
+            let same = owner.sha256 == prints.sha256 && label.is_none_or(|label| label == owner.label);
+            return if same {
+                Ok(owner.clone())
+            } else {
+                Err(ModelError::CertificateTaken(owner.arn.clone()))
+            };
+        }
+        let id = fresh(|| format!("client-{}", hex8()), |id| state.clients.contains_key(id));
+        let now = now_ms();
+        let record = ClientRecord {
+            format: FORMAT,
+            arn: self.arn(&id),
+            label: label.unwrap_or(&id).to_owned(),
+            id,
+            certificate: pem.to_owned(),
+            fingerprint: prints.md5,
+            sha256: prints.sha256,
+            created_ms: now,
+            modified_ms: now,
+            tags: Tags::new(),
+        };
+        self.commit(vec![write(&record.name(), 0, Some(&record))])?;
+        let versioned = Versioned {
+            version: 1,
+            record: record.clone(),
+        };
+        state.clients.insert(record.id.clone(), versioned);
+        Ok(record)
+    }
+
+    /// All clients in the order of their ids.
+    #[must_use]
+    pub fn clients(&self) -> Vec<ClientRecord> {
+        let state = self.state.lock();
+        state.clients.values().map(|client| client.record.clone()).collect()
+    }
+
+    /// The client of this ARN.
+    ///
+    /// # Errors
+    /// [`ModelError::Unknown`].
+    pub fn client(&self, arn: &str) -> Result<ClientRecord, ModelError> {
+        let clients = self.clients();
+        let found = clients.into_iter().find(|client| client.arn == arn);
+        found.ok_or(ModelError::Unknown("ClientArn", "client"))
+    }
+
+    /// The client whose certificate has this MD5 fingerprint.
+    ///
+    /// # Errors
+    /// [`ModelError::Unknown`].
+    pub fn client_with(&self, fingerprint: &str) -> Result<ClientRecord, ModelError> {
+        let found = owner(&self.state.lock(), &fingerprint.to_ascii_lowercase()).cloned();
+        found.ok_or(ModelError::Unknown("CertificateFingerprint", "client"))
+    }
+
+    /// Replaces the certificate of a client.
+    ///
+    /// # Errors
+    /// As [`Self::create_client`], and [`ModelError::Unknown`].
+    pub fn modify_client(&self, arn: &str, pem: &str) -> Result<ClientRecord, ModelError> {
+        let prints = certificate::check(pem)?;
+        let mut state = self.state.lock();
+        if let Some(owner) = owner(&state, &prints.md5).filter(|owner| owner.arn != arn) {
+            return Err(ModelError::CertificateTaken(owner.arn.clone()));
+        }
+        let mut clients = state.clients.values_mut();
+        let entry = clients.find(|client| client.record.arn == arn);
+        let entry = entry.ok_or(ModelError::Unknown("ClientArn", "client"))?;
+        let mut record = entry.record.clone();
+        pem.clone_into(&mut record.certificate);
+        record.fingerprint = prints.md5;
+        record.sha256 = prints.sha256;
+        record.modified_ms = now_ms().max(record.modified_ms + 1);
+        self.replace(entry, record.clone())?;
+        Ok(record)
+    }
+
+    /// Deletes a client.
+    ///
+    /// # Errors
+    /// No such client; the keystore's errors.
+    pub fn delete_client(&self, arn: &str) -> Result<(), ModelError> {
+        let mut state = self.state.lock();
+        let entry = state.clients.values().find(|client| client.record.arn == arn);
+        let entry = entry.ok_or(ModelError::Unknown("ClientArn", "client"))?;
+        let id = entry.record.id.clone();
+        self.commit(vec![write::<ClientRecord>(&entry.record.name(), entry.version, None)])?;
+        state.clients.remove(&id);
+        Ok(())
+    }
+}
+
+fn owner<'a>(state: &'a State, fingerprint: &str) -> Option<&'a ClientRecord> {
+    let mut clients = state.clients.values().map(|client| &client.record);
+    clients.find(|client| client.fingerprint == fingerprint)
+}

@@ -1,0 +1,96 @@
+//! Errors of the control plane: one table from the model's error to the gRPC code and to the error of the AWS model, which
+//! travels in the metadata.
+
+use super::model::ModelError;
+use hsmd_control::{ERROR_KEY, RETRYABLE_KEY};
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+/// The errors of CloudHSM Classic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Parameters.
+    InvalidRequest,
+    /// What the service will not or cannot do now.
+    Service,
+    /// Our fault.
+    Internal,
+}
+
+impl Fault {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "InvalidRequestException",
+            Self::Service => "CloudHsmServiceException",
+            Self::Internal => "CloudHsmInternalException",
+        }
+    }
+}
+
+/// The table.
+const fn kind(error: &ModelError) -> (Code, Fault) {
+    use hsmd_keystore::Error as Store;
+    match error {
+        ModelError::NotFound(_) | ModelError::Unknown(..) => (Code::NotFound, Fault::InvalidRequest),
+        ModelError::Ambiguous
+        | ModelError::Label
+        | ModelError::Policy
+        | ModelError::Missing(..)
+        | ModelError::Invalid(..)
+        | ModelError::Certificate(_) => (Code::InvalidArgument, Fault::InvalidRequest),
+        ModelError::LabelTaken
+        | ModelError::TokenReused
+        | ModelError::CertificateTaken(_)
+        | ModelError::AddressTaken => (Code::AlreadyExists, Fault::Service),
+        ModelError::State(_)
+        | ModelError::HoldsTokens(_)
+        | ModelError::InGroup(_)
+        | ModelError::NeedsMerge(_)
+        | ModelError::PolicyDiffers(_)
+        | ModelError::KeysMissing(_)
+        | ModelError::NoMembers(_) => (Code::FailedPrecondition, Fault::Service),
+        ModelError::NoRoom | ModelError::TooManyTags => (Code::ResourceExhausted, Fault::Service),
+        ModelError::Conflict | ModelError::Changed => (Code::Aborted, Fault::Service),
+        ModelError::Damaged(_) => (Code::DataLoss, Fault::Internal),
+        ModelError::Keystore(Store::Full | Store::TooLarge) => (Code::ResourceExhausted, Fault::Service),
+        ModelError::Keystore(Store::Stopped) => (Code::Unavailable, Fault::Service),
+        ModelError::Keystore(_) => (Code::Internal, Fault::Internal),
+    }
+}
+
+/// The gRPC status of an error. What the keystore says is for the log; a client learns the kind of trouble.
+pub(super) fn status(error: &ModelError) -> Status {
+    let (code, fault) = kind(error);
+    if matches!(code, Code::Internal | Code::DataLoss | Code::Unavailable) {
+        tracing::error!(%error, "control request failed");
+    }
+    let mut status = Status::new(code, error.to_string());
+    let retryable = matches!(code, Code::Unavailable | Code::Aborted);
+    let metadata = status.metadata_mut();
+    metadata.insert(ERROR_KEY, MetadataValue::from_static(fault.name()));
+    let retryable = if retryable { "true" } else { "false" };
+    metadata.insert(RETRYABLE_KEY, MetadataValue::from_static(retryable));
+    status
+}
+
+/// The same refusal as CloudHsmServiceException, the only error that the model gives ModifyLunaClient.
+pub(super) fn service_exception(mut status: Status) -> Status {
+    let name = MetadataValue::from_static(Fault::Service.name());
+    status.metadata_mut().insert(ERROR_KEY, name);
+    status
+}
+
+/// Runs a change, which waits for the store, beside the runtime's workers.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ModelError> + Send + 'static,
+) -> Result<T, Status> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| status(&error)),
+        Err(_) => {
+            let mut status = Status::internal("the request failed; see the daemon's log");
+            let name = MetadataValue::from_static(Fault::Internal.name());
+            status.metadata_mut().insert(ERROR_KEY, name);
+            Err(status)
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Groups of the model. All members refer to one key set (INV-3): what one member holds, the others hold in the same
+//! instant. A partition without a token joins by changing its reference, in the same batch as the group's record; the
+//! keys stay with the group when a partition leaves. Joining two sets of keys is not done here: it is refused.
+
+use super::model::{Model, ModelError, State, Versioned, fresh, hex8, now_ms, write};
+use super::records::{Document as _, FORMAT, GroupRecord, HsmState, PartitionRecord, Tags};
+use std::collections::BTreeSet;
+
+/// The most members of a group.
+const MAX_MEMBERS: usize = 32;
+const FIELD: &str = "PartitionSerialList";
+
+/// What ModifyHapg is given, checked; `None`: as it is.
+#[derive(Clone, Debug, Default)]
+pub struct GroupChange {
+    /// The label.
+    pub label: Option<String>,
+    /// All members.
+    pub members: Option<Vec<String>>,
+    /// Only if the group was last changed then.
+    pub if_modified: Option<u64>,
+}
+
+/// A group with what is computed.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// What is stored.
+    pub record: GroupRecord,
+    /// READY or DEGRADED. Joins and leaves are one batch, so that a group is never seen UPDATING.
+    pub state: &'static str,
+}
+
+impl Model {
+    /// Records a group without members.
+    ///
+    /// # Errors
+    /// The keystore's.
+    pub fn create_group(&self, label: &str) -> Result<GroupRecord, ModelError> {
+        let mut state = self.state.lock();
+        let id = fresh(|| format!("hapg-{}", hex8()), |id| state.groups.contains_key(id));
+        let serial = fresh(ten_digits, |serial| {
+            state.groups.values().any(|group| group.record.serial == *serial)
+        });
+        let now = now_ms();
+        let record = GroupRecord {
+            format: FORMAT,
+            arn: self.arn(&id),
+            id,
+            serial,
+            label: label.to_owned(),
+            members: Vec::new(),
+            key_set: String::new(),
+            created_ms: now,
+            modified_ms: now,
+            tags: Tags::new(),
+        };
+        self.commit(vec![write(&record.name(), 0, Some(&record))])?;
+        let versioned = Versioned {
+            version: 1,
+            record: record.clone(),
+        };
+        state.groups.insert(record.id.clone(), versioned);
+        Ok(record)
+    }
+
+    /// All groups in the order of their ids.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupRecord> {
+        let state = self.state.lock();
+        state.groups.values().map(|group| group.record.clone()).collect()
+    }
+
+    /// The group of this ARN.
+    ///
+    /// # Errors
+    /// [`ModelError::Unknown`].
+    pub fn group(&self, arn: &str) -> Result<GroupView, ModelError> {
+        let state = self.state.lock();
+        let mut groups = state.groups.values().map(|group| &group.record);
+        let record = groups.find(|group| group.arn == arn).cloned();
+        let record = record.ok_or(ModelError::Unknown("HapgArn", "group"))?;
+        let serves = |serial: &String| {
+            let partition = state.partitions.get(serial).map(|entry| &entry.record);
+            partition.is_some_and(|partition| {
+                let hsm = state.hsms.get(&partition.hsm);
+                hsm.is_some_and(|hsm| hsm.record.state.serves()) && self.key_set(&partition.key_set).is_some()
+            })
+        };
+        let ready = record.members.iter().all(serves);
+        Ok(GroupView {
+            record,
+            state: if ready { "READY" } else { "DEGRADED" },
+        })
+    }
+
+    /// Changes the label, the members, or both, in one batch.
+    ///
+    /// # Errors
+    /// No such group or partition, two partitions of one HSM, a member of another group, another policy, a token that would
+    /// be lost, [`ModelError::Changed`]; the keystore's errors.
+    pub fn modify_group(&self, arn: &str, change: GroupChange) -> Result<GroupRecord, ModelError> {
+        let joined = {
+            // INV-2: a partition without a token gets none between the look and the change.
+            let _still = self.tokens.write();
+            let mut state = self.state.lock();
+            let done = self.change_group(&mut state, arn, change);
+            drop(state);
+            self.show();
+            done?
+        };
+        for hsm in &joined.hsms {
+            self.ensure_free(hsm)?;
+        }
+        // The keys that joined partitions had: none. A stop here leaves them to the next start.
+        self.sweep_key_sets()?;
+        self.show();
+        Ok(joined.group)
+    }
+
+    /// Deletes a group. Its members go on with the keys that they share.
+    ///
+    /// # Errors
+    /// No such group; the keystore's errors.
+    pub fn delete_group(&self, arn: &str) -> Result<(), ModelError> {
+        let mut state = self.state.lock();
+        let entry = state.groups.values().find(|group| group.record.arn == arn);
+        let entry = entry.ok_or(ModelError::Unknown("HapgArn", "group"))?;
+        let id = entry.record.id.clone();
+        self.commit(vec![write::<GroupRecord>(&entry.record.name(), entry.version, None)])?;
+        state.groups.remove(&id);
+        Ok(())
+    }
+
+    fn change_group(&self, state: &mut State, arn: &str, change: GroupChange) -> Result<Changed, ModelError> {
+        let entry = state.groups.values().find(|group| group.record.arn == arn);
+        let entry = entry.ok_or(ModelError::Unknown("HapgArn", "group"))?;
+        let (mut group, version) = (entry.record.clone(), entry.version);
+        if change.if_modified.is_some_and(|read| read != group.modified_ms) {
+            return Err(ModelError::Changed);
+        }
+        if let Some(label) = change.label {
+            group.label = label;
+        }
+        let partitions = match change.members {
+            Some(members) => self.change_members(state, &mut group, members)?,
+            None => Vec::new(),
+        };
+        group.modified_ms = now_ms().max(group.modified_ms + 1);
+        let mut writes = vec![write(&group.name(), version, Some(&group))];
+        let version_of =
+            |record: &PartitionRecord| state.partitions.get(&record.serial).map_or(0, |entry| entry.version);
+        let documents = partitions
+            .iter()
+            .map(|record| write(&record.name(), version_of(record), Some(record)));
+        writes.extend(documents);
+        self.commit(writes)?;
+        if let Some(entry) = state.groups.get_mut(&group.id) {
+            let record = group.clone();
+            *entry = Versioned {
+                version: version + 1,
+                record,
+            };
+        }
+        let hsms = partitions.iter().map(|record| record.hsm.clone()).collect();
+        for record in partitions {
+            if let Some(entry) = state.partitions.get_mut(&record.serial) {
+                entry.version += 1;
+                entry.record = record;
+            }
+        }
+        Ok(Changed { group, hsms })
+    }
+
+    /// Replaces the members of a group. Answers the partitions whose records change with it.
+    fn change_members(
+        &self,
+        state: &State,
+        group: &mut GroupRecord,
+        members: Vec<String>,
+    ) -> Result<Vec<PartitionRecord>, ModelError> {
+        let wanted = find_members(state, group, &members)?;
+        let old = std::mem::replace(&mut group.members, members);
+        let mut changed = Vec::new();
+        if !wanted.is_empty() {
+            self.share_keys(group, &wanted, &mut changed)?;
+        }
+        // The keys stay with the group; when nobody is left, with the member that was first.
+        let leavers = old.iter().filter(|serial| !group.members.contains(serial));
+        for serial in leavers.skip(usize::from(wanted.is_empty())) {
+            if let Some(entry) = state.partitions.get(serial) {
+                let mut record = entry.record.clone();
+                record.key_set = self.keystore.create_key_set(record.policy())?.id().to_string();
+                changed.push(record);
+            }
+        }
+        if wanted.is_empty() {
+            group.key_set.clear();
+        }
+        Ok(changed)
+    }
+
+    /// Lets all wanted partitions refer to the group's key set, which is the first one with a token if the group has none.
+    fn share_keys(
+        &self,
+        group: &mut GroupRecord,
+        wanted: &[PartitionRecord],
+        changed: &mut Vec<PartitionRecord>,
+    ) -> Result<(), ModelError> {
+        for record in wanted {
+            if self.key_set(&record.key_set).is_none() {
+                return Err(ModelError::KeysMissing(record.serial.clone()));
+            }
+        }
+        let token = |id: &str| self.key_set(id).is_some_and(|key_set| key_set.token().initialized);
+        let founder = wanted.iter().find(|record| token(&record.key_set)).or(wanted.first());
+        let key_set = match founder {
+            Some(founder) if !token(&group.key_set) => founder.key_set.clone(),
+            _ => group.key_set.clone(),
+        };
+        let missing = || ModelError::KeysMissing(founder.map(|founder| founder.serial.clone()).unwrap_or_default());
+        let policy = self.key_set(&key_set).ok_or_else(missing)?.policy();
+        for record in wanted {
+            if record.policy() != policy {
+                return Err(ModelError::PolicyDiffers(record.serial.clone()));
+            }
+            if record.key_set == key_set && !record.free {
+                continue;
+            }
+            // INV-2: keys of its own would be lost.
+            if record.key_set != key_set && token(&record.key_set) {
+                return Err(ModelError::NeedsMerge(record.serial.clone()));
+            }
+            let mut record = record.clone();
+            record.key_set.clone_from(&key_set);
+            record.free = false;
+            changed.push(record);
+        }
+        group.key_set = key_set;
+        Ok(())
+    }
+}
+
+/// What a change of a group did.
+struct Changed {
+    group: GroupRecord,
+    /// HSMs whose partitions changed.
+    hsms: BTreeSet<String>,
+}
+
+/// The partitions of a list of members: known, one of an HSM, in no other group.
+fn find_members(state: &State, group: &GroupRecord, members: &[String]) -> Result<Vec<PartitionRecord>, ModelError> {
+    if members.len() > MAX_MEMBERS {
+        return Err(ModelError::Invalid(FIELD, "a list of at most 32"));
+    }
+    let mut hsms = BTreeSet::new();
+    let mut found = Vec::with_capacity(members.len());
+    for serial in members {
+        let entry = state.partitions.get(serial).filter(|entry| !entry.record.deleting);
+        let record = &entry.ok_or(ModelError::Unknown(FIELD, "partition"))?.record;
+        let hsm = state.hsms.get(&record.hsm).map(|hsm| hsm.record.state);
+        let hsm = hsm.ok_or(ModelError::Unknown(FIELD, "partition"))?;
+        if !(hsm.serves() || hsm == HsmState::Suspended) {
+            return Err(ModelError::State(hsm.name()));
+        }
+        if !hsms.insert(&record.hsm) {
+            return Err(ModelError::Invalid(FIELD, "partitions of different HSMs"));
+        }
+        if let Some(other) = state.group_of(serial).filter(|other| other.id != group.id) {
+            return Err(ModelError::InGroup(other.id.clone()));
+        }
+        found.push(record.clone());
+    }
+    Ok(found)
+}
+
+fn ten_digits() -> String {
+    let number = u64::from_be_bytes(hsmd_crypto::random::array());
+    format!("{}", 1_000_000_000 + number % 9_000_000_000)
+}

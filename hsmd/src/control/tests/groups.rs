@@ -1,0 +1,176 @@
+//! Groups: members refer to one key set (INV-3), and no token is lost by a change (INV-2).
+
+use super::{keystore, model};
+use crate::control::groups::GroupChange;
+use crate::control::model::{Model, ModelError, NewHsm};
+use crate::control::records::PartitionRecord;
+use crate::slots::Slots;
+use hsmd_keystore::{Caller, Identity};
+use hsmd_proto::ids::{ApplicationId, OperationId, SlotId};
+use hsmd_proto::policy::Policy;
+
+pub(super) fn initialise(slots: &Slots, slot: u32) {
+    let caller = Caller {
+        identity: Identity([7; 32]),
+        application: ApplicationId([8; 16]),
+    };
+    let key_set = slots.get(SlotId(slot)).unwrap().key_set.clone().unwrap();
+    let operation = OperationId(hsmd_crypto::random::array());
+    key_set
+        .init_token(&caller, b"87654321", &[b'x'; 32], operation)
+        .unwrap();
+}
+
+fn partitions(model: &Model, count: usize) -> Vec<PartitionRecord> {
+    let one = |_| {
+        let hsm = model.create_hsm(&NewHsm::default()).unwrap();
+        model.confirm(&hsm.id).unwrap();
+        model.create_partition(&hsm.id, "p", None).unwrap()
+    };
+    (0..count).map(one).collect()
+}
+
+fn set(model: &Model, arn: &str, members: &[&PartitionRecord]) -> Result<(), ModelError> {
+    let members = Some(members.iter().map(|record| record.serial.clone()).collect());
+    let change = GroupChange {
+        members,
+        ..GroupChange::default()
+    };
+    model.modify_group(arn, change).map(|_| ())
+}
+
+/// The key set of each partition's slot, and whether its token is initialised.
+fn tokens(slots: &Slots) -> Vec<(String, bool)> {
+    let all = slots.all();
+    let of = |slot: &std::sync::Arc<crate::slots::Slot>| {
+        let key_set = slot.key_set.clone().unwrap();
+        (key_set.id().to_string(), key_set.token().initialized)
+    };
+    all.iter().map(of).collect()
+}
+
+#[test]
+fn members_share_one_key_set_and_the_keys_stay_with_the_group() {
+    let keystore = keystore();
+    let (before, slots) = model(&keystore);
+    let p = partitions(&before, 3);
+    let group = before.create_group("g").unwrap().arn;
+    initialise(&slots, p[1].slot);
+    let founder = tokens(&slots)[1].0.clone();
+    // INV-3: whatever the order, the one with a token gives the keys.
+    set(&before, &group, &[&p[0], &p[1], &p[2]]).unwrap();
+    assert_eq!(tokens(&slots), vec![(founder.clone(), true); 3]);
+    assert_eq!(keystore.key_sets().len(), 1, "the empty key sets are gone");
+    // One leaves, then comes back: the group keeps the keys.
+    set(&before, &group, &[&p[0], &p[2]]).unwrap();
+    assert_eq!(tokens(&slots)[1].1, false);
+    assert!(matches!(
+        before.delete_partition(&p[0].serial),
+        Err(ModelError::InGroup(_))
+    ));
+    set(&before, &group, &[&p[2], &p[0], &p[1]]).unwrap();
+    let (after, slots) = model(&keystore);
+    assert_eq!(tokens(&slots), vec![(founder.clone(), true); 3], "after a restart");
+    assert_eq!(after.group(&group).unwrap().record.members[0], p[2].serial);
+    // Nobody is left: the first keeps the keys.
+    set(&after, &group, &[]).unwrap();
+    let left: Vec<_> = tokens(&slots).into_iter().map(|(_, token)| token).collect();
+    assert_eq!(left, [false, false, true]);
+    assert_eq!(tokens(&slots)[2].0, founder);
+}
+
+#[test]
+fn a_deleted_group_leaves_the_keys_and_the_last_partition_takes_them_along() {
+    let keystore = keystore();
+    let (model, slots) = model(&keystore);
+    let p = partitions(&model, 2);
+    let group = model.create_group("g").unwrap().arn;
+    set(&model, &group, &[&p[0], &p[1]]).unwrap();
+    initialise(&slots, p[0].slot);
+    model.delete_group(&group).unwrap();
+    assert!(matches!(model.delete_group(&group), Err(ModelError::Unknown(..))));
+    assert!(tokens(&slots).iter().all(|(_, token)| *token));
+    model.delete_partition(&p[0].serial).unwrap();
+    assert_eq!(tokens(&slots).len(), 1);
+    assert!(tokens(&slots)[0].1, "the other partition still has the keys");
+    model.delete_partition(&p[1].serial).unwrap();
+    assert!(keystore.key_sets().is_empty());
+}
+
+#[test]
+fn what_cannot_join_changes_nothing() {
+    let keystore = keystore();
+    let (model, slots) = model(&keystore);
+    let p = partitions(&model, 3);
+    let group = model.create_group("g").unwrap().arn;
+    let other = model.create_group("h").unwrap().arn;
+    set(&model, &other, &[&p[2]]).unwrap();
+    set(&model, &group, &[&p[0]]).unwrap();
+    initialise(&slots, p[0].slot);
+    let same_hsm = model.create_partition(&p[0].hsm, "q", None).unwrap();
+    let strict = model.create_partition(&p[1].hsm, "s", Some(Policy::Strict)).unwrap();
+    let unknown = PartitionRecord {
+        serial: "999999999".into(),
+        ..p[0].clone()
+    };
+    let before = (tokens(&slots), model.group(&group).unwrap().record);
+    assert!(matches!(
+        set(&model, &group, &[&p[0], &same_hsm]),
+        Err(ModelError::Invalid(..))
+    ));
+    assert!(matches!(
+        set(&model, &group, &[&p[0], &p[0]]),
+        Err(ModelError::Invalid(..))
+    ));
+    assert!(matches!(
+        set(&model, &group, &[&p[0], &unknown]),
+        Err(ModelError::Unknown(..))
+    ));
+    assert!(matches!(
+        set(&model, &group, &[&p[0], &p[2]]),
+        Err(ModelError::InGroup(_))
+    ));
+    assert!(matches!(
+        set(&model, &group, &[&p[0], &strict]),
+        Err(ModelError::PolicyDiffers(_))
+    ));
+    initialise(&slots, p[1].slot);
+    // INV-2: two tokens would be one.
+    assert!(matches!(
+        set(&model, &group, &[&p[0], &p[1]]),
+        Err(ModelError::NeedsMerge(_))
+    ));
+    let stale = GroupChange {
+        if_modified: Some(before.1.modified_ms - 1),
+        ..GroupChange::default()
+    };
+    assert!(matches!(model.modify_group(&group, stale), Err(ModelError::Changed)));
+    initialise(&slots, p[1].slot);
+    assert_eq!(model.group(&group).unwrap().record, before.1);
+    assert_eq!(tokens(&slots)[0], before.0[0]);
+    assert_eq!(keystore.key_sets().len(), 5);
+}
+
+#[test]
+fn a_group_is_degraded_while_a_member_is_suspended() {
+    let keystore = keystore();
+    let (model, slots) = model(&keystore);
+    let p = partitions(&model, 2);
+    let group = model.create_group("g").unwrap().arn;
+    set(&model, &group, &[&p[0], &p[1]]).unwrap();
+    assert_eq!(model.group(&group).unwrap().state, "READY");
+    model.suspend_hsm(&p[0].hsm).unwrap();
+    assert_eq!(model.group(&group).unwrap().state, "DEGRADED");
+    assert_eq!(slots.all().len(), 2, "the slot stays, without token");
+    assert!(slots.get(SlotId(p[0].slot)).unwrap().key_set.is_none());
+    assert!(matches!(
+        model.suspend_hsm(&p[0].hsm),
+        Err(ModelError::State("SUSPENDED"))
+    ));
+    model.resume_hsm(&p[0].hsm).unwrap();
+    assert_eq!(model.group(&group).unwrap().state, "READY");
+    assert!(matches!(
+        model.delete_hsm(&model.hsm(&p[0].hsm).unwrap().arn),
+        Err(ModelError::InGroup(_))
+    ));
+}

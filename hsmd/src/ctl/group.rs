@@ -1,0 +1,272 @@
+//! `hsmctl group`: high-availability partition groups.
+
+use super::Format;
+use super::exit::{Error, Exit};
+use super::output::{Table, show};
+use clap::Subcommand;
+use hsmd_control::IF_LAST_MODIFIED_KEY;
+use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
+use hsmd_control::cloudhsm::{
+    CreateHapgRequest, DeleteHapgRequest, DescribeHapgRequest, DescribeHapgResponse, ListHapgsRequest,
+    ModifyHapgRequest, PartitionSerialList,
+};
+use serde::Serialize;
+use tonic::Request;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Channel;
+
+/// The verbs.
+#[derive(Subcommand)]
+pub(super) enum Group {
+    /// Creates a group without members.
+    #[command(after_help = "Example:\n  hsmctl group create web")]
+    Create {
+        /// The label of the virtual token.
+        label: String,
+    },
+    /// Lists groups.
+    #[command(after_help = "Example:\n  hsmctl group list -o json")]
+    List,
+    /// Describes a group.
+    #[command(after_help = "Example:\n  hsmctl group describe web")]
+    Describe {
+        /// Id, ARN, serial number or label.
+        name: String,
+    },
+    /// Changes the label.
+    #[command(after_help = "Example:\n  hsmctl group modify web --label shop")]
+    Modify {
+        /// Id, ARN, serial number or label.
+        name: String,
+        /// The new label.
+        #[arg(long, value_name = "LABEL")]
+        label: String,
+    },
+    /// Adds partitions, each of another HSM. One without a token takes on the group's keys at once.
+    #[command(after_help = "Example:\n  hsmctl group add web 157826001 157714002")]
+    Add {
+        /// Id, ARN, serial number or label.
+        name: String,
+        /// Serial numbers.
+        #[arg(required = true)]
+        partitions: Vec<String>,
+    },
+    /// Takes partitions out. The keys stay with the group: a partition that leaves is uninitialised, unless it was the last.
+    #[command(after_help = "Example:\n  hsmctl group remove web 157714002 --yes")]
+    Remove {
+        /// Id, ARN, serial number or label.
+        name: String,
+        /// Serial numbers.
+        #[arg(required = true)]
+        partitions: Vec<String>,
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+        /// Say what there is, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Deletes a group. The keys stay in the partitions that were its members.
+    #[command(after_help = "Example:\n  hsmctl group delete web --yes")]
+    Delete {
+        /// Id, ARN, serial number or label.
+        name: String,
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+        /// Say what would go, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Runs a verb.
+pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Result<Exit, Error> {
+    let mut client = CloudHsmClient::new(channel);
+    let arn = match command {
+        Group::Create { label } => {
+            let request = CreateHapgRequest { label: Some(label) };
+            client.create_hapg(request).await?.into_inner().hapg_arn
+        }
+        Group::List => return show(&GroupList(all(&mut client).await?), format),
+        Group::Describe { name } => find(&mut client, &name).await?.arn,
+        Group::Modify { name, label } => {
+            let view = find(&mut client, &name).await?;
+            change(&mut client, view, Some(label), None).await?
+        }
+        Group::Add { name, partitions } => {
+            let view = find(&mut client, &name).await?;
+            let mut members = view.partitions.clone();
+            members.extend(
+                partitions
+                    .into_iter()
+                    .filter(|serial| !view.partitions.contains(serial)),
+            );
+            change(&mut client, view, None, Some(members)).await?
+        }
+        Group::Remove {
+            name,
+            partitions,
+            yes,
+            dry_run,
+        } => {
+            let view = find(&mut client, &name).await?;
+            if dry_run {
+                return show(&view, format);
+            }
+            super::sure(
+                yes,
+                &format!("a partition that leaves {name} has no token afterwards; the group keeps the keys"),
+            )?;
+            let members = view
+                .partitions
+                .iter()
+                .filter(|serial| !partitions.contains(serial))
+                .cloned()
+                .collect();
+            change(&mut client, view, None, Some(members)).await?
+        }
+        Group::Delete { name, yes, dry_run } => {
+            let view = find(&mut client, &name).await?;
+            if !dry_run {
+                super::sure(
+                    yes,
+                    &format!("deleting {name} takes its virtual token away; its partitions keep the keys"),
+                )?;
+                let hapg_arn = Some(view.arn.clone());
+                client.delete_hapg(DeleteHapgRequest { hapg_arn }).await?;
+            }
+            return show(&view, format);
+        }
+    };
+    show(&describe(&mut client, &arn).await?, format)
+}
+
+/// Modifies a group as it was read: if somebody else changed it since, nothing happens (exit code 7).
+async fn change(
+    client: &mut CloudHsmClient<Channel>,
+    read: GroupView,
+    label: Option<String>,
+    members: Option<Vec<String>>,
+) -> Result<String, Error> {
+    let mut request = Request::new(ModifyHapgRequest {
+        hapg_arn: Some(read.arn),
+        label,
+        partition_serial_list: members.map(|members| PartitionSerialList { members }),
+    });
+    if let Ok(read) = AsciiMetadataValue::try_from(&read.last_modified) {
+        request.metadata_mut().insert(IF_LAST_MODIFIED_KEY, read);
+    }
+    Ok(client.modify_hapg(request).await?.into_inner().hapg_arn)
+}
+
+async fn all(client: &mut CloudHsmClient<Channel>) -> Result<Vec<GroupView>, Error> {
+    let mut groups = Vec::new();
+    let mut next_token = None;
+    loop {
+        let page = client.list_hapgs(ListHapgsRequest { next_token }).await?.into_inner();
+        for arn in page.hapg_list {
+            groups.push(describe(client, &arn).await?);
+        }
+        if page.next_token.is_empty() {
+            return Ok(groups);
+        }
+        next_token = Some(page.next_token);
+    }
+}
+
+/// The one group of an id, ARN, serial number or label.
+pub(super) async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<GroupView, Error> {
+    if name.starts_with("arn:") {
+        return describe(client, name).await;
+    }
+    let end = format!(":{name}");
+    let fits = |group: &GroupView| group.arn.ends_with(&end) || group.serial == name || group.label == name;
+    let mut hits = all(client).await?.into_iter().filter(fits);
+    let first = hits.next();
+    if hits.next().is_some() {
+        return Err(Error::new(
+            Exit::Usage,
+            format!("several groups are called {name}: use the id"),
+        ));
+    }
+    first.ok_or_else(|| Error::new(Exit::NotFound, format!("there is no group {name}")))
+}
+
+async fn describe(client: &mut CloudHsmClient<Channel>, arn: &str) -> Result<GroupView, Error> {
+    let hapg_arn = Some(arn.to_owned());
+    Ok(client
+        .describe_hapg(DescribeHapgRequest { hapg_arn })
+        .await?
+        .into_inner()
+        .into())
+}
+
+/// A group as it is shown.
+#[derive(Serialize)]
+pub(super) struct GroupView {
+    pub(super) arn: String,
+    label: String,
+    serial: String,
+    state: String,
+    partitions: Vec<String>,
+    pending_registration: Vec<String>,
+    pending_deletion: Vec<String>,
+    last_action_failed: Vec<String>,
+    last_modified: String,
+}
+
+impl From<DescribeHapgResponse> for GroupView {
+    fn from(group: DescribeHapgResponse) -> Self {
+        Self {
+            arn: group.hapg_arn,
+            label: group.label,
+            serial: group.hapg_serial,
+            state: group.state,
+            partitions: group.partition_serial_list,
+            pending_registration: group.hsms_pending_registration,
+            pending_deletion: group.hsms_pending_deletion,
+            last_action_failed: group.hsms_last_action_failed,
+            last_modified: group.last_modified_timestamp,
+        }
+    }
+}
+
+impl Table for GroupView {
+    fn rows(&self) -> Vec<Vec<String>> {
+        let mut rows = vec![
+            ("ARN", self.arn.clone()),
+            ("Label", self.label.clone()),
+            ("Serial", self.serial.clone()),
+            ("State", self.state.clone()),
+        ];
+        rows.extend(self.partitions.iter().map(|serial| ("Partition", serial.clone())));
+        rows.extend(self.pending_registration.iter().map(|arn| ("Joining", arn.clone())));
+        rows.extend(self.pending_deletion.iter().map(|arn| ("Leaving", arn.clone())));
+        rows.extend(self.last_action_failed.iter().map(|arn| ("Failed", arn.clone())));
+        rows.into_iter()
+            .map(|(name, value)| vec![name.to_owned(), value])
+            .collect()
+    }
+}
+
+#[derive(Serialize)]
+struct GroupList(Vec<GroupView>);
+
+impl Table for GroupList {
+    fn rows(&self) -> Vec<Vec<String>> {
+        let heading = ["GROUP", "LABEL", "SERIAL", "STATE", "PARTITIONS"]
+            .map(str::to_owned)
+            .to_vec();
+        let rows = self.0.iter().map(|group| {
+            vec![
+                group.arn.rsplit(':').next().unwrap_or_default().to_owned(),
+                group.label.clone(),
+                group.serial.clone(),
+                group.state.clone(),
+                group.partitions.join(","),
+            ]
+        });
+        std::iter::once(heading).chain(rows).collect()
+    }
+}
