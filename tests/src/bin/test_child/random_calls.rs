@@ -53,6 +53,8 @@ struct Run<'a> {
     zeros: Vec<usize>,
     output: Vec<usize>,
     places: [usize; 8],
+    /// Replies were or are spoiled.
+    spoiled: bool,
     /// The other side may be broken: only codes, time and memory count.
     tolerant: bool,
 }
@@ -123,6 +125,7 @@ impl<'a> Run<'a> {
             zeros: vec![0; ROOM / 8],
             output: vec![0; ROOM / 8],
             places: [0; 8],
+            spoiled: tolerant,
             tolerant,
         };
         run.mechanisms
@@ -168,6 +171,10 @@ impl<'a> Run<'a> {
         // It may be initialised already.
         let _ = self.module.initialize();
         self.module.library.call("C_CloseAllSessions", &[self.slot as usize]);
+        if self.spoiled {
+            // A spoiled list may lack the slot or its token; only this call asks again (PKCS#11 3.2, 5.5.1).
+            let _ = self.module.slots(true);
+        }
         let again = self.module.open_session(self.slot).and_then(|session| {
             self.session = session;
             self.module.login(session, CKU_USER, self.pin)?;
