@@ -1,4 +1,8 @@
-//! `hsmctl` against a running daemon: what it prints, its exit codes, and that slots follow.
+//! The control plane of a running daemon: every operation through the generated client (`operations`), and `hsmctl`: what it
+//! prints, its exit codes, and that slots follow.
+
+mod model;
+mod operations;
 
 use std::path::Path;
 
