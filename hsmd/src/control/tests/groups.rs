@@ -63,7 +63,7 @@ fn members_share_one_key_set_and_the_keys_stay_with_the_group() {
     assert_eq!(keystore.key_sets().len(), 1, "the empty key sets are gone");
     // One leaves, then comes back: the group keeps the keys.
     set(&before, &group, &[&p[0], &p[2]]).unwrap();
-    assert_eq!(tokens(&slots)[1].1, false);
+    assert!(!tokens(&slots)[1].1);
     assert!(matches!(
         before.delete_partition(&p[0].serial),
         Err(ModelError::InGroup(_))
