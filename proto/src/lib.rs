@@ -22,7 +22,10 @@ pub mod wipe;
 
 /// The data-plane messages, made from `proto/hsmd_data.proto`.
 #[expect(missing_docs, reason = "the documentation stands in the .proto file")]
-#[expect(unused_qualifications, reason = "generated: the path of the message that is written by hand")]
+#[expect(
+    unused_qualifications,
+    reason = "generated: the path of the message that is written by hand"
+)]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/hsmd.data.v1.rs"));
 

@@ -236,7 +236,7 @@ pub fn backup(folder: &FilePath, data: &[u8], sealed: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The plain chunks of a good backup, and the sealed file of one: seeds of [`backup`].
+/// The plain chunks of a good backup, and the sealed file of one: seeds of the backup target.
 #[must_use]
 pub fn backup_chunks() -> Vec<u8> {
     let mut chunk = Vec::new();
