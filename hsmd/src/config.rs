@@ -155,6 +155,9 @@ pub struct Pin {
     pub passes: u32,
     /// Seconds without a request after which the opened keys of a partition are wiped.
     pub idle_wipe_s: u64,
+    /// Logins of one client on one partition: with more, those that were unused longest end. A program that ends without
+    /// C_Logout or C_Finalize leaves its login behind.
+    pub max_logins: usize,
 }
 
 impl Default for Pin {
@@ -166,6 +169,7 @@ impl Default for Pin {
             memory_kib: 0,
             passes: 0,
             idle_wipe_s: 3_600,
+            max_logins: 4_096,
         }
     }
 }

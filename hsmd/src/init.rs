@@ -126,6 +126,7 @@ pub(crate) fn keystore_options(config: &Config, dev: bool) -> Options {
         pin_length: pin.min_length..=pin.max_length,
         pin_tries: pin.tries,
         idle_wipe: Duration::from_secs(pin.idle_wipe_s),
+        max_logins: pin.max_logins,
         segment_bytes: config.store.segment_bytes,
         ..Options::default()
     }

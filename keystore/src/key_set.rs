@@ -8,7 +8,7 @@ mod pins;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use hsmd_proto::ids::{KeySetId, OperationId};
@@ -40,6 +40,8 @@ pub struct KeySet {
     opening: Mutex<()>,
     objects: ObjectTable,
     logins: LoginTable,
+    /// Logins made since this key set was opened.
+    logins_made: AtomicUsize,
     tries: Tries,
     verifiers: Verifiers,
     /// Objects whose records do not open (INV-7).

@@ -24,6 +24,8 @@ pub struct Options {
     pub idle_wipe: Duration,
     /// A login that was not used for this long ends; `None`: never.
     pub login_idle: Option<Duration>,
+    /// Logins of one identity on one key set; with more, those that were unused longest end.
+    pub max_logins: usize,
     /// Size of a journal segment in bytes.
     pub segment_bytes: u64,
     /// Called once when the store stops for good after a failed sync. `None`: the process ends by `abort`.
@@ -42,6 +44,7 @@ impl Default for Options {
             try_patience: Duration::from_secs(10),
             idle_wipe: Duration::from_secs(3600),
             login_idle: Some(Duration::from_secs(30 * 86_400)),
+            max_logins: 4096,
             segment_bytes: 64 << 20,
             on_fatal: None,
             faults: Faults::default(),

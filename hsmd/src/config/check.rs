@@ -134,6 +134,12 @@ impl Config {
                 1..=31_536_000,
                 "between 1 and 31536000 (a year)",
             ),
+            (
+                "pin.max_logins",
+                pin.max_logins as u64,
+                16..=1_000_000,
+                "between 16 and 1000000",
+            ),
             ("hsm.max_partitions", partitions, 1..=999, "between 1 and 999"),
         ]
     }

@@ -2,8 +2,9 @@
 //! gate, as one batch; what follows in memory is in [`KeySet::switch`]. An incarnation that was left, and a deleted key set, are
 //! purged later, by prefix: until then nothing refers to them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use hsmd_crypto::random;
@@ -16,7 +17,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::pins::login_path;
 use super::{KeySet, Root, root_path};
-use crate::caller::Caller;
+use crate::caller::{Caller, Identity};
 use crate::core::{Committed, Core};
 use crate::error::Error;
 use crate::login::{Entry, Login, LoginTable, Role};
@@ -111,6 +112,7 @@ impl KeySet {
             opening: Mutex::new(()),
             objects: ObjectTable::new(),
             logins: LoginTable::default(),
+            logins_made: AtomicUsize::new(0),
             tries: Tries::default(),
             verifiers: Verifiers::default(),
             damaged: Mutex::default(),
@@ -351,6 +353,43 @@ impl KeySet {
                 }
                 self.core.background.delete(path);
             }
+        }
+    }
+
+    /// Ends the logins that were unused longest where an identity has more than `Options::max_logins`: programs that end
+    /// without C_Logout leave theirs behind. Looks once in so many logins as make an eighth more.
+    pub(crate) fn bound_logins(&self, identity: &Identity) {
+        let most = self.core.options.max_logins;
+        let step = (most / 8).max(1);
+        if (self.logins_made.fetch_add(1, Ordering::Relaxed) + 1) % step != 0 {
+            return;
+        }
+        // What is on its way to the store counts.
+        self.core.background.flush();
+        let _opening = self.opening.lock();
+        let root = self.root();
+        let known: HashMap<Path, Arc<Entry>> = self
+            .logins
+            .all()
+            .into_iter()
+            .map(|entry| (login_path(&root, entry.login.id), entry))
+            .collect();
+        let mut logins = Vec::new();
+        for (path, record) in self.core.store.scan(root.path("login").as_str()) {
+            let record = self.core.decode::<LoginRecord>(&path, Kind::Login, &record);
+            let Some(record) = record.ok().filter(|record| record.identity == identity.0) else {
+                continue;
+            };
+            let used = known.get(&path).map_or(0, |entry| self.used_at(&entry.login));
+            logins.push((used.max(record.used), path));
+        }
+        let excess = logins.len().saturating_sub(most);
+        logins.sort_unstable();
+        for (_, path) in logins.drain(..excess) {
+            if let Some(entry) = known.get(&path) {
+                self.forget(&entry.login.id);
+            }
+            self.core.background.delete(path);
         }
     }
 

@@ -345,6 +345,7 @@ impl KeySet {
         });
         drop(opening);
         self.touch();
+        self.bound_logins(&caller.identity);
         Ok(entry.ticket.duplicate())
     }
 

@@ -224,3 +224,28 @@ fn act(keystore: &Keystore, key_set: &KeySet, number: u8) {
         }
     }
 }
+
+#[test]
+fn of_too_many_logins_of_a_client_those_unused_longest_end_and_no_others() {
+    let options = Options {
+        max_logins: 16,
+        ..options()
+    };
+    let keystore = Keystore::in_memory(&options).unwrap();
+    let key_set = ready(&keystore);
+    let mut mine = vec![ticket(&key_set)];
+    let other = key_set.login(&caller(2), UserType::USER, PIN, operation()).unwrap();
+    for _ in 0..64 {
+        keystore.core().clock.advance(Duration::from_secs(1));
+        mine.push(ticket(&key_set));
+        // The first one is in use all the time.
+        assert!(resolves(&key_set, 1, &mine[0]));
+    }
+    keystore.core().background.flush();
+    let stored = keystore.core().store.scan(key_set.root().path("login").as_str()).len();
+    assert!((16..=19).contains(&stored), "{stored} logins");
+    assert!(resolves(&key_set, 2, other.expose()), "another client's login");
+    assert!(resolves(&key_set, 1, &mine[0]));
+    assert!(resolves(&key_set, 1, &mine[64]), "the newest");
+    assert!(!resolves(&key_set, 1, &mine[1]), "the oldest unused");
+}
