@@ -88,7 +88,7 @@ impl Config {
         ]
     }
 
-    fn rules(&self) -> [Number; 12] {
+    fn rules(&self) -> [Number; 13] {
         let (work, pin) = (&self.work, &self.pin);
         let (least, most) = (pin.min_length as u64, pin.max_length as u64);
         let partitions = u64::from(self.hsm.max_partitions);

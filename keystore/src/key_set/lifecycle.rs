@@ -361,7 +361,8 @@ impl KeySet {
     pub(crate) fn bound_logins(&self, identity: &Identity) {
         let most = self.core.options.max_logins;
         let step = (most / 8).max(1);
-        if (self.logins_made.fetch_add(1, Ordering::Relaxed) + 1) % step != 0 {
+        let made = self.logins_made.fetch_add(1, Ordering::Relaxed) + 1;
+        if !made.is_multiple_of(step) {
             return;
         }
         // What is on its way to the store counts.
