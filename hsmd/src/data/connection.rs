@@ -171,8 +171,9 @@ impl Connection<'_> {
                 return Ok(failure(Rv::DEVICE_MEMORY));
             }
         };
-        // A client that is gone asks again, with the same id (INV-10).
-        if turn.waited() && is_gone(&self.stream) {
+        // A client that is gone asks again, with the same id (INV-10). A daemon that stops has closed the stream's reading side
+        // itself, and answers what waits.
+        if turn.waited() && !self.node.clients.is_stopping() && is_gone(&self.stream) {
             return Err(End::Read(ReadError::Closed));
         }
         let ticket = Sections(section).get_opt(request.ticket.as_ref()).ok().flatten();

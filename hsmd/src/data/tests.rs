@@ -526,3 +526,19 @@ fn an_idle_connection_ends_when_the_daemon_stops_and_what_was_sent_is_answered()
         assert!(matches!(task.join().unwrap(), End::Stopping));
     }
 }
+
+#[test]
+fn a_request_that_waits_for_its_turn_is_answered_though_the_daemon_stops() {
+    let node = node(|config| config.work.cpu_threads = 1);
+    let turn = node.turns.cpu.enter(&peer()).unwrap();
+    let (mut client, task) = connect(&node);
+    client.hello();
+    client.send(0, |writer| large(writer, 200_000));
+    while node.turns.cpu.waiting() == 0 {
+        std::thread::yield_now();
+    }
+    node.clients.stop();
+    drop(turn);
+    assert_eq!(Rv(client.receive().0.rv), Rv::KEY_HANDLE_INVALID);
+    assert!(matches!(task.join().unwrap(), End::Stopping));
+}
