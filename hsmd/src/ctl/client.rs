@@ -1,7 +1,7 @@
 //! `hsmctl client`: application hosts and their certificates.
 
 use super::exit::{Error, Exit};
-use super::output::{Table, raw, show};
+use super::output::{Table, id_of, list, raw, record, show, the_one};
 use super::{Format, group};
 use clap::Subcommand;
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
@@ -171,15 +171,7 @@ async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<Client
     let fits = |client: &ClientView| {
         client.arn.ends_with(&end) || client.label == name || client.fingerprint.eq_ignore_ascii_case(name)
     };
-    let mut hits = all(client).await?.into_iter().filter(fits);
-    let first = hits.next();
-    if hits.next().is_some() {
-        return Err(Error::new(
-            Exit::Usage,
-            format!("several clients are called {name}: use the id"),
-        ));
-    }
-    first.ok_or_else(|| Error::new(Exit::NotFound, format!("there is no client {name}")))
+    the_one(all(client).await?.into_iter().filter(fits), ("client", "clients"), name)
 }
 
 async fn describe(client: &mut CloudHsmClient<Channel>, arn: &str) -> Result<ClientView, Error> {
@@ -213,13 +205,11 @@ impl From<DescribeLunaClientResponse> for ClientView {
 
 impl Table for ClientView {
     fn rows(&self) -> Vec<Vec<String>> {
-        [
-            ("ARN", &self.arn),
-            ("Label", &self.label),
-            ("Fingerprint", &self.fingerprint),
-        ]
-        .map(|(name, value)| vec![name.to_owned(), value.clone()])
-        .to_vec()
+        record([
+            ("ARN", self.arn.clone()),
+            ("Label", self.label.clone()),
+            ("Fingerprint", self.fingerprint.clone()),
+        ])
     }
 }
 
@@ -241,11 +231,8 @@ struct ClientList(Vec<ClientView>);
 
 impl Table for ClientList {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["CLIENT", "LABEL", "FINGERPRINT"].map(str::to_owned).to_vec();
-        let rows = self.0.iter().map(|client| {
-            let id = client.arn.rsplit(':').next().unwrap_or_default().to_owned();
-            vec![id, client.label.clone(), client.fingerprint.clone()]
-        });
-        std::iter::once(heading).chain(rows).collect()
+        let clients = self.0.iter();
+        let rows = clients.map(|client| [id_of(&client.arn), client.label.clone(), client.fingerprint.clone()]);
+        list(["CLIENT", "LABEL", "FINGERPRINT"], rows)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::connect::connect;
 use super::exit::{Error, Exit};
-use super::output::{Table, show};
+use super::output::{Table, list, record, show};
 use super::{Command, Format, Partition, client, group, hsm, tag};
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{
@@ -155,9 +155,7 @@ impl Table for StatusView {
         rows.extend(self.quarantined.iter().map(|name| ("Quarantined", name.clone())));
         rows.extend(self.troubles.iter().map(|trouble| ("Trouble", trouble.clone())));
         rows.extend(self.notices.iter().map(|notice| ("Notice", notice.clone())));
-        rows.into_iter()
-            .map(|(name, value)| vec![name.to_owned(), value])
-            .collect()
+        record(rows)
     }
 }
 
@@ -204,11 +202,9 @@ struct PartitionList(Vec<PartitionView>);
 
 impl Table for PartitionList {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["SERIAL", "LABEL", "TOKEN", "SLOT", "POLICY", "STATE"]
-            .map(str::to_owned)
-            .to_vec();
+        let heading = ["SERIAL", "LABEL", "TOKEN", "SLOT", "POLICY", "STATE"];
         let rows = self.0.iter().map(|partition| {
-            vec![
+            [
                 partition.serial.clone(),
                 partition.label.clone(),
                 partition.token_label.clone(),
@@ -217,6 +213,6 @@ impl Table for PartitionList {
                 partition.state.to_owned(),
             ]
         });
-        std::iter::once(heading).chain(rows).collect()
+        list(heading, rows)
     }
 }

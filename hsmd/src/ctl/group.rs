@@ -2,7 +2,7 @@
 
 use super::Format;
 use super::exit::{Error, Exit};
-use super::output::{Table, show};
+use super::output::{Table, id_of, list, record, show, the_one};
 use clap::Subcommand;
 use hsmd_control::IF_LAST_MODIFIED_KEY;
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
@@ -182,15 +182,7 @@ pub(super) async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Re
     }
     let end = format!(":{name}");
     let fits = |group: &GroupView| group.arn.ends_with(&end) || group.serial == name || group.label == name;
-    let mut hits = all(client).await?.into_iter().filter(fits);
-    let first = hits.next();
-    if hits.next().is_some() {
-        return Err(Error::new(
-            Exit::Usage,
-            format!("several groups are called {name}: use the id"),
-        ));
-    }
-    first.ok_or_else(|| Error::new(Exit::NotFound, format!("there is no group {name}")))
+    the_one(all(client).await?.into_iter().filter(fits), ("group", "groups"), name)
 }
 
 async fn describe(client: &mut CloudHsmClient<Channel>, arn: &str) -> Result<GroupView, Error> {
@@ -244,9 +236,7 @@ impl Table for GroupView {
         rows.extend(self.pending_registration.iter().map(|arn| ("Joining", arn.clone())));
         rows.extend(self.pending_deletion.iter().map(|arn| ("Leaving", arn.clone())));
         rows.extend(self.last_action_failed.iter().map(|arn| ("Failed", arn.clone())));
-        rows.into_iter()
-            .map(|(name, value)| vec![name.to_owned(), value])
-            .collect()
+        record(rows)
     }
 }
 
@@ -255,18 +245,16 @@ struct GroupList(Vec<GroupView>);
 
 impl Table for GroupList {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["GROUP", "LABEL", "SERIAL", "STATE", "PARTITIONS"]
-            .map(str::to_owned)
-            .to_vec();
+        let heading = ["GROUP", "LABEL", "SERIAL", "STATE", "PARTITIONS"];
         let rows = self.0.iter().map(|group| {
-            vec![
-                group.arn.rsplit(':').next().unwrap_or_default().to_owned(),
+            [
+                id_of(&group.arn),
                 group.label.clone(),
                 group.serial.clone(),
                 group.state.clone(),
                 group.partitions.join(","),
             ]
         });
-        std::iter::once(heading).chain(rows).collect()
+        list(heading, rows)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Format;
 use super::exit::{Error, Exit};
-use super::output::{Table, show};
+use super::output::{Table, id_of, list, record, show, the_one};
 use clap::Subcommand;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{ResumeHsmRequest, SuspendHsmRequest};
@@ -200,8 +200,8 @@ async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<HsmVie
         return describe(client, name).await;
     }
     let end = format!(":{name}");
-    let found = all(client).await?.into_iter().find(|hsm| hsm.arn.ends_with(&end));
-    found.ok_or_else(|| Error::new(Exit::NotFound, format!("there is no HSM {name}")))
+    let hits = all(client).await?.into_iter().filter(|hsm| hsm.arn.ends_with(&end));
+    the_one(hits, ("HSM", "HSMs"), name)
 }
 
 async fn describe(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<HsmView, Error> {
@@ -279,9 +279,7 @@ impl Table for HsmView {
             ("Subnet", self.subnet_id.clone()),
         ];
         rows.extend(self.partitions.iter().map(|arn| ("Partition", arn.clone())));
-        rows.into_iter()
-            .map(|(name, value)| vec![name.to_owned(), value])
-            .collect()
+        record(rows)
     }
 }
 
@@ -290,20 +288,17 @@ struct HsmList(Vec<HsmView>);
 
 impl Table for HsmList {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["HSM", "SERIAL", "STATUS", "ADDRESS", "PARTITIONS"]
-            .map(str::to_owned)
-            .to_vec();
+        let heading = ["HSM", "SERIAL", "STATUS", "ADDRESS", "PARTITIONS"];
         let rows = self.0.iter().map(|hsm| {
-            let id = hsm.arn.rsplit(':').next().unwrap_or_default().to_owned();
             let partitions = hsm.partitions.len().to_string();
-            vec![
-                id,
+            [
+                id_of(&hsm.arn),
                 hsm.serial.clone(),
                 hsm.status.clone(),
                 hsm.eni_ip.clone(),
                 partitions,
             ]
         });
-        std::iter::once(heading).chain(rows).collect()
+        list(heading, rows)
     }
 }

@@ -11,6 +11,37 @@ pub(super) trait Table: Serialize {
     fn rows(&self) -> Vec<Vec<String>>;
 }
 
+/// The rows of a single record.
+pub(super) fn record<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> Vec<Vec<String>> {
+    let fields = fields.into_iter();
+    fields.map(|(name, value)| vec![name.to_owned(), value]).collect()
+}
+
+/// The rows of a list, under its headings.
+pub(super) fn list<const N: usize>(heading: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Vec<Vec<String>> {
+    let heading = heading.map(str::to_owned);
+    std::iter::once(heading).chain(rows).map(Vec::from).collect()
+}
+
+/// The id at the end of an ARN.
+pub(super) fn id_of(arn: &str) -> String {
+    arn.rsplit(':').next().unwrap_or_default().to_owned()
+}
+
+/// The one that a name fits; `kind` is what it is called in one and in several.
+pub(super) fn the_one<T>(
+    mut hits: impl Iterator<Item = T>,
+    (kind, kinds): (&str, &str),
+    name: &str,
+) -> Result<T, Error> {
+    let first = hits.next();
+    if hits.next().is_some() {
+        let message = format!("several {kinds} are called {name}: use the id");
+        return Err(Error::new(Exit::Usage, message));
+    }
+    first.ok_or_else(|| Error::new(Exit::NotFound, format!("there is no {kind} {name}")))
+}
+
 /// Writes a view to standard output.
 pub(super) fn show(view: &impl Table, format: Format) -> Result<Exit, Error> {
     let text = match format {
