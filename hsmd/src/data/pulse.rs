@@ -162,7 +162,9 @@ mod tests {
             while theirs.read(&mut [0; HEADER]).is_ok() {}
             theirs.set_nonblocking(false).unwrap();
             // The thread falls asleep, and wakes for the next one.
+            let deadline = Instant::now() + Duration::from_secs(20);
             while !pulse.shared.state.lock().asleep {
+                assert!(Instant::now() < deadline, "a finished request is still told of");
                 std::thread::yield_now();
             }
         }
