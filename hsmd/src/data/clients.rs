@@ -14,11 +14,22 @@ use tokio::net::unix::UCred;
 /// Users of a name space that have no number here all appear as this one.
 const OVERFLOW_USER: u32 = 65_534;
 
+/// How somebody came to the data plane, and so what may be seen from there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Access {
+    /// Through the Unix socket: whoever may open it sees all slots.
+    Local,
+    /// By the certificate of this client (`client-xxxxxxxx`): what is assigned to it.
+    Client(Arc<str>),
+}
+
 /// The process at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
-    /// What the process may use and what it counts against.
+    /// What its work counts against, and what its logins are bound to.
     pub(crate) identity: Identity,
+    /// What it may see.
+    pub(crate) access: Access,
     /// Its user, for the log.
     pub(crate) user: u32,
     /// Its number: within one identity, work is shared fairly among processes.
@@ -31,6 +42,7 @@ impl Peer {
         let user = credentials.uid();
         (user != OVERFLOW_USER).then(|| Self {
             identity: local_identity(node, user),
+            access: Access::Local,
             user,
             process: credentials.pid().unwrap_or_default(),
         })

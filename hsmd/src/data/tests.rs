@@ -191,6 +191,7 @@ fn hello() -> Op {
 
 const fn peer() -> Peer {
     Peer {
+        access: super::clients::Access::Local,
         identity: Identity([1; 32]),
         user: 1,
         process: 1,

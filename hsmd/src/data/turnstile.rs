@@ -180,6 +180,7 @@ mod tests {
 
     fn peer(identity: u8, process: i32) -> Peer {
         Peer {
+            access: crate::data::clients::Access::Local,
             identity: Identity([identity; 32]),
             user: 0,
             process,
