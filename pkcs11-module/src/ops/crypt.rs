@@ -1,10 +1,11 @@
 //! Encryption and decryption of whole data, and of parts that are collected. Chained parts are in `chain.rs`.
 
 use super::chain;
-use super::request::{Asker, output};
+use super::request::{Asker, output_with};
 use super::sign::collect;
 use crate::abi::pointers::{OutBuf, Written};
 use crate::state::operation::{KeyOperation, Outcome, Work};
+use crate::transport::Failure;
 use hsmd_proto::ck::{ObjectClass, Rv};
 use hsmd_proto::convert::mechanism_to_wire;
 use hsmd_proto::mechanism::{Family, digest_length};
@@ -55,10 +56,16 @@ pub(crate) fn whole(
     if let Some(refused) = refuse(out, length) {
         return Ok(refused.into());
     }
-    let mechanism = operation.mechanism.clone();
-    let result = process(asker, operation, direction, &mechanism, data)?;
-    check_length(&result, length)?;
-    Ok(operation.give(out, result))
+    let give = |result: &[u8]| {
+        check_length(result, length)?;
+        Ok(match out.put(result) {
+            Written::Whole => (Written::Whole, None),
+            other => (other, Some(WipingVec::from(result))),
+        })
+    };
+    let (written, kept) = process_with(asker, operation, direction, &operation.mechanism, data, give)?;
+    operation.kept = kept;
+    Ok(written.into())
 }
 
 /// Too small a buffer costs no request where the length is known; a bound only answers length queries.
@@ -128,10 +135,10 @@ pub(crate) fn last(
     }
 }
 
-/// Sends data to the key, or encrypts with a public key in this process.
+/// Sends data to the key and keeps the result.
 ///
 /// # Errors
-/// Codes that C_Encrypt, C_Decrypt and their parts may return.
+/// As [`process_with`].
 pub(crate) fn process(
     asker: Asker<'_>,
     operation: &KeyOperation,
@@ -139,6 +146,22 @@ pub(crate) fn process(
     mechanism: &Mechanism,
     data: &[u8],
 ) -> Result<WipingVec, Rv> {
+    let keep = |result: &[u8]| Ok(WipingVec::from(result));
+    process_with(asker, operation, direction, mechanism, data, keep)
+}
+
+/// Sends data to the key, or encrypts with a public key in this process, and hands the result over where it lies.
+///
+/// # Errors
+/// Codes that C_Encrypt, C_Decrypt and their parts may return; `CKR_DEVICE_ERROR` for a result that `take` refuses.
+fn process_with<T>(
+    asker: Asker<'_>,
+    operation: &KeyOperation,
+    direction: Direction,
+    mechanism: &Mechanism,
+    data: &[u8],
+    take: impl FnOnce(&[u8]) -> Result<T, Rv>,
+) -> Result<T, Rv> {
     operation.check_grant()?;
     let here = direction == Direction::Encrypt
         && operation.meta.class == ObjectClass::PUBLIC_KEY
@@ -147,7 +170,7 @@ pub(crate) fn process(
         && let Some(view) = operation.key.view()
         && let Some(key) = view.public_key()
     {
-        return key.encrypt(mechanism, data).map(WipingVec::from);
+        return take(&WipingVec::from(key.encrypt(mechanism, data)?));
     }
     let result = asker
         .with_grant(operation.grant.as_ref().map(|grant| grant.as_slice()))
@@ -164,7 +187,7 @@ pub(crate) fn process(
                     Direction::Decrypt => request::Op::Decrypt(crypt),
                 }
             },
-            output,
+            |result, sections| output_with(result, sections, |bytes| take(bytes).map_err(|_| Failure::Lost)),
         );
     result.map_err(|rv| late(Function::Use, rv))
 }

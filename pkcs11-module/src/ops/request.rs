@@ -99,16 +99,25 @@ pub(crate) fn nothing(_: Option<reply::Result>, _: &Sections<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Reads the output of sign, encrypt, decrypt, wrap and random.
+/// Reads the output of wrap and random.
 ///
 /// # Errors
 /// [`Failure::Lost`] for a reply without one.
 pub(crate) fn output(result: Option<reply::Result>, sections: &Sections<'_>) -> Result<WipingVec, Failure> {
+    output_with(result, sections, |bytes| Ok(WipingVec::from(bytes)))
+}
+
+/// Hands the output of sign, encrypt and decrypt over where it lies: to the application without a copy in between.
+///
+/// # Errors
+/// [`Failure::Lost`] for a reply without one; what `take` answers.
+pub(crate) fn output_with<T>(
+    result: Option<reply::Result>,
+    sections: &Sections<'_>,
+    take: impl FnOnce(&[u8]) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     match result {
-        Some(reply::Result::Output(range)) => {
-            let bytes = sections.get(&range).map_err(|_| Failure::Lost)?;
-            Ok(WipingVec::from(bytes))
-        }
+        Some(reply::Result::Output(range)) => take(sections.get(&range).map_err(|_| Failure::Lost)?),
         _ => Err(Failure::Lost),
     }
 }

@@ -1,13 +1,14 @@
 //! C_SignInit, C_Sign, C_SignUpdate, C_SignFinal. Also what C_Verify shares: gathering the message, signature lengths.
 
 use super::key::{Place, init as begin, step};
-use super::request::{Asker, output};
+use super::request::{Asker, output_with};
 use crate::abi::mechanism::RawMechanism;
 use crate::abi::pointers::{OutBuf, RawInput, RawOut};
 use crate::local::Digest;
 use crate::state::instance::Instance;
 use crate::state::operation::{KeyOperation, Outcome, Work};
 use crate::state::phase::Step;
+use crate::transport::Failure;
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use hsmd_proto::ck::Rv;
 use hsmd_proto::convert::mechanism_to_wire;
@@ -79,7 +80,7 @@ fn sign(asker: Asker<'_>, operation: &mut KeyOperation, data: Option<&[u8]>, out
     }
     operation.check_grant()?;
     let message = operation.message(data, asker.instance.pool.max_data())?;
-    let signature = asker
+    let written = asker
         .with_grant(operation.grant.as_ref().map(|grant| grant.as_slice()))
         .call(
             |writer| {
@@ -90,13 +91,15 @@ fn sign(asker: Asker<'_>, operation: &mut KeyOperation, data: Option<&[u8]>, out
                     digested: message.digested,
                 })
             },
-            output,
+            |result, sections| {
+                output_with(result, sections, |signature| {
+                    // A daemon that answers with another length is not believed.
+                    let whole = signature.len() == length;
+                    whole.then(|| out.put(signature)).ok_or(Failure::Lost)
+                })
+            },
         );
-    let signature = signature.map_err(|rv| late(Function::Use, rv))?;
-    if signature.len() != length {
-        return Err(Rv::DEVICE_ERROR);
-    }
-    Ok(out.put(&signature).into())
+    Ok(written.map_err(|rv| late(Function::Use, rv))?.into())
 }
 
 /// What goes to the key.

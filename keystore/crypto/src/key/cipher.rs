@@ -8,7 +8,7 @@ use crate::error::OpError;
 use hsmd_proto::mechanism::Family;
 use hsmd_proto::params::{CtrParams, GcmParams, Params};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Whether [`crypt`] knows the family.
 pub(crate) const fn is_cipher(family: Family) -> bool {
@@ -83,19 +83,19 @@ fn cbc(aes: &Aes, way: Way, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result
         return Err(partial(way));
     }
     append(out, data.len(), |target| {
-        target.copy_from_slice(data);
-        aes.cbc(way, &mut iv, target).ok_or(OpError::Failed)
+        aes.cbc(way, &mut iv, data, target).ok_or(OpError::Failed)
     })
 }
 
 fn cbc_pad(aes: &Aes, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
     let mut iv = iv_of(iv)?;
-    let padding = 16 - data.len() % 16;
-    append(out, data.len() + padding, |target| {
-        let (text, pad) = target.split_at_mut(data.len());
-        text.copy_from_slice(data);
-        pad.fill(padding as u8);
-        aes.cbc(Way::Encrypt, &mut iv, target).ok_or(OpError::Failed)
+    let (whole, rest) = data.split_at(data.len() / 16 * 16);
+    let mut last = Zeroizing::new([(16 - rest.len()) as u8; 16]);
+    last[..rest.len()].copy_from_slice(rest);
+    append(out, whole.len() + 16, |target| {
+        let (front, back) = target.split_at_mut(whole.len());
+        aes.cbc(Way::Encrypt, &mut iv, whole, front).ok_or(OpError::Failed)?;
+        aes.cbc(Way::Encrypt, &mut iv, &*last, back).ok_or(OpError::Failed)
     })
 }
 
@@ -107,8 +107,7 @@ fn cbc_unpad(aes: &Aes, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(),
     let start = out.len();
     let mut kept = 0;
     append(out, data.len(), |target| {
-        target.copy_from_slice(data);
-        aes.cbc(Way::Decrypt, &mut iv, target).ok_or(OpError::Failed)?;
+        aes.cbc(Way::Decrypt, &mut iv, data, target).ok_or(OpError::Failed)?;
         kept = unpadded_length(target).ok_or(OpError::Encrypted)?;
         target[kept..].zeroize();
         Ok(())
@@ -143,9 +142,7 @@ fn ctr(aes: &Aes, way: Way, params: &CtrParams, data: &[u8], out: &mut Vec<u8>) 
     }
     let mut block = params.block;
     append(out, data.len(), |target| {
-        target.copy_from_slice(data);
-        aes.ctr(&mut block, target);
-        Ok(())
+        aes.ctr(&mut block, data, target).ok_or(OpError::Failed)
     })
 }
 

@@ -80,9 +80,9 @@ fn cmac(aes: &Aes, message: &[u8], out: &mut [u8; 64]) -> Result<usize, OpError>
     let mut chain: Block = [0; 16];
     let mut buffer = Zeroizing::new([0; PIECE]);
     for piece in front.chunks(PIECE) {
-        let target = &mut buffer[..piece.len()];
-        target.copy_from_slice(piece);
-        aes.cbc(Way::Encrypt, &mut chain, target).ok_or(OpError::Failed)?;
+        let thrown_away = &mut buffer[..piece.len()];
+        aes.cbc(Way::Encrypt, &mut chain, piece, thrown_away)
+            .ok_or(OpError::Failed)?;
     }
     let mut last: Block = [0; 16];
     last[..rest.len()].copy_from_slice(rest);

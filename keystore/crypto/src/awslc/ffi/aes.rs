@@ -1,7 +1,7 @@
 //! The AES block cipher and the modes that aws-lc offers for a bare key schedule.
 
 use super::super::{Block, Way};
-use super::{Flat, cleanse, sys, target};
+use super::{Flat, cleanse, sys, target, view};
 
 /// Both key schedules of an AES key: to encrypt, to decrypt.
 pub(crate) struct Aes(Flat<[sys::AES_KEY; 2]>);
@@ -44,29 +44,33 @@ impl Aes {
         }
     }
 
-    /// CBC over whole blocks, in place; `iv` becomes the next chaining value.
-    pub(crate) fn cbc(&self, way: Way, iv: &mut Block, data: &mut [u8]) -> Option<()> {
-        if !data.len().is_multiple_of(16) {
+    /// CBC over whole blocks into as many bytes; `iv` becomes the next chaining value.
+    pub(crate) fn cbc(&self, way: Way, iv: &mut Block, data: &[u8], out: &mut [u8]) -> Option<()> {
+        if !data.len().is_multiple_of(16) || data.len() != out.len() {
             return None;
         }
-        let ((o, length), key) = (target(data), self.key(way));
+        let ((i, length), (o, _), key) = (view(data), target(out), self.key(way));
         let way = if way == Way::Encrypt {
             sys::AES_ENCRYPT
         } else {
             sys::AES_DECRYPT
         };
-        // SAFETY: reads and writes `length` bytes, whole blocks, in place as aes.h allows; `iv` has 16.
-        unsafe { sys::AES_cbc_encrypt(o, o, length, key, iv.as_mut_ptr(), way) }
+        // SAFETY: reads and writes `length` bytes, whole blocks, which overlap nothing; `iv` has 16.
+        unsafe { sys::AES_cbc_encrypt(i, o, length, key, iv.as_mut_ptr(), way) }
         Some(())
     }
 
-    /// CTR with a 128-bit counter, in place.
-    pub(crate) fn ctr(&self, counter: &mut Block, data: &mut [u8]) {
+    /// CTR with a 128-bit counter into as many bytes.
+    pub(crate) fn ctr(&self, counter: &mut Block, data: &[u8], out: &mut [u8]) -> Option<()> {
+        if data.len() != out.len() {
+            return None;
+        }
         let (mut spare, mut used) = ([0_u8; 16], 0);
-        let ((o, length), key) = (target(data), self.key(Way::Encrypt));
+        let ((i, length), (o, _), key) = (view(data), target(out), self.key(Way::Encrypt));
         let (counter, rest) = (counter.as_mut_ptr(), spare.as_mut_ptr());
-        // SAFETY: reads and writes `length` bytes, in place as aes.h allows; `counter` and `rest` have 16.
-        unsafe { sys::AES_ctr128_encrypt(o, o, length, key, counter, rest, &raw mut used) }
+        // SAFETY: reads and writes `length` bytes, which overlap nothing; `counter` and `rest` have 16.
+        unsafe { sys::AES_ctr128_encrypt(i, o, length, key, counter, rest, &raw mut used) }
         cleanse(&mut spare);
+        Some(())
     }
 }
