@@ -94,7 +94,7 @@ pub(super) async fn run(channel: Channel, command: Client, format: Format) -> Re
         Client::Delete { name, yes, dry_run } => {
             let view = find(&mut client, &name).await?;
             if !dry_run {
-                super::sure(yes, &format!("deleting {name} ends the use of its certificate"))?;
+                super::confirm::sure(yes, &format!("deleting {name} ends the use of its certificate"))?;
                 let client_arn = Some(view.arn.clone());
                 client
                     .delete_luna_client(DeleteLunaClientRequest { client_arn })
@@ -135,7 +135,7 @@ async fn config(
     };
     match format {
         Format::Table => raw(view.config_file.as_bytes()),
-        Format::Json => show(&view, format),
+        format => show(&view, format),
     }
 }
 
@@ -144,7 +144,8 @@ fn read(path: &Path) -> Result<String, Error> {
     text.map_err(|error| Error::new(Exit::Usage, format!("{}: {error}", path.display())))
 }
 
-async fn all(client: &mut CloudHsmClient<Channel>) -> Result<Vec<ClientView>, Error> {
+/// All, page by page.
+pub(super) async fn all(client: &mut CloudHsmClient<Channel>) -> Result<Vec<ClientView>, Error> {
     let mut clients = Vec::new();
     let mut next_token = None;
     loop {
@@ -163,7 +164,7 @@ async fn all(client: &mut CloudHsmClient<Channel>) -> Result<Vec<ClientView>, Er
 }
 
 /// The one client of an id, ARN, label or fingerprint.
-async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<ClientView, Error> {
+pub(super) async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<ClientView, Error> {
     if name.starts_with("arn:") {
         return describe(client, name).await;
     }
@@ -174,7 +175,8 @@ async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<Client
     the_one(all(client).await?.into_iter().filter(fits), ("client", "clients"), name)
 }
 
-async fn describe(client: &mut CloudHsmClient<Channel>, arn: &str) -> Result<ClientView, Error> {
+/// Describes one.
+pub(super) async fn describe(client: &mut CloudHsmClient<Channel>, arn: &str) -> Result<ClientView, Error> {
     let request = DescribeLunaClientRequest {
         client_arn: Some(arn.to_owned()),
         certificate_fingerprint: None,
@@ -182,18 +184,21 @@ async fn describe(client: &mut CloudHsmClient<Channel>, arn: &str) -> Result<Cli
     Ok(client.describe_luna_client(request).await?.into_inner().into())
 }
 
+/// A client as it is shown.
 #[derive(Serialize)]
-struct ClientView {
-    arn: String,
-    label: String,
-    fingerprint: String,
-    certificate: String,
+pub(super) struct ClientView {
+    id: String,
+    pub(super) arn: String,
+    pub(super) label: String,
+    pub(super) fingerprint: String,
+    pub(super) certificate: String,
     last_modified: String,
 }
 
 impl From<DescribeLunaClientResponse> for ClientView {
     fn from(client: DescribeLunaClientResponse) -> Self {
         Self {
+            id: id_of(&client.client_arn),
             arn: client.client_arn,
             label: client.label,
             fingerprint: client.certificate_fingerprint,
@@ -232,7 +237,7 @@ struct ClientList(Vec<ClientView>);
 impl Table for ClientList {
     fn rows(&self) -> Vec<Vec<String>> {
         let clients = self.0.iter();
-        let rows = clients.map(|client| [id_of(&client.arn), client.label.clone(), client.fingerprint.clone()]);
-        list(["CLIENT", "LABEL", "FINGERPRINT"], rows)
+        let rows = clients.map(|client| [client.id.clone(), client.label.clone(), client.fingerprint.clone()]);
+        list(["ID", "LABEL", "FINGERPRINT"], rows)
     }
 }

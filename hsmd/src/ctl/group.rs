@@ -3,6 +3,7 @@
 use super::Format;
 use super::exit::{Error, Exit};
 use super::output::{Table, id_of, list, record, show, the_one};
+use super::wait::{Wait, after_group};
 use clap::Subcommand;
 use hsmd_control::IF_LAST_MODIFIED_KEY;
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
@@ -43,16 +44,18 @@ pub(super) enum Group {
         label: String,
     },
     /// Adds partitions, each of another HSM. One without a token takes on the group's keys at once.
-    #[command(after_help = "Example:\n  hsmctl group add web 157826001 157714002")]
+    #[command(after_help = "Example:\n  hsmctl group add web 157826001 157714001 --wait")]
     Add {
         /// Id, ARN, serial number or label.
         name: String,
         /// Serial numbers.
         #[arg(required = true)]
         partitions: Vec<String>,
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Takes partitions out. The keys stay with the group: a partition that leaves is uninitialised, unless it was the last.
-    #[command(after_help = "Example:\n  hsmctl group remove web 157714002 --yes")]
+    #[command(after_help = "Example:\n  hsmctl group remove web 157714001 --yes")]
     Remove {
         /// Id, ARN, serial number or label.
         name: String,
@@ -94,7 +97,7 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
             let view = find(&mut client, &name).await?;
             change(&mut client, view, Some(label), None).await?
         }
-        Group::Add { name, partitions } => {
+        Group::Add { name, partitions, wait } => {
             let view = find(&mut client, &name).await?;
             let mut members = view.partitions.clone();
             members.extend(
@@ -102,7 +105,9 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
                     .into_iter()
                     .filter(|serial| !view.partitions.contains(serial)),
             );
-            change(&mut client, view, None, Some(members)).await?
+            let arn = change(&mut client, view, None, Some(members)).await?;
+            after_group(&mut client, &arn, wait).await?;
+            arn
         }
         Group::Remove {
             name,
@@ -114,7 +119,7 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
             if dry_run {
                 return show(&view, format);
             }
-            super::sure(
+            super::confirm::sure(
                 yes,
                 &format!("a partition that leaves {name} has no token afterwards; the group keeps the keys"),
             )?;
@@ -129,7 +134,7 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
         Group::Delete { name, yes, dry_run } => {
             let view = find(&mut client, &name).await?;
             if !dry_run {
-                super::sure(
+                super::confirm::sure(
                     yes,
                     &format!("deleting {name} takes its virtual token away; its partitions keep the keys"),
                 )?;
@@ -160,7 +165,8 @@ async fn change(
     Ok(client.modify_hapg(request).await?.into_inner().hapg_arn)
 }
 
-async fn all(client: &mut CloudHsmClient<Channel>) -> Result<Vec<GroupView>, Error> {
+/// All, page by page.
+pub(super) async fn all(client: &mut CloudHsmClient<Channel>) -> Result<Vec<GroupView>, Error> {
     let mut groups = Vec::new();
     let mut next_token = None;
     loop {
@@ -185,7 +191,8 @@ pub(super) async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Re
     the_one(all(client).await?.into_iter().filter(fits), ("group", "groups"), name)
 }
 
-async fn describe(client: &mut CloudHsmClient<Channel>, arn: &str) -> Result<GroupView, Error> {
+/// Describes one.
+pub(super) async fn describe(client: &mut CloudHsmClient<Channel>, arn: &str) -> Result<GroupView, Error> {
     let hapg_arn = Some(arn.to_owned());
     Ok(client
         .describe_hapg(DescribeHapgRequest { hapg_arn })
@@ -197,11 +204,12 @@ async fn describe(client: &mut CloudHsmClient<Channel>, arn: &str) -> Result<Gro
 /// A group as it is shown.
 #[derive(Serialize)]
 pub(super) struct GroupView {
+    id: String,
     pub(super) arn: String,
-    label: String,
-    serial: String,
-    state: String,
-    partitions: Vec<String>,
+    pub(super) label: String,
+    pub(super) serial: String,
+    pub(super) state: String,
+    pub(super) partitions: Vec<String>,
     pending_registration: Vec<String>,
     pending_deletion: Vec<String>,
     last_action_failed: Vec<String>,
@@ -211,6 +219,7 @@ pub(super) struct GroupView {
 impl From<DescribeHapgResponse> for GroupView {
     fn from(group: DescribeHapgResponse) -> Self {
         Self {
+            id: id_of(&group.hapg_arn),
             arn: group.hapg_arn,
             label: group.label,
             serial: group.hapg_serial,
@@ -245,10 +254,10 @@ struct GroupList(Vec<GroupView>);
 
 impl Table for GroupList {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["GROUP", "LABEL", "SERIAL", "STATE", "PARTITIONS"];
+        let heading = ["ID", "LABEL", "SERIAL", "STATE", "PARTITIONS"];
         let rows = self.0.iter().map(|group| {
             [
-                id_of(&group.arn),
+                group.id.clone(),
                 group.label.clone(),
                 group.serial.clone(),
                 group.state.clone(),

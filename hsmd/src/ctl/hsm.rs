@@ -3,6 +3,7 @@
 use super::Format;
 use super::exit::{Error, Exit};
 use super::output::{Table, id_of, list, record, show, the_one};
+use super::wait::{Wait, after_hsm};
 use clap::Subcommand;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{ResumeHsmRequest, SuspendHsmRequest};
@@ -18,7 +19,9 @@ use tonic::transport::Channel;
 #[derive(Subcommand)]
 pub(super) enum Hsm {
     /// Creates an HSM.
-    #[command(after_help = "Example:\n  hsmctl hsm create --subnet subnet-0a1b2c3d --client-token once1")]
+    #[command(
+        after_help = "Examples:\n  hsmctl hsm create --wait --timeout 30\n  hsmctl hsm create --subnet subnet-0a1b2c3d --client-token once1"
+    )]
     Create {
         /// The subnet in ARNs and descriptions.
         #[arg(long, value_name = "ID", default_value = "subnet-00000000")]
@@ -41,6 +44,8 @@ pub(super) enum Hsm {
         /// Makes a repeated call answer with the same HSM.
         #[arg(long, value_name = "TOKEN")]
         client_token: Option<String>,
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Lists HSMs.
     #[command(after_help = "Example:\n  hsmctl hsm list -o json")]
@@ -71,6 +76,8 @@ pub(super) enum Hsm {
         /// Where logs are to go; kept.
         #[arg(long, value_name = "ADDRESS")]
         syslog_ip: Option<String>,
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Deletes an HSM that holds no initialised partition.
     #[command(
@@ -112,6 +119,7 @@ pub(super) async fn run(channel: Channel, command: Hsm, format: Format) -> Resul
             external_id,
             syslog_ip,
             client_token,
+            wait,
         } => {
             let request = CreateHsmRequest {
                 subnet_id: Some(subnet),
@@ -123,7 +131,9 @@ pub(super) async fn run(channel: Channel, command: Hsm, format: Format) -> Resul
                 client_token,
                 syslog_ip,
             };
-            client.create_hsm(request).await?.into_inner().hsm_arn
+            let arn = client.create_hsm(request).await?.into_inner().hsm_arn;
+            after_hsm(&mut client, &arn, wait).await?;
+            arn
         }
         Hsm::List => return show(&HsmList(all(&mut client).await?), format),
         Hsm::Describe { name } => find(&mut client, &name).await?.arn,
@@ -134,6 +144,7 @@ pub(super) async fn run(channel: Channel, command: Hsm, format: Format) -> Resul
             iam_role,
             external_id,
             syslog_ip,
+            wait,
         } => {
             let request = ModifyHsmRequest {
                 hsm_arn: Some(find(&mut client, &name).await?.arn),
@@ -143,14 +154,16 @@ pub(super) async fn run(channel: Channel, command: Hsm, format: Format) -> Resul
                 external_id,
                 syslog_ip,
             };
-            client.modify_hsm(request).await?.into_inner().hsm_arn
+            let arn = client.modify_hsm(request).await?.into_inner().hsm_arn;
+            after_hsm(&mut client, &arn, wait).await?;
+            arn
         }
         Hsm::Delete { name, yes, dry_run } => {
             let view = find(&mut client, &name).await?;
             if dry_run {
                 return show(&view, format);
             }
-            super::sure(yes, &format!("deleting {name} takes its slots away"))?;
+            super::confirm::sure(yes, &format!("deleting {name} takes its slots away"))?;
             let hsm_arn = Some(view.arn.clone());
             client.delete_hsm(DeleteHsmRequest { hsm_arn }).await?;
             view.arn
@@ -179,7 +192,8 @@ pub(super) async fn zones(channel: Channel, format: Format) -> Result<Exit, Erro
     show(&Zones(answer.into_inner().az_list), format)
 }
 
-async fn all(client: &mut CloudHsmClient<Channel>) -> Result<Vec<HsmView>, Error> {
+/// All, page by page.
+pub(super) async fn all(client: &mut CloudHsmClient<Channel>) -> Result<Vec<HsmView>, Error> {
     let mut hsms = Vec::new();
     let mut next_token = None;
     loop {
@@ -194,8 +208,8 @@ async fn all(client: &mut CloudHsmClient<Channel>) -> Result<Vec<HsmView>, Error
     }
 }
 
-/// Describes an HSM by ARN, serial number or id; the modelled operation knows the first two.
-async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<HsmView, Error> {
+/// The HSM of an ARN, serial number or id; the modelled operation knows the first two.
+pub(super) async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<HsmView, Error> {
     if !name.starts_with("hsm-") {
         return describe(client, name).await;
     }
@@ -204,7 +218,8 @@ async fn find(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<HsmVie
     the_one(hits, ("HSM", "HSMs"), name)
 }
 
-async fn describe(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<HsmView, Error> {
+/// Describes one.
+pub(super) async fn describe(client: &mut CloudHsmClient<Channel>, name: &str) -> Result<HsmView, Error> {
     let name = Some(name.to_owned());
     let (hsm_arn, hsm_serial_number) = match name {
         Some(name) if name.starts_with("arn:") => (Some(name), None),
@@ -227,16 +242,18 @@ impl Table for Zones {
     }
 }
 
+/// An HSM as it is shown.
 #[derive(Serialize)]
-struct HsmView {
-    arn: String,
-    serial: String,
-    status: String,
+pub(super) struct HsmView {
+    id: String,
+    pub(super) arn: String,
+    pub(super) serial: String,
+    pub(super) status: String,
     availability_zone: String,
     subnet_id: String,
     vpc_id: String,
     eni_id: String,
-    eni_ip: String,
+    address: String,
     iam_role_arn: String,
     ssh_public_key: String,
     subscription_type: String,
@@ -249,6 +266,7 @@ struct HsmView {
 impl From<DescribeHsmResponse> for HsmView {
     fn from(hsm: DescribeHsmResponse) -> Self {
         Self {
+            id: id_of(&hsm.hsm_arn),
             arn: hsm.hsm_arn,
             serial: hsm.serial_number,
             status: hsm.status,
@@ -256,7 +274,7 @@ impl From<DescribeHsmResponse> for HsmView {
             subnet_id: hsm.subnet_id,
             vpc_id: hsm.vpc_id,
             eni_id: hsm.eni_id,
-            eni_ip: hsm.eni_ip,
+            address: hsm.eni_ip,
             iam_role_arn: hsm.iam_role_arn,
             ssh_public_key: hsm.ssh_public_key,
             subscription_type: hsm.subscription_type,
@@ -275,7 +293,7 @@ impl Table for HsmView {
             ("Serial", self.serial.clone()),
             ("Status", self.status.clone()),
             ("Zone", self.availability_zone.clone()),
-            ("Address", self.eni_ip.clone()),
+            ("Address", self.address.clone()),
             ("Subnet", self.subnet_id.clone()),
         ];
         rows.extend(self.partitions.iter().map(|arn| ("Partition", arn.clone())));
@@ -288,15 +306,15 @@ struct HsmList(Vec<HsmView>);
 
 impl Table for HsmList {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["HSM", "SERIAL", "STATUS", "ADDRESS", "PARTITIONS"];
+        let heading = ["ID", "SERIAL", "STATUS", "ADDRESS", "PARTITIONS"];
         let rows = self.0.iter().map(|hsm| {
-            let partitions = hsm.partitions.len().to_string();
+            let serials: Vec<_> = hsm.partitions.iter().filter_map(|arn| arn.rsplit('-').next()).collect();
             [
-                id_of(&hsm.arn),
+                hsm.id.clone(),
                 hsm.serial.clone(),
                 hsm.status.clone(),
-                hsm.eni_ip.clone(),
-                partitions,
+                hsm.address.clone(),
+                serials.join(","),
             ]
         });
         list(heading, rows)

@@ -3,16 +3,23 @@
 
 mod client;
 mod commands;
+mod confirm;
 mod connect;
 mod exit;
+mod expiry;
 mod group;
 mod hsm;
+mod manual;
 mod output;
+mod partition;
+mod status;
 mod tag;
+mod wait;
+mod watch;
 
 pub use exit::Exit;
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -44,19 +51,33 @@ enum Format {
     Table,
     /// For programs; the same fields and more.
     Json,
+    /// The same as JSON, for people who like it.
+    Yaml,
+    /// Names alone, one a line: for scripts.
+    Name,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// The state of the daemon; exit code 0 when all is well, 1 when something in the store is in trouble.
-    #[command(after_help = "Example:\n  hsmctl status -o json")]
-    Status,
+    /// Everything at a glance; exit code 0 when all is well, 1 when a group is degraded or the store in trouble.
+    #[command(
+        after_help = "Examples:\n  hsmctl status\n  hsmctl status -o json\n  hsmctl status --watch --interval 500 --count 2"
+    )]
+    Status(status::Options),
+    /// What changes, as it changes: HSMs, partitions, groups, clients.
+    #[command(
+        after_help = "Examples:\n  hsmctl watch --count 2 --interval 100\n  hsmctl watch --all --count 1 -o json"
+    )]
+    Watch(watch::Options),
+    /// Waits until something is ready; exit code 8 when it takes too long.
+    #[command(subcommand)]
+    Wait(wait::For),
     /// Virtual appliances.
     #[command(subcommand)]
     Hsm(hsm::Hsm),
     /// Partitions: tokens in slots.
     #[command(subcommand)]
-    Partition(Partition),
+    Partition(partition::Partition),
     /// High-availability partition groups.
     #[command(subcommand)]
     Group(group::Group),
@@ -70,48 +91,18 @@ enum Command {
     #[command(after_help = "Example:\n  hsmctl zones -o json")]
     Zones,
     /// Writes completions for a shell to standard output.
-    #[command(after_help = "Example:\n  hsmctl completion bash > ~/.local/share/bash-completion/completions/hsmctl")]
+    #[command(
+        after_help = "Examples:\n  hsmctl completion bash > hsmctl.bash\n  hsmctl completion zsh > _hsmctl\n  hsmctl completion fish > hsmctl.fish"
+    )]
     Completion {
         /// bash, zsh, fish, elvish or powershell.
         shell: clap_complete::Shell,
     },
-    /// Writes the manual page to standard output.
-    #[command(after_help = "Example:\n  hsmctl man | man -l -")]
-    Man,
-}
-
-#[derive(Subcommand)]
-enum Partition {
-    /// Creates an uninitialised partition; C_InitToken (`pkcs11-tool --init-token`) initialises it.
-    #[command(after_help = "Example:\n  hsmctl partition create web --policy strict")]
-    Create {
-        /// The label.
-        label: String,
-        /// standard, strict, fips or legacy; default: the daemon's.
-        #[arg(long, value_name = "NAME", default_value = "")]
-        policy: String,
-        /// Id, serial number or ARN of the HSM; default: the only one.
-        #[arg(long, value_name = "HSM", default_value = "")]
-        hsm: String,
-    },
-    /// Lists partitions in the order of their slots.
-    List {
-        /// Id, serial number or ARN of an HSM; default: all.
-        #[arg(long, value_name = "HSM", default_value = "")]
-        hsm: String,
-    },
-    /// Deletes a partition with all its keys.
-    #[command(after_help = "Example:\n  hsmctl partition delete 157541001 --yes")]
-    Delete {
-        /// Serial number or ARN.
-        partition: String,
-        /// Do it without asking.
-        #[arg(long)]
-        yes: bool,
-        /// Say what would go, and change nothing.
-        #[arg(long)]
-        dry_run: bool,
-    },
+    /// Writes manual pages.
+    #[command(
+        after_help = "Examples:\n  hsmctl man > hsmctl.1\n  hsmctl man --all man1\n  hsmctl man --markdown > hsmctl.md"
+    )]
+    Man(manual::Options),
 }
 
 /// Parses the arguments, runs the command, says what went wrong.
@@ -130,18 +121,8 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit, exit::Error> {
     match cli.command {
-        Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "hsmctl", &mut script);
-            output::raw(&script)
-        }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut page)
-                .map_err(|error| exit::Error::failed(&error))?;
-            output::raw(&page)
-        }
+        Command::Completion { shell } => manual::completion(shell),
+        Command::Man(options) => manual::run(&options),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| exit::Error::failed(&error))?;
@@ -150,18 +131,10 @@ fn run(cli: Cli) -> Result<Exit, exit::Error> {
     }
 }
 
-/// Asks for `--yes` before something is destroyed.
-fn sure(yes: bool, what: &str) -> Result<(), exit::Error> {
-    if yes {
-        return Ok(());
-    }
-    let message = format!("{what}\n  remedy: say --yes, or look first with --dry-run");
-    Err(exit::Error::new(Exit::Usage, message))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory as _;
 
     #[test]
     fn the_arguments_hang_together() {
