@@ -3,7 +3,7 @@
 //! keys stay with the group when a partition leaves. Joining two sets of keys is not done here: it is refused.
 
 use super::model::{Model, ModelError, State, Versioned, fresh, hex8, now_ms, write};
-use super::records::{Document as _, FORMAT, GroupRecord, HsmState, PartitionRecord, Tags};
+use super::records::{Document as _, FORMAT, GroupRecord, HsmState, PartitionRecord, SLOTS, SlotCounter, Tags};
 use std::collections::BTreeSet;
 
 /// The most members of a group.
@@ -42,6 +42,7 @@ impl Model {
             state.groups.values().any(|group| group.record.serial == *serial)
         });
         let now = now_ms();
+        let slot = state.counter.record.next;
         let record = GroupRecord {
             format: FORMAT,
             arn: self.arn(&id),
@@ -49,17 +50,26 @@ impl Model {
             serial,
             label: label.to_owned(),
             members: Vec::new(),
+            slot: Some(slot),
             key_set: String::new(),
             created_ms: now,
             modified_ms: now,
             tags: Tags::new(),
         };
-        self.commit(vec![write(&record.name(), 0, Some(&record))])?;
+        let counter = SlotCounter { next: slot + 1 };
+        self.commit(vec![
+            write(&record.name(), 0, Some(&record)),
+            write(SLOTS, state.counter.version, Some(&counter)),
+        ])?;
+        state.counter.version += 1;
+        state.counter.record = counter;
         let versioned = Versioned {
             version: 1,
             record: record.clone(),
         };
         state.groups.insert(record.id.clone(), versioned);
+        drop(state);
+        self.show();
         Ok(record)
     }
 
@@ -128,6 +138,8 @@ impl Model {
         let id = entry.record.id.clone();
         self.commit(vec![write::<GroupRecord>(&entry.record.name(), entry.version, None)])?;
         state.groups.remove(&id);
+        drop(state);
+        self.show();
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! The control plane: records of HSMs, partitions, groups and clients with their state machines, and the gRPC services over
 //! them.
 //!
-//! `records` is what is stored; `model` with `hsms`, `partitions`, `groups`, `clients`, `tags` changes it; `shapes` and `fields`
+//! `records` is what is stored; `model` with `hsms`, `partitions`, `groups` (and
+//! `virtual_slots`), `clients`, `tags` changes it; `shapes` and `fields`
 //! are the rules of the API as rows; `fault` is the table of errors; `cloudhsm` and `admin` are the services, `listener` their
 //! socket. Keys are none of its business: it makes, shares and deletes key sets.
 
@@ -21,6 +22,7 @@ mod partitions;
 mod records;
 mod shapes;
 mod tags;
+mod virtual_slots;
 
 #[cfg(test)]
 mod tests;

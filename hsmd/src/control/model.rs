@@ -295,6 +295,7 @@ impl Model {
         }
         self.forget_terminated()?;
         self.sweep_key_sets()?;
+        self.allot_virtual_slots()?;
         for slot in self.taken_slots() {
             self.mark_taken(slot)?;
         }
@@ -319,12 +320,13 @@ impl Model {
                     id: SlotId(record.slot),
                     serial: record.serial.clone(),
                     hsm: record.hsm.clone(),
+                    group: None,
                     policy: record.policy(),
                     free: record.free,
                     key_set: key_set.and_then(|id| self.keystore.key_set(id)),
                 }
             });
-        self.slots.replace(slots);
+        self.slots.replace(slots.chain(self.virtual_slots(&state)));
     }
 
     pub(super) fn commit(&self, writes: Vec<DocumentWrite>) -> Result<(), ModelError> {

@@ -220,6 +220,9 @@ pub struct GroupRecord {
     pub label: String,
     /// Serial numbers of the members, in the order given.
     pub members: Vec<String>,
+    /// The virtual slot, allotted once; `None`: a record of an earlier version, until the next start.
+    #[serde(default)]
+    pub slot: Option<u32>,
     /// The key set to which all members refer: 32 hexadecimal digits; empty without members.
     pub key_set: String,
     /// Milliseconds since 1970.

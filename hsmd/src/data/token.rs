@@ -9,6 +9,8 @@ use hsmd_proto::policy::Policy;
 use hsmd_proto::wire::{self, reply};
 
 const MANUFACTURER: &str = "hsmd";
+/// The description of a group's slot, as Luna clients know it.
+const VIRTUAL: &str = "HA Virtual Card Slot";
 
 pub(super) fn list_slots(call: &Call<'_>) -> Answer {
     let slots = call.node.slots.all();
@@ -48,10 +50,14 @@ fn describe(node: &Node, slot: &Slot) -> wire::Slot {
     });
     wire::Slot {
         id: slot.id.0,
-        description: format!("hsmd {} partition-{}", slot.hsm, slot.serial),
+        description: match slot.is_virtual() {
+            true => VIRTUAL.into(),
+            false => format!("hsmd {} partition-{}", slot.hsm, slot.serial),
+        },
         manufacturer: MANUFACTURER.into(),
         token_present: token.is_some(),
         token,
+        r#virtual: slot.is_virtual(),
     }
 }
 

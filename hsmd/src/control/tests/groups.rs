@@ -3,7 +3,7 @@
 use super::{keystore, model};
 use crate::control::groups::GroupChange;
 use crate::control::model::{Model, ModelError, NewHsm};
-use crate::control::records::PartitionRecord;
+use crate::control::records::{GroupRecord, PartitionRecord};
 use crate::slots::Slots;
 use hsmd_keystore::{Caller, Identity};
 use hsmd_proto::ids::{ApplicationId, OperationId, SlotId};
@@ -41,7 +41,8 @@ fn set(model: &Model, arn: &str, members: &[&PartitionRecord]) -> Result<(), Mod
 
 /// The key set of each partition's slot, and whether its token is initialised.
 fn tokens(slots: &Slots) -> Vec<(String, bool)> {
-    let all = slots.all();
+    let mut all = slots.all();
+    all.retain(|slot| !slot.is_virtual());
     let of = |slot: &std::sync::Arc<crate::slots::Slot>| {
         let key_set = slot.key_set.clone().unwrap();
         (key_set.id().to_string(), key_set.token().initialized)
@@ -161,7 +162,7 @@ fn a_group_is_degraded_while_a_member_is_suspended() {
     assert_eq!(model.group(&group).unwrap().state, "READY");
     model.suspend_hsm(&p[0].hsm).unwrap();
     assert_eq!(model.group(&group).unwrap().state, "DEGRADED");
-    assert_eq!(slots.all().len(), 2, "the slot stays, without token");
+    assert_eq!(slots.all().len(), 3, "the slot stays, without token");
     assert!(slots.get(SlotId(p[0].slot)).unwrap().key_set.is_none());
     assert!(matches!(
         model.suspend_hsm(&p[0].hsm),
@@ -173,4 +174,73 @@ fn a_group_is_degraded_while_a_member_is_suspended() {
         model.delete_hsm(&model.hsm(&p[0].hsm).unwrap().arn),
         Err(ModelError::InGroup(_))
     ));
+}
+
+#[test]
+fn the_virtual_slot_goes_on_while_one_member_serves() {
+    let keystore = keystore();
+    let (model, slots) = model(&keystore);
+    let p = partitions(&model, 2);
+    let group = model.create_group("g").unwrap();
+    let id = SlotId(group.slot.unwrap());
+    assert!(id.0 > p[1].slot, "after the physical slots");
+    let seen = || {
+        let slot = slots.get(id).unwrap();
+        (
+            slot.serial.clone(),
+            slot.is_virtual(),
+            slot.key_set.as_ref().map(|key_set| key_set.id().to_string()),
+        )
+    };
+    let serial = group.serial.clone();
+    assert_eq!(
+        seen(),
+        (serial.clone(), true, None),
+        "a group without members has a slot without token"
+    );
+    set(&model, &group.arn, &[&p[0], &p[1]]).unwrap();
+    initialise(&slots, id.0);
+    let keys = Some(tokens(&slots)[0].0.clone());
+    assert_eq!(seen(), (serial.clone(), true, keys.clone()));
+    assert!(
+        tokens(&slots).iter().all(|(_, token)| *token),
+        "what was done through it is done to all members"
+    );
+    model.suspend_hsm(&p[0].hsm).unwrap();
+    assert_eq!(seen(), (serial.clone(), true, keys.clone()));
+    model.suspend_hsm(&p[1].hsm).unwrap();
+    assert_eq!(seen(), (serial.clone(), true, None));
+    model.resume_hsm(&p[0].hsm).unwrap();
+    assert_eq!(seen(), (serial, true, keys));
+    model.delete_group(&group.arn).unwrap();
+    assert!(slots.get(id).is_none());
+    assert!(
+        model.create_group("h").unwrap().slot.unwrap() > id.0,
+        "a slot id is never used again"
+    );
+}
+
+#[test]
+fn a_group_of_an_earlier_version_gets_its_slot_at_the_next_start() {
+    let keystore = keystore();
+    let (before, _) = model(&keystore);
+    let p = partitions(&before, 1);
+    let group = before.create_group("g").unwrap();
+    {
+        let mut state = before.state.lock();
+        let entry = state.groups.get_mut(&group.id).unwrap();
+        let record = GroupRecord {
+            slot: None,
+            ..group.clone()
+        };
+        before.replace(entry, record).unwrap();
+    }
+    let (after, slots) = model(&keystore);
+    let slot = after.groups()[0].slot.unwrap();
+    assert!(slot > group.slot.unwrap() && slot > p[0].slot);
+    let (_, again) = model(&keystore);
+    assert_eq!(
+        again.get(SlotId(slot)).unwrap().serial,
+        slots.get(SlotId(slot)).unwrap().serial
+    );
 }
