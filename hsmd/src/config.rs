@@ -62,6 +62,8 @@ pub struct Data {
     pub socket_group: String,
     /// Mode of the socket: "0660", or "0600" for the daemon's user alone.
     pub socket_mode: String,
+    /// What a local user sees: "all" slots, or what is "assigned" to it with `hsmctl client assign user-<uid>`.
+    pub local: Locals,
     /// The most data of one request, in bytes.
     pub max_data: u64,
     /// The most data that one client (a local user) may have in requests at the same time, in bytes.
@@ -82,6 +84,7 @@ impl Default for Data {
             socket: "/run/hsmd/hsmd.sock".into(),
             socket_group: String::new(),
             socket_mode: "0660".into(),
+            local: Locals::All,
             max_data: 64 << 20,
             max_inflight: 256 << 20,
             max_connections: 16_384,
@@ -90,6 +93,17 @@ impl Default for Data {
             heartbeat_ms: 250,
         }
     }
+}
+
+/// What local users see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Locals {
+    /// Every slot: whoever may open the socket may use it.
+    #[default]
+    All,
+    /// What is assigned to the user, as with clients of other hosts.
+    Assigned,
 }
 
 /// `[control]`

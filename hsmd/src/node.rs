@@ -5,7 +5,7 @@ use crate::control::Model;
 use crate::data::{Clients, Pulse, Traffic, Turnstile};
 use crate::memory::Protection;
 use crate::slots::Slots;
-use hsmd_keystore::Keystore;
+use hsmd_keystore::{Error, Identity, KeySet, Keystore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +23,14 @@ pub struct Node {
     pub(crate) protection: Protection,
     pub(crate) started: Instant,
     requests: AtomicU64,
+}
+
+/// Where logins end.
+pub(crate) enum Cut {
+    /// On all key sets.
+    Everywhere,
+    /// On these.
+    At(Vec<Arc<KeySet>>),
 }
 
 /// The turnstiles, one per kind of waiting.
@@ -88,6 +96,24 @@ impl Node {
     #[must_use]
     pub fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// Ends what an identity has under way: its connections, and its logins on those key sets, durably. Whoever takes away what it
+    /// sees calls this afterwards: what comes in between is refused by [`Slots::seen`].
+    ///
+    /// # Errors
+    /// [`Error::LoginsStay`].
+    pub(crate) fn cut(&self, identity: &Identity, cut: Cut) -> Result<(), Error> {
+        let connections = self.clients.cut(identity);
+        let logins = match cut {
+            Cut::Everywhere => self.keystore.end_logins(identity)?,
+            Cut::At(key_sets) => {
+                let ended = key_sets.iter().map(|key_set| key_set.end_logins_of(identity));
+                ended.sum::<Result<usize, Error>>()?
+            }
+        };
+        tracing::info!(?identity, connections, logins, "ended");
+        Ok(())
     }
 
     pub(crate) fn count_request(&self) {

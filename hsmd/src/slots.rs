@@ -1,12 +1,13 @@
 //! Slots: what an application sees of partitions, and of groups as virtual slots. A slot's id is allotted once, in the
 //! record of the partition or group ([`crate::control`]), and never used again; this is only the view of it that requests
-//! read without a lock.
+//! read without a lock. Who sees which is computed with it, from the assignments of clients.
 
+use crate::data::{Access, Peer};
 use arc_swap::ArcSwap;
-use hsmd_keystore::{KeySet, TokenState};
+use hsmd_keystore::{Identity, KeySet, TokenState};
 use hsmd_proto::ids::SlotId;
 use hsmd_proto::policy::Policy;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// One slot.
@@ -42,27 +43,67 @@ impl Slot {
     }
 }
 
+/// Which slots an identity sees; one that is not here sees none. By identity and not by client, so that the connections of a
+/// replaced certificate see nothing from the moment on in which it is replaced.
+pub(crate) type Assigned = HashMap<Identity, BTreeSet<SlotId>>;
+
+/// The slots, and who sees them, at one moment.
+#[derive(Default)]
+struct View {
+    slots: BTreeMap<SlotId, Arc<Slot>>,
+    assigned: Assigned,
+}
+
+impl View {
+    fn sees(&self, peer: &Peer, id: SlotId) -> bool {
+        match peer.access {
+            Access::Local => true,
+            Access::Client(_) => {
+                let assigned = self.assigned.get(&peer.identity);
+                assigned.is_some_and(|assigned| assigned.contains(&id))
+            }
+        }
+    }
+}
+
 /// All slots, in ascending order.
 #[derive(Default)]
 pub struct Slots {
-    current: ArcSwap<BTreeMap<SlotId, Arc<Slot>>>,
+    current: ArcSwap<View>,
 }
 
 impl Slots {
-    /// The slot of this id.
+    /// The slot of this id if the peer sees it. One that is not assigned to it and one that does not exist are the same to it,
+    /// and as much work.
+    #[must_use]
+    pub(crate) fn seen(&self, peer: &Peer, id: SlotId) -> Option<Arc<Slot>> {
+        let view = self.current.load();
+        let seen = view.sees(peer, id);
+        view.slots.get(&id).filter(|_| seen).cloned()
+    }
+
+    /// The slots that the peer sees.
+    #[must_use]
+    pub(crate) fn list(&self, peer: &Peer) -> Vec<Arc<Slot>> {
+        let view = self.current.load();
+        let slots = view.slots.values();
+        slots.filter(|slot| view.sees(peer, slot.id)).cloned().collect()
+    }
+
+    /// The slot of this id, whoever sees it: not for requests of applications, which ask [`Self::seen`].
     #[must_use]
     pub fn get(&self, id: SlotId) -> Option<Arc<Slot>> {
-        self.current.load().get(&id).cloned()
+        self.current.load().slots.get(&id).cloned()
     }
 
-    /// All slots as they are now.
+    /// All slots as they are now, whoever sees them: not for requests of applications.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Slot>> {
-        self.current.load().values().cloned().collect()
+        self.current.load().slots.values().cloned().collect()
     }
 
-    pub(crate) fn replace(&self, slots: impl IntoIterator<Item = Slot>) {
+    pub(crate) fn replace(&self, slots: impl IntoIterator<Item = Slot>, assigned: Assigned) {
         let slots = slots.into_iter().map(|slot| (slot.id, Arc::new(slot))).collect();
-        self.current.store(Arc::new(slots));
+        self.current.store(Arc::new(View { slots, assigned }));
     }
 }

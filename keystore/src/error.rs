@@ -66,6 +66,9 @@ pub enum Error {
     /// Somebody else kept changing the same records.
     #[error("too many conflicting changes")]
     Contended,
+    /// Records of ended logins could not be removed: they may be good again after a restart. Try again.
+    #[error("the records of ended logins could not be removed; try again")]
+    LoginsStay,
     /// The key set has this id already, with other properties.
     #[error("a key set of this id exists already")]
     KeySetExists,

@@ -5,6 +5,7 @@
 mod flags;
 mod lifecycle;
 mod pins;
+mod roster;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 pub use self::flags::TokenState;
 pub(crate) use self::lifecycle::load_all;
+pub use self::roster::LoginView;
 use crate::core::{Core, path};
 use crate::error::Error;
 use crate::login::LoginTable;

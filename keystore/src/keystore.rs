@@ -19,6 +19,7 @@ use hsmd_store::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::background::Background;
+use crate::caller::Identity;
 use crate::core::{Clock, Committed, Core, path};
 use crate::document::{Document, DocumentOutcome, DocumentWrite, Documents};
 use crate::error::Error;
@@ -306,6 +307,16 @@ impl Keystore {
         key_set.delete()?;
         self.0.key_sets.write().remove(&id);
         Ok(())
+    }
+
+    /// Ends the logins of an identity on all key sets; says how many there were.
+    ///
+    /// # Errors
+    /// The first of [`KeySet::end_logins_of`]; the other key sets are done all the same.
+    pub fn end_logins(&self, identity: &Identity) -> Result<usize, Error> {
+        let ended = self.key_sets();
+        let ended = ended.iter().map(|key_set| key_set.end_logins_of(identity));
+        ended.reduce(|a, b| Ok(a? + b?)).unwrap_or(Ok(0))
     }
 
     /// A key set that is served.

@@ -1,14 +1,19 @@
-//! `hsmd.admin.v1.HsmAdmin`: partitions, and the state of the daemon.
+//! `hsmd.admin.v1.HsmAdmin`: partitions, who may use them, and the state of the daemon.
+
+mod clients;
 
 use super::fault::{self, blocking};
+use super::model::ModelError;
 use super::records::{HsmRecord, PartitionRecord};
 use crate::node::Node;
 use crate::trouble;
 use hsmd_control::admin::hsm_admin_server::HsmAdmin;
 use hsmd_control::admin::{
-    CreatePartitionRequest, CreatePartitionResponse, DeletePartitionRequest, DeletePartitionResponse,
-    ListPartitionsRequest, ListPartitionsResponse, Partition, ResumeHsmRequest, ResumeHsmResponse, StatusRequest,
-    StatusResponse, SuspendHsmRequest, SuspendHsmResponse,
+    AssignClientRequest, AssignClientResponse, CreateLocalClientRequest, CreateLocalClientResponse,
+    CreatePartitionRequest, CreatePartitionResponse, DeleteLocalClientRequest, DeleteLocalClientResponse,
+    DeletePartitionRequest, DeletePartitionResponse, ListAssignmentsRequest, ListAssignmentsResponse,
+    ListPartitionsRequest, ListPartitionsResponse, Partition, ResumeHsmRequest, ResumeHsmResponse, RevokeClientRequest,
+    RevokeClientResponse, StatusRequest, StatusResponse, SuspendHsmRequest, SuspendHsmResponse,
 };
 use hsmd_proto::ids::SlotId;
 use hsmd_proto::policy::Policy;
@@ -27,7 +32,7 @@ impl HsmAdmin for Service {
         let request = request.into_inner();
         let policy = match request.policy.as_str() {
             "" => None,
-            name => Some(Policy::from_name(name).ok_or_else(|| fault::status(&super::ModelError::Policy))?),
+            name => Some(Policy::from_name(name).ok_or_else(|| fault::status(&ModelError::Policy))?),
         };
         let node = self.0.clone();
         let record = blocking(move || node.model.create_partition(&request.hsm, &request.label, policy)).await?;
@@ -77,6 +82,52 @@ impl HsmAdmin for Service {
         Ok(Response::new(ResumeHsmResponse {}))
     }
 
+    async fn assign_client(
+        &self,
+        request: Request<AssignClientRequest>,
+    ) -> Result<Response<AssignClientResponse>, Status> {
+        let answer = self.run(request, clients::assign).await?;
+        Ok(Response::new(AssignClientResponse {
+            assignment: Some(answer),
+        }))
+    }
+
+    async fn revoke_client(
+        &self,
+        request: Request<RevokeClientRequest>,
+    ) -> Result<Response<RevokeClientResponse>, Status> {
+        let answer = self.run(request, clients::revoke).await?;
+        Ok(Response::new(RevokeClientResponse {
+            assignment: Some(answer),
+        }))
+    }
+
+    async fn list_assignments(
+        &self,
+        request: Request<ListAssignmentsRequest>,
+    ) -> Result<Response<ListAssignmentsResponse>, Status> {
+        let assignments = self.run(request, clients::list).await?;
+        Ok(Response::new(ListAssignmentsResponse { assignments }))
+    }
+
+    async fn create_local_client(
+        &self,
+        request: Request<CreateLocalClientRequest>,
+    ) -> Result<Response<CreateLocalClientResponse>, Status> {
+        let answer = self.run(request, clients::create_local).await?;
+        Ok(Response::new(CreateLocalClientResponse {
+            assignment: Some(answer),
+        }))
+    }
+
+    async fn delete_local_client(
+        &self,
+        request: Request<DeleteLocalClientRequest>,
+    ) -> Result<Response<DeleteLocalClientResponse>, Status> {
+        self.run(request, clients::delete_local).await?;
+        Ok(Response::new(DeleteLocalClientResponse {}))
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let node = &self.0;
         let partitions = node.model.partitions("").map_err(|error| fault::status(&error))?;
@@ -100,6 +151,16 @@ impl HsmAdmin for Service {
 }
 
 impl Service {
+    /// Runs what a request asks for on a thread that may wait for the store.
+    async fn run<Q: Send + 'static, A: Send + 'static>(
+        &self,
+        request: Request<Q>,
+        act: fn(&Arc<Node>, Q) -> Result<A, ModelError>,
+    ) -> Result<A, Status> {
+        let (node, request) = (self.0.clone(), request.into_inner());
+        blocking(move || act(&node, request)).await
+    }
+
     fn describe(&self, record: &PartitionRecord) -> Result<Partition, Status> {
         let hsm = self.0.model.hsm(&record.hsm).map_err(|error| fault::status(&error))?;
         Ok(partition(&self.0, &hsm, record))

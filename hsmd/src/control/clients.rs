@@ -3,6 +3,8 @@
 use super::certificate;
 use super::model::{Model, ModelError, State, Versioned, fresh, hex8, now_ms, write};
 use super::records::{ClientRecord, Document as _, FORMAT, Tags};
+use hsmd_keystore::Identity;
+use std::collections::BTreeSet;
 
 impl Model {
     /// Registers a certificate. The same one again, with the same label or none, answers the client that has it.
@@ -33,13 +35,17 @@ impl Model {
             created_ms: now,
             modified_ms: now,
             tags: Tags::new(),
+            assigned: BTreeSet::new(),
         };
+        self.start_clean(&record)?;
         self.commit(vec![write(&record.name(), 0, Some(&record))])?;
         let versioned = Versioned {
             version: 1,
             record: record.clone(),
         };
         state.clients.insert(record.id.clone(), versioned);
+        drop(state);
+        self.show();
         Ok(record)
     }
 
@@ -69,11 +75,12 @@ impl Model {
         found.ok_or(ModelError::Unknown("CertificateFingerprint", "client"))
     }
 
-    /// Replaces the certificate of a client.
+    /// Replaces the certificate of a client. What the old one sees from now on is nothing; its connections and logins are for
+    /// [`crate::node::Node::cut`], and so is the answer's second half: the identity that it was.
     ///
     /// # Errors
     /// As [`Self::create_client`], and [`ModelError::Unknown`].
-    pub fn modify_client(&self, arn: &str, pem: &str) -> Result<ClientRecord, ModelError> {
+    pub fn modify_client(&self, arn: &str, pem: &str) -> Result<(ClientRecord, Option<Identity>), ModelError> {
         let prints = certificate::check(pem)?;
         let mut state = self.state.lock();
         if let Some(owner) = owner(&state, &prints.md5).filter(|owner| owner.arn != arn) {
@@ -83,25 +90,44 @@ impl Model {
         let entry = clients.find(|client| client.record.arn == arn);
         let entry = entry.ok_or(ModelError::Unknown("ClientArn", "client"))?;
         let mut record = entry.record.clone();
+        let was = record.identity();
         pem.clone_into(&mut record.certificate);
         record.fingerprint = prints.md5;
         record.sha256 = prints.sha256;
         record.modified_ms = now_ms().max(record.modified_ms + 1);
+        let was = was.filter(|was| record.identity() != Some(*was));
+        if was.is_some() {
+            self.start_clean(&record)?;
+        }
         self.replace(entry, record.clone())?;
-        Ok(record)
+        drop(state);
+        self.show();
+        Ok((record, was))
     }
 
-    /// Deletes a client.
+    /// Deletes a client. The answer is the identity that it was, for [`crate::node::Node::cut`].
     ///
     /// # Errors
     /// No such client; the keystore's errors.
-    pub fn delete_client(&self, arn: &str) -> Result<(), ModelError> {
+    pub fn delete_client(&self, arn: &str) -> Result<Option<Identity>, ModelError> {
         let mut state = self.state.lock();
         let entry = state.clients.values().find(|client| client.record.arn == arn);
         let entry = entry.ok_or(ModelError::Unknown("ClientArn", "client"))?;
-        let id = entry.record.id.clone();
+        let (id, was) = (entry.record.id.clone(), entry.record.identity());
         self.commit(vec![write::<ClientRecord>(&entry.record.name(), entry.version, None)])?;
         state.clients.remove(&id);
+        drop(state);
+        self.show();
+        Ok(was)
+    }
+}
+
+impl Model {
+    /// Ends logins that a certificate has from an earlier registration, if a stop kept them from being ended then.
+    fn start_clean(&self, client: &ClientRecord) -> Result<(), ModelError> {
+        if let Some(identity) = client.identity() {
+            self.keystore.end_logins(&identity)?;
+        }
         Ok(())
     }
 }

@@ -41,6 +41,7 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         ModelError::LabelTaken
         | ModelError::TokenReused
         | ModelError::CertificateTaken(_)
+        | ModelError::UserTaken(_)
         | ModelError::AddressTaken => (Code::AlreadyExists, Fault::Service),
         ModelError::State(_)
         | ModelError::HoldsTokens(_)

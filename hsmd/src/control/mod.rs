@@ -2,11 +2,12 @@
 //! them.
 //!
 //! `records` is what is stored; `model` with `hsms`, `partitions`, `groups` (and
-//! `virtual_slots`), `clients`, `tags` changes it; `shapes` and `fields`
+//! `virtual_slots`), `clients`, `assignments`, `tags` changes it; `shapes` and `fields`
 //! are the rules of the API as rows; `fault` is the table of errors; `cloudhsm` and `admin` are the services, `listener` their
 //! socket. Keys are none of its business: it makes, shares and deletes key sets.
 
 mod admin;
+mod assignments;
 mod certificate;
 mod chrystoki;
 mod clients;
@@ -27,9 +28,10 @@ mod virtual_slots;
 #[cfg(test)]
 mod tests;
 
+pub use assignments::{Assignment, Revoked};
 pub use certificate::CertificateError;
 pub use groups::{GroupChange, GroupView};
 pub use hsms::HsmChange;
 pub(crate) use listener::serve;
 pub use model::{Model, ModelError, NewHsm};
-pub use records::{ClientRecord, GroupRecord, HsmRecord, HsmState, PartitionRecord, Tags};
+pub use records::{ClientRecord, GroupRecord, HsmRecord, HsmState, PartitionRecord, Tags, UserRecord};

@@ -4,7 +4,7 @@
 use super::certificate::CertificateError;
 use super::records::{
     CLIENT_PREFIX, ClientRecord, Document, FORMAT, GROUP_PREFIX, GroupRecord, HSM_PREFIX, HsmRecord, HsmState,
-    PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter, Tags,
+    PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter, Tags, USER_PREFIX, UserRecord,
 };
 use crate::config::Hsm as Config;
 use crate::slots::{Slot, Slots};
@@ -34,6 +34,7 @@ pub(super) struct State {
     pub(super) partitions: BTreeMap<String, Versioned<PartitionRecord>>,
     pub(super) groups: BTreeMap<String, Versioned<GroupRecord>>,
     pub(super) clients: BTreeMap<String, Versioned<ClientRecord>>,
+    pub(super) users: BTreeMap<String, Versioned<UserRecord>>,
     pub(super) counter: Versioned<SlotCounter>,
 }
 
@@ -132,6 +133,9 @@ pub enum ModelError {
     /// A certificate that belongs to a client.
     #[error("the certificate is that of {0}")]
     CertificateTaken(String),
+    /// A local user that is a client, with another label.
+    #[error("the user is a client already, labelled {0}")]
+    UserTaken(String),
     /// A certificate that cannot be registered.
     #[error("Certificate: {0}")]
     Certificate(#[from] CertificateError),
@@ -160,6 +164,7 @@ impl Model {
             partitions: read_all(&keystore, PARTITION_PREFIX)?,
             groups: read_all(&keystore, GROUP_PREFIX)?,
             clients: read_all(&keystore, CLIENT_PREFIX)?,
+            users: read_all(&keystore, USER_PREFIX)?,
             counter: read_all(&keystore, SLOTS)?.remove("").unwrap_or_default(),
         };
         let model = Self {
@@ -326,7 +331,8 @@ impl Model {
                     key_set: key_set.and_then(|id| self.keystore.key_set(id)),
                 }
             });
-        self.slots.replace(slots.chain(self.virtual_slots(&state)));
+        let assigned = self.assigned(&state);
+        self.slots.replace(slots.chain(self.virtual_slots(&state)), assigned);
     }
 
     pub(super) fn commit(&self, writes: Vec<DocumentWrite>) -> Result<(), ModelError> {

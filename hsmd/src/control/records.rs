@@ -1,9 +1,11 @@
 //! The control plane's records: HSMs, partitions, the counter of slots. Sealed documents of the keystore, as JSON; a
 //! reader ignores fields that it does not know.
 
+use crate::data::certificate_identity;
+use hsmd_keystore::Identity;
 use hsmd_proto::policy::Policy;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Format of the records that this build writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -17,6 +19,8 @@ pub(crate) const PARTITION_PREFIX: &str = "partition/";
 pub(crate) const GROUP_PREFIX: &str = "hapg/";
 /// Prefix of client documents.
 pub(crate) const CLIENT_PREFIX: &str = "client/";
+/// Prefix of documents of local users.
+pub(crate) const USER_PREFIX: &str = "user/";
 
 /// Tags of a resource, by key.
 pub type Tags = BTreeMap<String, String>;
@@ -258,6 +262,49 @@ pub struct ClientRecord {
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
+    /// What it sees: serial numbers of partitions and ids of groups. Names of what is gone do no harm; none is used again.
+    #[serde(default)]
+    pub assigned: BTreeSet<String>,
+}
+
+impl ClientRecord {
+    /// The identity of its connections, by its certificate.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let (digits, rest) = self.sha256.as_bytes().as_chunks::<2>();
+        let mut sha256 = [0; 32];
+        if digits.len() != sha256.len() || !rest.is_empty() {
+            return None;
+        }
+        for (byte, digits) in sha256.iter_mut().zip(digits) {
+            *byte = u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(certificate_identity(&sha256))
+    }
+}
+
+/// A local user as a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// `FORMAT`.
+    pub format: u32,
+    /// `user-` and the number.
+    pub id: String,
+    /// The user's number on the home node.
+    pub user: u32,
+    /// The node whose user it is: 32 hexadecimal digits.
+    pub home: String,
+    /// As given, or the id.
+    pub label: String,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+    /// As with [`ClientRecord::assigned`].
+    pub assigned: BTreeSet<String>,
+}
+
+impl Document for UserRecord {
+    fn name(&self) -> String {
+        format!("{USER_PREFIX}{}", self.id)
+    }
 }
 
 /// The next slot id.

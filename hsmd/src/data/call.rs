@@ -1,5 +1,6 @@
 //! One request on its way through a handler: who asks, on which slot, with which login, and where the answer goes.
 
+use super::clients::Peer;
 use crate::node::Node;
 use crate::slots::Slot;
 use hsmd_keystore::{Context, KeySet};
@@ -18,6 +19,8 @@ pub(super) type Answer = Result<Option<reply::Result>, Rv>;
 /// A request in work.
 pub(super) struct Call<'a> {
     pub(super) node: &'a Node,
+    /// Who asks; what it sees is asked of [`crate::slots::Slots::seen`] and `list` only.
+    pub(super) peer: &'a Peer,
     pub(super) context: Context,
     pub(super) slot: SlotId,
     pub(super) sections: Sections<'a>,
@@ -25,9 +28,9 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// The slot.
+    /// The slot, if the peer sees it.
     pub(super) fn slot(&self) -> Result<Arc<Slot>, Rv> {
-        self.node.slots.get(self.slot).ok_or(Rv::SLOT_ID_INVALID)
+        self.node.slots.seen(self.peer, self.slot).ok_or(Rv::SLOT_ID_INVALID)
     }
 
     /// The key set behind the slot.

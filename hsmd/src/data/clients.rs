@@ -1,6 +1,6 @@
 //! Who is connected: one entry per identity, with its share of connections and of data in flight.
 
-use crate::config::Data;
+use crate::config::{Data, Locals};
 use hsmd_keystore::Identity;
 use hsmd_proto::ids::NodeId;
 use parking_lot::Mutex;
@@ -19,7 +19,8 @@ const OVERFLOW_USER: u32 = 65_534;
 pub(crate) enum Access {
     /// Through the Unix socket: whoever may open it sees all slots.
     Local,
-    /// By the certificate of this client (`client-xxxxxxxx`): what is assigned to it.
+    /// By the certificate of this client (`client-xxxxxxxx`), or as this local user (`user-1000`) where local users are
+    /// clients, too: what is assigned to its identity.
     Client(Arc<str>),
 }
 
@@ -38,19 +39,27 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Reads who connected; `None` for a user that no number of this machine stands for.
-    pub(crate) fn from_credentials(node: NodeId, credentials: &UCred) -> Option<Self> {
+    pub(crate) fn from_credentials(node: NodeId, locals: Locals, credentials: &UCred) -> Option<Self> {
         let user = credentials.uid();
         (user != OVERFLOW_USER).then(|| Self {
             identity: local_identity(node, user),
-            access: Access::Local,
+            access: match locals {
+                Locals::All => Access::Local,
+                Locals::Assigned => Access::Client(format!("user-{user}").into()),
+            },
             user,
             process: credentials.pid().unwrap_or_default(),
         })
     }
 }
 
+/// The identity of whoever holds a certificate, by the SHA-256 of its DER form.
+pub(crate) fn certificate_identity(sha256: &[u8; 32]) -> Identity {
+    Identity(hsmd_crypto::seal::sha256(&[b"certificate", sha256]))
+}
+
 /// The identity of a local user of a node.
-fn local_identity(node: NodeId, user: u32) -> Identity {
+pub(crate) fn local_identity(node: NodeId, user: u32) -> Identity {
     Identity(hsmd_crypto::seal::sha256(&[
         b"uid",
         node.as_bytes(),
@@ -68,7 +77,7 @@ pub(crate) struct Client {
 #[derive(Default)]
 struct State {
     clients: HashMap<Identity, Arc<Client>>,
-    streams: HashMap<u64, Arc<UnixStream>>,
+    streams: HashMap<u64, (Identity, Arc<UnixStream>)>,
     next: u64,
     stopping: bool,
 }
@@ -114,7 +123,7 @@ impl Clients {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let number = state.next;
         state.next += 1;
-        state.streams.insert(number, stream.clone());
+        state.streams.insert(number, (identity, stream.clone()));
         Some(Connected {
             client,
             clients: self.clone(),
@@ -127,9 +136,18 @@ impl Clients {
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
-        for stream in state.streams.values() {
+        for (_, stream) in state.streams.values() {
             let _ = stream.shutdown(Shutdown::Read);
         }
+    }
+
+    /// Ends the connections of an identity: what it sent is not read any more, what it waits for does not reach it. Says how
+    /// many there were.
+    pub(crate) fn cut(&self, identity: &Identity) -> usize {
+        let state = self.state.lock();
+        let its = state.streams.values().filter(|(whose, _)| whose == identity);
+        // One that is closed already needs no end.
+        its.map(|(_, stream)| stream.shutdown(Shutdown::Both)).count()
     }
 
     /// Whether [`Self::stop`] was called.

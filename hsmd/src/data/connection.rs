@@ -158,7 +158,8 @@ impl Connection<'_> {
         };
         let place = match place(&request, &Sections(section), &self.known_ticket) {
             Place::Inline if whole => {
-                return Ok(perform(self.node, caller, request, Sections(section), &mut self.writer));
+                let asks = (&self.peer, caller);
+                return Ok(perform(self.node, asks, request, Sections(section), &mut self.writer));
             }
             Place::Inline => Place::Cpu,
             place => place,
@@ -182,7 +183,8 @@ impl Connection<'_> {
             self.known_ticket = WipingVec::from(ticket);
         }
         let logout = matches!(request.op, Some(Op::Logout(_)));
-        let reply = perform(self.node, caller, request, Sections(section), &mut self.writer);
+        let asks = (&self.peer, caller);
+        let reply = perform(self.node, asks, request, Sections(section), &mut self.writer);
         if logout || reply.rv != Rv::OK.0 {
             self.known_ticket = WipingVec::new();
         }
@@ -286,14 +288,14 @@ fn write_all(mut stream: &UnixStream, mut bytes: &[u8], patience: Duration) -> R
 /// Does what a request asks. A panic, which would be a defect of ours, costs this request only.
 fn perform(
     node: &Node,
-    caller: Caller,
+    asks: (&Peer, Caller),
     request: Request,
     sections: Sections<'_>,
     writer: &mut FrameWriter,
 ) -> wire::Reply {
     let name = request.op.as_ref().map_or("unknown", dispatch::name);
     let slot = request.slot;
-    let answer = catch_unwind(AssertUnwindSafe(|| execute(node, caller, request, sections, writer)));
+    let answer = catch_unwind(AssertUnwindSafe(|| execute(node, asks, request, sections, writer)));
     let answer = answer.unwrap_or_else(|_| {
         tracing::error!(request = name, slot, "a request panicked; please report this");
         Err(Rv::GENERAL_ERROR)
@@ -315,7 +317,7 @@ fn perform(
 
 fn execute(
     node: &Node,
-    caller: Caller,
+    (peer, caller): (&Peer, Caller),
     request: Request,
     sections: Sections<'_>,
     writer: &mut FrameWriter,
@@ -328,13 +330,14 @@ fn execute(
     let login = match ticket {
         None => None,
         Some(ticket) => {
-            let slot = node.slots.get(slot).ok_or(Rv::SLOT_ID_INVALID)?;
+            let slot = node.slots.seen(peer, slot).ok_or(Rv::SLOT_ID_INVALID)?;
             let key_set = slot.key_set.as_ref().ok_or(Rv::TOKEN_NOT_PRESENT)?;
             Some(key_set.resolve(&caller, ticket)?)
         }
     };
     let mut call = Call {
         node,
+        peer,
         context: Context { caller, login },
         slot,
         sections,

@@ -2,6 +2,7 @@
 //! the catch around them, so that a panic is seen. Not part of the crate's interface; there is no socket and nothing listens.
 
 use super::call::Call;
+use super::clients::{Access, Peer};
 use super::dispatch;
 use crate::config::Config;
 use crate::control::NewHsm;
@@ -33,6 +34,7 @@ const REQUESTS: u32 = 64;
 pub struct Daemon {
     node: Arc<Node>,
     caller: Caller,
+    peer: Peer,
     login: Arc<Login>,
     requests: u32,
 }
@@ -77,6 +79,12 @@ impl Daemon {
         let login = key_set.resolve(&caller, user.expose()).ok()?;
         let mut daemon = Self {
             node: Arc::new(node),
+            peer: Peer {
+                identity: caller.identity,
+                access: Access::Local,
+                user: 1,
+                process: 1,
+            },
             caller,
             login,
             requests: 0,
@@ -112,6 +120,7 @@ impl Daemon {
         let login = (length >> 31 == 0).then(|| Arc::clone(&self.login));
         let mut call = Call {
             node: &self.node,
+            peer: &self.peer,
             context: Context {
                 caller: self.caller,
                 login,

@@ -58,7 +58,7 @@ impl Listener {
     fn admit(&self, stream: UnixStream, node: &Arc<Node>, alive: &mpsc::Sender<()>) -> io::Result<()> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let credentials = stream.peer_cred()?;
-        let Some(peer) = Peer::from_credentials(node.keystore.node(), &credentials) else {
+        let Some(peer) = Peer::from_credentials(node.keystore.node(), node.config.data.local, &credentials) else {
             tracing::warn!(connection = id, user = credentials.uid(), "refused: unmapped user");
             return Ok(());
         };

@@ -28,7 +28,7 @@ mod wrap;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use clients::Clients;
+pub(crate) use clients::{Access, Clients, Peer, certificate_identity, local_identity};
 pub(crate) use listener::{Listener, bind_socket};
 pub(crate) use pulse::Pulse;
 pub(crate) use traffic::Traffic;

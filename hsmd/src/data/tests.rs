@@ -22,6 +22,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
 
+mod assigned;
+
 const SO_PIN: &[u8] = b"87654321";
 const PIN: &[u8] = b"123456";
 

@@ -13,7 +13,7 @@ const MANUFACTURER: &str = "hsmd";
 const VIRTUAL: &str = "HA Virtual Card Slot";
 
 pub(super) fn list_slots(call: &Call<'_>) -> Answer {
-    let slots = call.node.slots.all();
+    let slots = call.node.slots.list(call.peer);
     Ok(Some(reply::Result::Slots(wire::SlotList {
         slots: slots.iter().map(|slot| describe(call.node, slot)).collect(),
     })))

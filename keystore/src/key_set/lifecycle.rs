@@ -410,7 +410,7 @@ impl KeySet {
     }
 
     /// Seconds since 1970 of the login's last use.
-    fn used_at(&self, login: &Login) -> u64 {
+    pub(super) fn used_at(&self, login: &Login) -> u64 {
         let ago = self.core.clock.now().saturating_sub(login.used.load(Ordering::Relaxed));
         self.core.clock.unix().saturating_sub(ago / 1000)
     }

@@ -4,7 +4,7 @@ use super::DONE;
 use crate::control::chrystoki::{Version, Virtual, render};
 use crate::control::model::ModelError;
 use crate::control::page::page;
-use crate::node::Node;
+use crate::node::{Cut, Node};
 use hsmd_control::cloudhsm::*;
 use std::sync::Arc;
 
@@ -58,7 +58,10 @@ pub(super) fn modify(
         request.client_arn.unwrap_or_default(),
         request.certificate.unwrap_or_default(),
     );
-    let client = node.model.modify_client(&arn, &pem)?;
+    let (client, was) = node.model.modify_client(&arn, &pem)?;
+    if let Some(was) = was {
+        node.cut(&was, Cut::Everywhere)?;
+    }
     tracing::info!(client = client.id, "certificate of a client replaced");
     Ok(ModifyLunaClientResponse { client_arn: client.arn })
 }
@@ -68,7 +71,9 @@ pub(super) fn delete(
     request: DeleteLunaClientRequest,
 ) -> Result<DeleteLunaClientResponse, ModelError> {
     let arn = request.client_arn.unwrap_or_default();
-    node.model.delete_client(&arn)?;
+    if let Some(was) = node.model.delete_client(&arn)? {
+        node.cut(&was, Cut::Everywhere)?;
+    }
     tracing::info!(client = arn, "client deleted");
     Ok(DeleteLunaClientResponse { status: DONE.into() })
 }

@@ -35,7 +35,8 @@ fn a_certificate_belongs_to_one_client() {
         first.arn
     );
     before.delete_client(&second.arn).unwrap();
-    let changed = before.modify_client(&first.arn, B).unwrap();
+    let (changed, was) = before.modify_client(&first.arn, B).unwrap();
+    assert_eq!(was, first.identity());
     assert!(changed.modified_ms > first.modified_ms);
     let (after, _) = model(&keystore);
     assert_eq!(after.clients(), [changed]);
