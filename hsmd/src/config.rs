@@ -6,6 +6,7 @@ mod check;
 
 use hsmd_proto::policy::Policy;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Everything that `hsmd serve` can be told. The defaults are those of a system service.
@@ -18,6 +19,8 @@ pub struct Config {
     pub data: Data,
     /// The control plane: administrators.
     pub control: Control,
+    /// The servers' certificate.
+    pub tls: Tls,
     /// Threads that do the work.
     pub work: Work,
     /// PIN rules.
@@ -58,6 +61,10 @@ impl Default for Store {
 pub struct Data {
     /// The Unix socket of the PKCS#11 module.
     pub socket: PathBuf,
+    /// Addresses for applications on other hosts, over mutual TLS, such as "0.0.0.0:1792"; empty: none.
+    pub listen: Vec<SocketAddr>,
+    /// Host or host:port under which those hosts reach this one, for GetConfig; empty: the EniIp of each HSM.
+    pub advertise: String,
     /// The group that may connect; empty: the daemon's own.
     pub socket_group: String,
     /// Mode of the socket: "0660", or "0600" for the daemon's user alone.
@@ -82,6 +89,8 @@ impl Default for Data {
     fn default() -> Self {
         Self {
             socket: "/run/hsmd/hsmd.sock".into(),
+            listen: Vec::new(),
+            advertise: String::new(),
             socket_group: String::new(),
             socket_mode: "0660".into(),
             local: Locals::All,
@@ -110,8 +119,15 @@ pub enum Locals {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Control {
-    /// The Unix socket of the gRPC services, mode 0600.
+    /// The Unix socket of the gRPC services.
     pub socket: PathBuf,
+    /// Addresses of the same services for administrators on other hosts, over mutual TLS, such as "0.0.0.0:1793"; empty:
+    /// none.
+    pub listen: Vec<SocketAddr>,
+    /// The most connections over TLS.
+    pub max_connections: usize,
+    /// How long a TLS handshake may take, in milliseconds.
+    pub handshake_timeout_ms: u64,
     /// The most requests at the same time on one connection.
     pub max_streams: u32,
 }
@@ -120,9 +136,24 @@ impl Default for Control {
     fn default() -> Self {
         Self {
             socket: "/run/hsmd/control.sock".into(),
+            listen: Vec::new(),
+            max_connections: 1_024,
+            handshake_timeout_ms: 10_000,
             max_streams: 64,
         }
     }
+}
+
+/// `[tls]`: the operator's own certificate in place of those that the daemon makes for itself.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The server's certificate in PEM, and its chain; empty: the daemon makes one at each start.
+    pub certificate: PathBuf,
+    /// Its private key in PEM, mode 0600 or 0400.
+    pub key: PathBuf,
+    /// The authority's certificates in PEM, which clients are to trust: what GetConfig hands out.
+    pub ca: PathBuf,
 }
 
 /// `[work]`

@@ -17,6 +17,7 @@ pub mod log;
 pub mod memory;
 pub mod node;
 mod notify;
+mod pki;
 pub mod server;
 pub mod slots;
 mod trouble;

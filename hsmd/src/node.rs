@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::control::Model;
 use crate::data::{Clients, Pulse, Traffic, Turnstile};
 use crate::memory::Protection;
+use crate::pki::{Pins, Pki, PkiError};
 use crate::slots::Slots;
 use hsmd_keystore::{Error, Identity, KeySet, Keystore};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 pub struct Node {
     pub(crate) keystore: Keystore,
     pub(crate) model: Model,
+    pub(crate) pki: Pki,
     pub(crate) slots: Arc<Slots>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) turns: Turns,
@@ -49,6 +51,9 @@ pub enum StartError {
     /// The control plane's records cannot be read or made.
     #[error("control records: {0}")]
     Model(#[from] crate::control::ModelError),
+    /// The daemon has no certificate.
+    #[error("identity: {0}")]
+    Pki(#[from] PkiError),
     /// No thread, no socket.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -62,6 +67,8 @@ impl Node {
     pub fn new(keystore: Keystore, config: Config, protection: Protection) -> Result<Self, StartError> {
         let slots = Arc::new(Slots::default());
         let model = Model::load(keystore.clone(), config.hsm.clone(), slots.clone())?;
+        let pki = Pki::open(&keystore, &config, model.client_pins(), Arc::new(Pins::default()))?;
+        pki.cover(model.hsms().into_iter().map(|hsm| hsm.eni_ip))?;
         let work = &config.work;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let cpu_threads = if work.cpu_threads == 0 { cores } else { work.cpu_threads };
@@ -75,6 +82,7 @@ impl Node {
             clients: Arc::new(Clients::new(&config.data)),
             keystore,
             model,
+            pki,
             slots,
             turns,
             pulse: Pulse::start(Duration::from_millis(config.data.heartbeat_ms))?,

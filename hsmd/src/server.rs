@@ -121,6 +121,7 @@ async fn housekeeping(node: Arc<Node>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     loop {
         ticks.tick().await;
+        node.pki.keep_fresh();
         let keystore = node.keystore.clone();
         if tokio::task::spawn_blocking(move || keystore.idle_wipe()).await.is_err() {
             tracing::error!("housekeeping panicked; please report this");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsmd_crypto::pin::PinCost;
 use hsmd_crypto::random;
-use hsmd_crypto::secret::SecretArray;
+use hsmd_crypto::secret::{Secret, SecretArray};
 use hsmd_proto::ids::{KeySetId, NodeId, OperationId};
 use hsmd_proto::policy::Policy;
 use hsmd_store::{
@@ -30,6 +30,7 @@ use crate::options::Options;
 use crate::records::{AnchorRecord, FORMAT};
 use crate::root::{RootFile, RootRecord};
 use crate::seal::{Barrier, FleetSecret, Kind};
+use crate::secrets;
 use crate::ticket::{TicketKey, TicketKeys};
 
 /// The folder of the store, inside the keystore's.
@@ -268,6 +269,23 @@ impl Keystore {
         writes: Vec<DocumentWrite>,
     ) -> Result<DocumentOutcome, Error> {
         self.0.documents.commit(&self.0.core, operation, writes)
+    }
+
+    /// A secret of the daemon itself, such as an authority's private key; `None` if there is none of this name. It is read
+    /// from the store each time, and wiped when it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Quarantined`], [`Error::Damaged`], [`Error::UnknownFormat`].
+    pub fn secret(&self, name: &str) -> Result<Option<Secret>, Error> {
+        secrets::get(&self.0.core, name)
+    }
+
+    /// Writes a secret of the daemon itself, or replaces it. Durable when it returns (INV-2).
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] (32 KiB, an empty name), [`Error::Contended`] and as [`Keystore::commit_documents`].
+    pub fn put_secret(&self, name: &str, value: &Secret) -> Result<(), Error> {
+        secrets::put(&self.0.core, name, value)
     }
 
     /// Makes a key set, uninitialised, under a new id.

@@ -23,6 +23,7 @@ mod pin;
 mod records;
 mod root;
 mod seal;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod ticket;

@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Document = 9,
     /// Which store this is.
     Anchor = 10,
+    /// A secret of the daemon itself.
+    Secret = 11,
 }
 
 /// Bytes of the barrier key's version in front of a sealed record.

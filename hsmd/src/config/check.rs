@@ -35,7 +35,7 @@ impl Config {
         Ok(())
     }
 
-    fn limits(&self) -> [Number; 9] {
+    fn limits(&self) -> [Number; 11] {
         const COUNT: RangeInclusive<u64> = 1..=1 << 20;
         const COUNT_RULE: &str = "between 1 and 1048576";
         let (store, data, control) = (&self.store, &self.data, &self.control);
@@ -78,6 +78,18 @@ impl Config {
                 control.max_streams.into(),
                 1..=10_000,
                 "between 1 and 10000",
+            ),
+            (
+                "control.max_connections",
+                control.max_connections as u64,
+                COUNT,
+                COUNT_RULE,
+            ),
+            (
+                "control.handshake_timeout_ms",
+                control.handshake_timeout_ms,
+                100..=600_000,
+                "between 100 and 600000",
             ),
             (
                 "stop.grace_ms",
@@ -169,7 +181,7 @@ impl Config {
         ]
     }
 
-    fn texts(&self) -> [Text<'_>; 6] {
+    fn texts(&self) -> [Text<'_>; 8] {
         const NAME: &str = "letters, digits and hyphens";
         let (hsm, log, mode) = (&self.hsm, &self.log, &self.data.socket_mode);
         let account = hsm.account.len() == 12 && hsm.account.bytes().all(|byte| byte.is_ascii_digit());
@@ -178,6 +190,8 @@ impl Config {
             !text.is_empty() && text.bytes().all(fits)
         };
         let zone = &hsm.availability_zone;
+        let (tls, advertise) = (&self.tls, &self.data.advertise);
+        let files = [&tls.certificate, &tls.key, &tls.ca].map(|path| path.as_os_str().is_empty());
         let format = matches!(log.format.as_str(), "text" | "json");
         [
             (
@@ -194,6 +208,18 @@ impl Config {
                 "hsm.policy",
                 &hsm.policy,
                 "standard, strict, fips or legacy",
+            ),
+            (
+                files == [true; 3] || files == [false; 3],
+                "tls.certificate",
+                text(&tls.certificate),
+                "set together with tls.key and tls.ca, or not at all",
+            ),
+            (
+                advertise.is_empty() || crate::pki::host_of(advertise).is_some(),
+                "data.advertise",
+                advertise,
+                "empty, a host name or address, or one of them with :port",
             ),
             (format, "log.format", &log.format, "\"text\" or \"json\""),
         ]

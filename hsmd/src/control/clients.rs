@@ -3,10 +3,37 @@
 use super::certificate;
 use super::model::{Model, ModelError, State, Versioned, fresh, hex8, now_ms, write};
 use super::records::{ClientRecord, Document as _, FORMAT, Tags};
+use crate::pki::{Pins, from_hex};
 use hsmd_keystore::Identity;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 impl Model {
+    /// The client whose certificate has this SHA-256, if it is valid now. What every connection of the data plane asks; no
+    /// lock, no search.
+    #[must_use]
+    pub fn client_of(&self, sha256: &[u8; 32]) -> Option<Arc<str>> {
+        self.client_pins.get(sha256)
+    }
+
+    /// The certificates that the data plane lets in.
+    pub(crate) fn client_pins(&self) -> Arc<Pins> {
+        self.client_pins.clone()
+    }
+
+    /// Called with every change of clients, before it is acknowledged.
+    pub(super) fn pin_clients(&self, state: &State) {
+        let clients = state.clients.values().map(|client| &client.record);
+        let pins = clients.filter_map(|client| {
+            Some((
+                from_hex(&client.sha256)?,
+                client.id.as_str(),
+                client.certificate.as_str(),
+            ))
+        });
+        self.client_pins.replace(pins);
+    }
+
     /// Registers a certificate. The same one again, with the same label or none, answers the client that has it.
     ///
     /// # Errors
@@ -44,6 +71,7 @@ impl Model {
             record: record.clone(),
         };
         state.clients.insert(record.id.clone(), versioned);
+        self.pin_clients(&state);
         drop(state);
         self.show();
         Ok(record)
@@ -100,6 +128,7 @@ impl Model {
             self.start_clean(&record)?;
         }
         self.replace(entry, record.clone())?;
+        self.pin_clients(&state);
         drop(state);
         self.show();
         Ok((record, was))
@@ -116,6 +145,7 @@ impl Model {
         let (id, was) = (entry.record.id.clone(), entry.record.identity());
         self.commit(vec![write::<ClientRecord>(&entry.record.name(), entry.version, None)])?;
         state.clients.remove(&id);
+        self.pin_clients(&state);
         drop(state);
         self.show();
         Ok(was)

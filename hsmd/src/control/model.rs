@@ -7,6 +7,7 @@ use super::records::{
     PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter, Tags, USER_PREFIX, UserRecord,
 };
 use crate::config::Hsm as Config;
+use crate::pki::Pins;
 use crate::slots::{Slot, Slots};
 use hsmd_keystore::{DocumentOutcome, DocumentWrite, Error, Keystore};
 use hsmd_proto::ids::{KeySetId, OperationId, SlotId};
@@ -25,6 +26,8 @@ pub struct Model {
     pub(super) state: Mutex<State>,
     /// Held for reading while a token is initialised, for writing while a change depends on tokens not being so.
     pub(super) tokens: RwLock<()>,
+    /// The certificates of clients: what the data plane lets in.
+    pub(super) client_pins: Arc<Pins>,
 }
 
 /// All records with the versions of their documents.
@@ -173,7 +176,9 @@ impl Model {
             slots,
             state: Mutex::new(state),
             tokens: RwLock::new(()),
+            client_pins: Arc::default(),
         };
+        model.pin_clients(&model.state.lock());
         model.finish_interrupted()?;
         model.show();
         Ok(model)
