@@ -2,13 +2,17 @@
 
 use super::connect::connect;
 use super::exit::{Error, Exit};
-use super::{Command, Format, client, group, hsm, partition, status, tag, wait, watch};
+use super::{Command, Format, alias, client, env, group, hsm, partition, snippet, status, tag, wait, watch};
 
 /// Runs a command.
 pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
-    if let Command::Wait(wait::For::Ready { patience }) = command {
-        return wait::ready(endpoint, patience, format).await;
-    }
+    let command = match command {
+        Command::Wait(wait::For::Ready { patience }) => return wait::ready(endpoint, patience, format).await,
+        Command::Env => return env::run(endpoint, format).await,
+        Command::Snippet(options) => return snippet::run(options, endpoint, format).await,
+        Command::Cloudhsm(command) => return alias::run(command, endpoint).await,
+        command => command,
+    };
     let channel = connect(endpoint).await?;
     match command {
         Command::Status(options) => status::run(channel, options, format).await,
@@ -20,6 +24,8 @@ pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format
         Command::Client(command) => client::run(channel, command, format).await,
         Command::Tag(command) => tag::run(channel, command, format).await,
         Command::Zones => hsm::zones(channel, format).await,
-        Command::Completion { .. } | Command::Man(_) => Ok(Exit::Ok),
+        // Answered above, or before a daemon is looked for.
+        Command::Env | Command::Snippet(_) | Command::Cloudhsm(_) => Ok(Exit::Ok),
+        Command::Completion { .. } | Command::Man(_) | Command::Doctor(_) => Ok(Exit::Ok),
     }
 }

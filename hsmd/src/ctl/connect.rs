@@ -15,20 +15,29 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Connects.
 pub(super) async fn connect(given: Option<&str>) -> Result<Channel, Error> {
-    let uri = match given {
-        Some(uri) => uri.to_owned(),
+    connect_to(&locate(given)?).await
+}
+
+/// The address: what was given, or found.
+pub(super) fn locate(given: Option<&str>) -> Result<String, Error> {
+    match given {
+        Some(uri) => Ok(uri.to_owned()),
         None => match std::env::var("HSMD_ENDPOINT") {
-            Ok(uri) if !uri.is_empty() => uri,
-            _ => search()?,
+            Ok(uri) if !uri.is_empty() => Ok(uri),
+            _ => search(),
         },
-    };
+    }
+}
+
+/// Connects to an address.
+pub(super) async fn connect_to(uri: &str) -> Result<Channel, Error> {
     if !uri.starts_with("unix:") {
         return Err(Error::new(
             Exit::Usage,
             format!("{uri}: an endpoint is unix:///path/to/control.sock"),
         ));
     }
-    let endpoint = Endpoint::from_shared(uri.clone())
+    let endpoint = Endpoint::from_shared(uri.to_owned())
         .map_err(|error| Error::new(Exit::Usage, format!("{uri}: {error}")))?
         .timeout(DEADLINE);
     endpoint.connect().await.map_err(|_| {

@@ -1,10 +1,13 @@
 //! `hsmctl`: a client of the control plane. Data on standard output, everything else on standard error; exit codes are
 //! part of the interface.
 
+mod alias;
 mod client;
 mod commands;
 mod confirm;
 mod connect;
+mod doctor;
+mod env;
 mod exit;
 mod expiry;
 mod group;
@@ -12,6 +15,8 @@ mod hsm;
 mod manual;
 mod output;
 mod partition;
+mod secret;
+mod snippet;
 mod status;
 mod tag;
 mod wait;
@@ -90,6 +95,21 @@ enum Command {
     /// Lists availability zones.
     #[command(after_help = "Example:\n  hsmctl zones -o json")]
     Zones,
+    /// What is wrong, why, and what to do: of the daemon, or of the module as an application loads it.
+    #[command(
+        after_help = "Examples:\n  hsmctl doctor\n  hsmctl doctor --module\n  hsmctl doctor --module libhsmd_pkcs11.so -o json"
+    )]
+    Doctor(doctor::Options),
+    /// Writes `export` lines for a shell, so that programs find the daemon that hsmctl found.
+    #[command(after_help = "Examples:\n  eval \"$(hsmctl env)\"\n  hsmctl env -o json")]
+    Env,
+    /// Writes a configuration for a program, with the real paths and names.
+    #[command(
+        after_help = "Examples:\n  hsmctl snippet\n  hsmctl snippet nginx --key web\n  hsmctl snippet openssl --pin-file pin.txt --out ."
+    )]
+    Snippet(snippet::Options),
+    /// The commands of the original CloudHSM Classic command line; `cloudhsm` as this program's name means the same.
+    Cloudhsm(alias::Cloudhsm),
     /// Writes completions for a shell to standard output.
     #[command(
         after_help = "Examples:\n  hsmctl completion bash > hsmctl.bash\n  hsmctl completion zsh > _hsmctl\n  hsmctl completion fish > hsmctl.fish"
@@ -108,7 +128,11 @@ enum Command {
 /// Parses the arguments, runs the command, says what went wrong.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut words: Vec<_> = std::env::args_os().collect();
+    if words.first().is_some_and(|name| alias::is_called_so(name)) {
+        words.splice(0..1, ["hsmctl".into(), alias::NAME.into()]);
+    }
+    let cli = Cli::parse_from(words);
     match run(cli) {
         Ok(code) => code.into(),
         Err(error) => {
@@ -123,6 +147,7 @@ fn run(cli: Cli) -> Result<Exit, exit::Error> {
     match cli.command {
         Command::Completion { shell } => manual::completion(shell),
         Command::Man(options) => manual::run(&options),
+        Command::Doctor(options) => doctor::run(&options, cli.endpoint.as_deref(), cli.output),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| exit::Error::failed(&error))?;

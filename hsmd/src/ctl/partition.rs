@@ -161,6 +161,11 @@ impl PartitionView {
 
 /// The RFC 7512 URI of a token.
 pub(super) fn uri(token_label: &str) -> String {
+    format!("pkcs11:token={}", escaped(token_label))
+}
+
+/// A value in an RFC 7512 URI.
+pub(super) fn escaped(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let escape = |byte: u8| {
         if plain(byte) {
@@ -169,7 +174,7 @@ pub(super) fn uri(token_label: &str) -> String {
             format!("%{byte:02X}")
         }
     };
-    format!("pkcs11:token={}", token_label.bytes().map(escape).collect::<String>())
+    value.bytes().map(escape).collect()
 }
 
 #[derive(Serialize)]

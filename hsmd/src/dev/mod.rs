@@ -149,7 +149,7 @@ fn facts(options: &DevOptions, place: &Place, token: token::Token) -> Result<Fac
 }
 
 /// The module of a build folder, of an installed `bin` and `lib`, or where the distribution puts modules.
-fn module_near(beside: &Path) -> PathBuf {
+pub(crate) fn module_near(beside: &Path) -> PathBuf {
     const NAME: &str = "libhsmd_pkcs11.so";
     let candidates = [
         beside.join(NAME),
