@@ -2,7 +2,7 @@
 
 use super::exit::{Error, Exit};
 use super::output::{Table, id_of, list, raw, record, show, the_one};
-use super::{Format, group};
+use super::{Format, assign, group};
 use clap::Subcommand;
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
 use hsmd_control::cloudhsm::{
@@ -56,6 +56,30 @@ pub(super) enum Client {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Gives a client partitions or groups: what is not assigned to it does not exist for it.
+    #[command(after_help = "Examples:\n  hsmctl client assign app web\n  hsmctl client assign app 157714001")]
+    Assign {
+        /// Id, ARN or label.
+        name: String,
+        /// Partitions and groups: serial number, ARN, id or label; of a label that both have, the partition.
+        #[arg(required = true, value_name = "PARTITION|GROUP")]
+        partitions: Vec<String>,
+    },
+    /// Takes partitions or groups from a client; what it has open there ends.
+    #[command(after_help = "Example:\n  hsmctl client revoke app 157826001")]
+    Revoke {
+        /// Id, ARN or label.
+        name: String,
+        /// Partitions and groups: serial number, ARN, id or label.
+        #[arg(required = true, value_name = "PARTITION|GROUP")]
+        partitions: Vec<String>,
+    },
+    /// Lists what clients may use.
+    #[command(after_help = "Examples:\n  hsmctl client assignments -o json\n  hsmctl client assignments app")]
+    Assignments {
+        /// Id, ARN or label; default: all.
+        name: Option<String>,
+    },
     /// Writes Chrystoki.conf, with which a client reaches groups, to standard output; as JSON with all three fields.
     #[command(after_help = "Example:\n  hsmctl client config app web > Chrystoki.conf")]
     Config {
@@ -72,8 +96,11 @@ pub(super) enum Client {
 
 /// Runs a verb.
 pub(super) async fn run(channel: Channel, command: Client, format: Format) -> Result<Exit, Error> {
-    let mut client = CloudHsmClient::new(channel);
+    let mut client = CloudHsmClient::new(channel.clone());
     let arn = match command {
+        Client::Assign { name, partitions } => return assign::assign(channel, &name, &partitions, format).await,
+        Client::Revoke { name, partitions } => return assign::revoke(channel, &name, &partitions, format).await,
+        Client::Assignments { name } => return assign::assignments(channel, name, format).await,
         Client::Create {
             certificate_file,
             label,

@@ -57,7 +57,7 @@ pub(super) enum Hsm {
         name: String,
     },
     /// Changes an HSM; what is not named stays.
-    #[command(after_help = "Example:\n  hsmctl hsm modify hsm-1a2b3c4d --hsm-ip 10.0.3.7")]
+    #[command(after_help = "Example:\n  hsmctl hsm modify hsm-1a2b3c4d --hsm-ip 10.0.0.77 --wait")]
     Modify {
         /// Id, serial number or ARN.
         name: String,
@@ -81,7 +81,7 @@ pub(super) enum Hsm {
     },
     /// Deletes an HSM that holds no initialised partition.
     #[command(
-        after_help = "Example:\n  hsmctl hsm delete hsm-1a2b3c4d --dry-run\n  hsmctl hsm delete hsm-1a2b3c4d --yes"
+        after_help = "Example:\n  hsmctl hsm delete hsm-3c4d5e6f --dry-run\n  hsmctl hsm delete hsm-3c4d5e6f --yes"
     )]
     Delete {
         /// Id, serial number or ARN.
@@ -189,7 +189,8 @@ pub(super) async fn zones(channel: Channel, format: Format) -> Result<Exit, Erro
     let answer = CloudHsmClient::new(channel)
         .list_available_zones(ListAvailableZonesRequest {})
         .await?;
-    show(&Zones(answer.into_inner().az_list), format)
+    let zones = answer.into_inner().az_list.into_iter().map(|zone| Zone { zone });
+    show(&Zones(zones.collect()), format)
 }
 
 /// All, page by page.
@@ -233,12 +234,16 @@ pub(super) async fn describe(client: &mut CloudHsmClient<Channel>, name: &str) -
 }
 
 #[derive(Serialize)]
-struct Zones(Vec<String>);
+struct Zone {
+    zone: String,
+}
+
+#[derive(Serialize)]
+struct Zones(Vec<Zone>);
 
 impl Table for Zones {
     fn rows(&self) -> Vec<Vec<String>> {
-        let rows = self.0.iter().map(|zone| vec![zone.clone()]);
-        std::iter::once(vec!["ZONE".to_owned()]).chain(rows).collect()
+        list(["ZONE"], self.0.iter().map(|zone| [zone.zone.clone()]))
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn completion(shell: clap_complete::Shell) -> Result<Exit, Error> {
 
 /// The commands with everything that clap adds when it is asked, at the width of a page.
 fn built() -> clap::Command {
-    let mut command = Cli::command().disable_help_subcommand(true).term_width(110);
+    let mut command = Cli::command().disable_help_subcommand(true).term_width(140);
     command.build();
     command
 }

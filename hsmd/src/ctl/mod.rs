@@ -2,6 +2,7 @@
 //! part of the interface.
 
 mod alias;
+mod assign;
 mod client;
 mod commands;
 mod confirm;

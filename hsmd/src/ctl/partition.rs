@@ -13,7 +13,9 @@ use tonic::transport::Channel;
 #[derive(Subcommand)]
 pub(super) enum Partition {
     /// Creates an uninitialised partition; C_InitToken (`pkcs11-tool --init-token`) initialises it.
-    #[command(after_help = "Example:\n  hsmctl partition create web --policy strict")]
+    #[command(
+        after_help = "Examples:\n  hsmctl partition create payments\n  hsmctl partition create web2 --policy strict --hsm hsm-2b3c4d5e"
+    )]
     Create {
         /// The label.
         label: String,
@@ -33,7 +35,7 @@ pub(super) enum Partition {
     },
     /// Deletes a partition with all its keys.
     #[command(
-        after_help = "Examples:\n  hsmctl partition delete web --dry-run\n  hsmctl partition delete 157826001 --yes"
+        after_help = "Examples:\n  hsmctl partition delete old --dry-run\n  hsmctl partition delete 157826003 --yes"
     )]
     Delete {
         /// Serial number, ARN or label.

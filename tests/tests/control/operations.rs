@@ -428,7 +428,7 @@ fn hsmctl_has_a_command_for_each() {
     assert!(file.text.contains("VirtualToken00Label = shop;"), "{}", file.text);
     assert_eq!(run(0, &format!("tag add {arn} stage=test"))[0]["key"], "stage");
     assert_eq!(run(0, &format!("tag remove {arn} stage")), json!([]));
-    assert_eq!(run(0, "zones"), json!(["local-1a"]));
+    assert_eq!(run(0, "zones"), json!([{ "zone": "local-1a" }]));
     run(2, &format!("group remove shop {member}"));
     run(0, &format!("group remove shop {member} --yes"));
     run(2, "group delete shop");
