@@ -4,6 +4,7 @@
 
 mod applications;
 mod attacks;
+mod aws;
 mod control;
 mod disk;
 mod docs;

@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("hsmd-pkcs11", &["hsmd-proto", "hsmd-crypto"]),
+    ("hsmd-aws", &["hsmd-control"]),
     ("hsmd-tests", &["hsmd-proto", "hsmd-control"]),
     (
         "hsmd-benches",
@@ -45,7 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Members whose dependencies reach a user's machine.
-const SHIPPED: [&str; 2] = ["hsmd", "hsmd-pkcs11"];
+const SHIPPED: [&str; 3] = ["hsmd", "hsmd-pkcs11", "hsmd-aws"];
 
 /// Crates that may not be shipped, and why.
 const BANNED: [(&str, &str); 3] = [

@@ -1,0 +1,103 @@
+//! The arguments of `hsmd-aws`, and its life: read the configuration, listen, serve until told to stop.
+
+use crate::config::Config;
+use crate::server::Server;
+use clap::Parser;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Speaks the AWS wire protocols in front of hsmd, so that SDKs and the AWS CLI work on its HSMs.
+#[derive(Parser)]
+#[command(
+    name = "hsmd-aws",
+    version,
+    about,
+    after_help = "Example:\n  hsmd-aws --config /etc/hsmd/hsmd-aws.toml\n  \
+                  aws --endpoint-url http://127.0.0.1:4599 cloudhsm list-hsms"
+)]
+struct Cli {
+    /// The configuration file, mode 0600: it holds access keys.
+    #[arg(long, value_name = "PATH", default_value = "/etc/hsmd/hsmd-aws.toml")]
+    config: PathBuf,
+    /// Where to listen, instead of what the file says; port 0: any.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// The control plane of hsmd, instead of what the file says.
+    #[arg(long, value_name = "URI")]
+    endpoint: Option<String>,
+    /// Accept requests whatever their signature. For tests only.
+    #[arg(long)]
+    no_verify_signatures: bool,
+    /// error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+}
+
+/// Parses the arguments and serves until SIGTERM or SIGINT.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody to tell when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "hsmd-aws: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&cli.log_level).map_err(|error| format!("--log-level: {error}"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let mut config = Config::read(&cli.config)?;
+    if let Some(listen) = cli.listen {
+        config.listen = listen;
+    }
+    if let Some(endpoint) = cli.endpoint {
+        config.endpoint = endpoint;
+    }
+    if cli.no_verify_signatures {
+        config.verify_signatures = false;
+    }
+    config.check()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("hsmd-aws")
+        .build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), String> {
+    let listen = config.listen;
+    if !config.verify_signatures {
+        tracing::warn!("signatures are not verified: whoever reaches the port may do everything");
+    }
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| format!("{listen}: {error}"))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let server = Arc::new(Server::new(config)?);
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    // Data on standard output: who started us with port 0 reads it there.
+    let said = writeln!(std::io::stdout(), "http://{address}").and_then(|()| std::io::stdout().flush());
+    said.map_err(|error| format!("standard output: {error}"))?;
+    tracing::info!(%address, "ready");
+    tokio::select! {
+        () = server.run(listener) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! HTTP: connections within limits, one request after the other through signature, route and service. Nothing a client sends
+//! ends the process, and nothing it sends is kept.
+
+use crate::cloudhsm::CloudHsm;
+use crate::config::Config;
+use crate::fault::{Common, Fault};
+use crate::protocol::{self, Protocol};
+use crate::route::{self, Service};
+use crate::signature::Verifier;
+use bytes::Bytes;
+use chrono::Utc;
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// All services behind one endpoint.
+pub(crate) struct Server {
+    cloudhsm: CloudHsm,
+    verifier: Verifier,
+    hosts: Vec<String>,
+    max_body: usize,
+    patience: Duration,
+    connections: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Puts the services together; nothing is connected yet.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn new(config: Config) -> Result<Self, String> {
+        let mut hosts = config.hosts;
+        hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
+        hosts.push(config.listen.ip().to_string());
+        Ok(Self {
+            cloudhsm: CloudHsm::new(&config.endpoint)?,
+            verifier: Verifier::new(config.access_keys, config.region, config.verify_signatures),
+            hosts,
+            max_body: config.max_body,
+            patience: Duration::from_millis(config.request_timeout_ms),
+            connections: Arc::new(Semaphore::new(config.max_connections)),
+        })
+    }
+
+    /// Accepts connections for ever.
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            // A closed semaphore: nobody closes it.
+            let Ok(permit) = self.connections.clone().acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let server = self.clone();
+                    tokio::spawn(async move {
+                        server.serve(stream, peer).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        // Small answers must not wait for a full packet.
+        let _ = stream.set_nodelay(true);
+        let patience = self.patience;
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(patience);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128);
+        if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let id = request_id();
+        let spoken = route::protocol(request.headers());
+        match self.perform(request, &id).await {
+            Ok(response) => response,
+            Err(fault) => {
+                tracing::debug!(request = id, code = %fault.code, message = fault.message, "refused");
+                protocol::refuse(spoken, &id, &fault)
+            }
+        }
+    }
+
+    async fn perform(&self, request: Request<Incoming>, id: &str) -> Result<Response<Full<Bytes>>, Fault> {
+        let spoken = route::protocol(request.headers());
+        if request.uri().path() != "/" || !matches!(*request.method(), Method::POST | Method::GET) {
+            return Err(Fault::common(spoken, Common::WrongMethod, "requests are POST /"));
+        }
+        self.check_host(request.headers(), spoken)?;
+        let request = self.collect(request, spoken).await?;
+        let route = route::find(request.headers())?;
+        self.verifier.verify(&request, route.row, Utc::now()).await?;
+        tracing::debug!(
+            request = id,
+            service = route.row.signing,
+            operation = route.operation,
+            "request"
+        );
+        match route.row.service {
+            Service::CloudHsm => {
+                let answer = self.cloudhsm.call(&route.operation, request.body()).await?;
+                Ok(protocol::json(id, &answer))
+            }
+        }
+    }
+
+    /// A page in a browser may send requests to us, but under the name of its own host.
+    fn check_host(&self, headers: &HeaderMap, spoken: Protocol) -> Result<(), Fault> {
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        // HTTP/2 has the name in the address; browsers speak that with TLS only.
+        if self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Ok(());
+        }
+        let message = "this host name is not served; add it to `hosts` in the configuration";
+        Err(Fault::common(spoken, Common::WrongHost, message))
+    }
+
+    async fn collect(&self, request: Request<Incoming>, spoken: Protocol) -> Result<Request<Bytes>, Fault> {
+        let (parts, body) = request.into_parts();
+        let body = Limited::new(body, self.max_body).collect();
+        let body = match tokio::time::timeout(self.patience, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let message = format!("a body has at most {} bytes", self.max_body);
+                return Err(Fault::common(spoken, Common::TooLarge, message));
+            }
+            Ok(Err(_)) => return Err(Fault::common(spoken, Common::Malformed, "the body ended early")),
+            Err(_) => {
+                return Err(Fault::common(
+                    spoken,
+                    Common::Malformed,
+                    "the body did not come in time",
+                ));
+            }
+        };
+        Ok(Request::from_parts(parts, body))
+    }
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn request_id() -> String {
+    let mut bytes = [0_u8; 16];
+    // Without random numbers an id of zeros still answers the request.
+    let _ = getrandom::fill(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
