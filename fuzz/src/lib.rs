@@ -96,6 +96,20 @@ pub const TARGETS: &[Target] = &[
         configuration::CLIENT_WORDS,
     ),
     target(
+        "chrystoki",
+        "the client file of Luna appliances, as the module reads it",
+        configuration::chrystoki,
+        configuration::chrystoki_seeds,
+        configuration::CHRYSTOKI_WORDS,
+    ),
+    target(
+        "pem",
+        "files of certificates and keys, as the module reads them",
+        configuration::pem,
+        configuration::pem_seeds,
+        configuration::PEM_WORDS,
+    ),
+    target(
         "daemon-config",
         "hsmd.toml",
         configuration::daemon,

@@ -121,6 +121,8 @@ smoke! {
     hostile_mechanisms_end: "mechanisms",
     hostile_requests_end: "requests",
     hostile_client_files_end: "client-config",
+    hostile_chrystoki_files_end: "chrystoki",
+    hostile_pem_files_end: "pem",
     hostile_daemon_files_end: "daemon-config",
     hostile_journal_frames_end: "journal",
     hostile_segments_end: "segments",

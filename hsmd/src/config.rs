@@ -71,6 +71,10 @@ pub struct Data {
     pub socket_mode: String,
     /// What a local user sees: "all" slots, or what is "assigned" to it with `hsmctl client assign user-<uid>`.
     pub local: Locals,
+    /// The most TLS handshakes at the same time; one address may have a quarter of them.
+    pub max_handshakes: usize,
+    /// How long a TLS handshake may take, in milliseconds.
+    pub handshake_timeout_ms: u64,
     /// The most data of one request, in bytes.
     pub max_data: u64,
     /// The most data that one client (a local user) may have in requests at the same time, in bytes.
@@ -94,6 +98,8 @@ impl Default for Data {
             socket_group: String::new(),
             socket_mode: "0660".into(),
             local: Locals::All,
+            max_handshakes: 256,
+            handshake_timeout_ms: 10_000,
             max_data: 64 << 20,
             max_inflight: 256 << 20,
             max_connections: 16_384,

@@ -2,7 +2,7 @@
 //! requests finish, the store closes.
 
 use crate::control;
-use crate::data::{Listener, bind_socket};
+use crate::data::{Listener, Remote, bind_socket};
 use crate::node::Node;
 use crate::notify;
 use std::future::Future;
@@ -58,9 +58,12 @@ pub async fn serve(
     stopped: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let data = Listener::bind(&node.config.data)?;
+    let remote = Remote::bind(&node.config.data).await?;
+    let addresses = remote.addresses();
     let control_listener = bind_socket(&node.config.control.socket, 0o600, None)?;
     let (stop, stopping) = watch::channel(false);
     let (alive, mut ended) = mpsc::channel::<()>(1);
+    remote.run(&node, &stopping, &alive);
     tokio::spawn(data.run(node.clone(), stopping.clone(), alive.clone()));
     let control = {
         let (node, stopping, alive) = (node.clone(), stopping.clone(), alive);
@@ -75,7 +78,7 @@ pub async fn serve(
     let watchdog = tokio::spawn(notify::watchdog());
     ready(&node).map_err(ServeError::Ready)?;
     notify::ready();
-    tracing::info!(data = %node.config.data.socket.display(), control = %node.config.control.socket.display(), "ready");
+    tracing::info!(data = %node.config.data.socket.display(), remote = ?addresses, control = %node.config.control.socket.display(), "ready");
 
     stopped.await;
     tracing::info!("stopping");

@@ -1,9 +1,13 @@
-//! The client file, and where the module looks for it (DESIGN 5, "Where the module looks").
+//! The client file, and where the module looks for it (DESIGN 5, "Where the module looks"): our own in TOML, or a
+//! `Chrystoki.conf` of Luna appliances (`config/chrystoki.rs`).
 //!
 //! No message is ever printed: a file that cannot be used makes C_Initialize fail with `CKR_GENERAL_ERROR`
 //! ([`ConfigError`] says why, for tests and debuggers). A missing daemon is no configuration error.
 
+mod chrystoki;
+
 use crate::abi::os;
+use chrystoki::Chrystoki;
 use serde::Deserialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +20,9 @@ const SERVICE_SOCKET: &str = "/run/hsmd/hsmd.sock";
 const SERVICE_USER: &str = "hsmd";
 /// A client file is short.
 const LONGEST_FILE: u64 = 64 * 1024;
+/// The bounds of a deadline.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Why a client file cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,23 +42,84 @@ pub(crate) enum ConfigError {
     /// The socket is not an absolute path.
     #[error("socket must be an absolute path")]
     RelativeSocket,
+    /// Both `socket` and `servers`, or `servers` without one of `ca`, `certificate` and `key`.
+    #[error("either socket, or servers with ca, certificate and key")]
+    Ambiguous,
+    /// It is not a `Chrystoki.conf`, or a value in it that matters cannot be used.
+    #[error("the Chrystoki.conf is not what docs/client-file.md describes")]
+    Chrystoki,
+    /// A certificate file that is not there, or holds none.
+    #[error("ca or certificate cannot be read as certificates in PEM")]
+    Certificate,
+    /// A key file that is not there, holds no key, or one that does not belong to the certificate.
+    #[error("key cannot be read as the private key of the certificate")]
+    Key,
+    /// Others than its owner may read the key file.
+    #[error("the key file can be read by others: chmod 0600")]
+    KeyExposed,
 }
 
 /// What the module works with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// The data socket; `None` when there is nowhere to look.
+    /// The data socket; `None` when there is nowhere to look, or servers are named.
     pub(crate) socket: Option<PathBuf>,
+    /// Servers on other hosts.
+    pub(crate) remote: Option<Remote>,
+    /// Only slots of groups are listed (`HAOnly`).
+    pub(crate) ha_only: bool,
     /// How long a call goes on trying when the connection broke.
     pub(crate) deadline: Duration,
     /// Users, besides root and the caller's own, that may run the daemon.
     pub(crate) service_uid: Option<u32>,
 }
 
+/// Servers to reach by mutual TLS. Each serves the same; the first that answers is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remote {
+    /// In the order in which they are tried; at least one.
+    pub(crate) servers: Vec<Server>,
+    /// The authorities of the servers, PEM.
+    pub(crate) ca: PathBuf,
+    /// The client's certificate, PEM.
+    pub(crate) certificate: PathBuf,
+    /// Its private key, PEM.
+    pub(crate) key: PathBuf,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// A name or an address; the server's certificate must be for it.
+    pub(crate) host: String,
+    /// The TCP port.
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// Reads `host:port`; an IPv6 address stands in brackets.
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bracketed.unwrap_or(host);
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        let good = !host.is_empty() && (bracketed.is_some() || !host.contains(':'));
+        good.then(|| Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
 /// The file's keys. Unknown ones are ignored: an older module reads a newer file.
 #[derive(Deserialize)]
 struct File {
     socket: Option<PathBuf>,
+    #[serde(default)]
+    servers: Vec<String>,
+    ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
     deadline_ms: Option<u64>,
     #[serde(default)]
     fork: Fork,
@@ -71,9 +139,12 @@ enum Fork {
 pub(crate) struct Surroundings {
     own_file: Option<PathBuf>,
     named: Option<PathBuf>,
+    /// A folder or a file.
+    luna: Option<PathBuf>,
     home: Option<PathBuf>,
     system: Option<PathBuf>,
     runtime: Option<PathBuf>,
+    luna_system: Option<PathBuf>,
     uid: u32,
 }
 
@@ -87,9 +158,11 @@ impl Surroundings {
         Self {
             own_file: os::own_file(),
             named: variable("HSMD_CONFIG"),
+            luna: variable("ChrystokiConfigurationPath"),
             home: variable("HOME"),
             system: Some(PathBuf::from("/etc/hsmd/hsmd-client.toml")),
             runtime: variable("XDG_RUNTIME_DIR"),
+            luna_system: Some(PathBuf::from("/etc/Chrystoki.conf")),
             uid: os::effective_uid(),
         }
     }
@@ -112,6 +185,14 @@ impl Config {
         if let Some(file) = &place.named {
             return Self::read(file);
         }
+        if let Some(path) = &place.luna {
+            let file = if path.is_dir() {
+                path.join("Chrystoki.conf")
+            } else {
+                path.clone()
+            };
+            return Self::read_chrystoki(&file);
+        }
         let home = place
             .home
             .as_ref()
@@ -127,26 +208,39 @@ impl Config {
             return Ok(Self {
                 socket: Some(socket),
                 deadline: DEADLINE,
-                service_uid: None,
+                ..Self::default()
             });
         }
+        let service = Path::new(SERVICE_SOCKET);
+        // A Luna client's file may have been on this machine before us: it is the last to be asked.
+        if let Some(file) = place
+            .luna_system
+            .as_ref()
+            .filter(|file| !service.exists() && file.is_file())
+        {
+            return Self::read_chrystoki(file);
+        }
         Ok(Self {
-            socket: Some(PathBuf::from(SERVICE_SOCKET)),
+            socket: Some(service.into()),
             deadline: DEADLINE,
             service_uid: os::uid_of(SERVICE_USER),
+            ..Self::default()
         })
     }
 
     fn read(file: &Path) -> Result<Self, ConfigError> {
-        let length = std::fs::metadata(file).map_err(|_| ConfigError::Unreadable)?.len();
-        if length > LONGEST_FILE {
-            return Err(ConfigError::Malformed);
-        }
-        let text = std::fs::read_to_string(file).map_err(|_| ConfigError::Unreadable)?;
-        Self::parse(&text)
+        Self::parse(&text_of(file)?, folder_of(file))
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+    fn read_chrystoki(file: &Path) -> Result<Self, ConfigError> {
+        Self::parse_chrystoki(&text_of(file)?, folder_of(file))
+    }
+
+    /// Reads our own client file, which lies in `folder`.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|_| ConfigError::Malformed)?;
         if file.fork == Fork::Inherit {
             return Err(ConfigError::ForkInherit);
@@ -158,13 +252,83 @@ impl Config {
             None => None,
             Some(name) => Some(os::uid_of(name).ok_or(ConfigError::UnknownUser)?),
         };
+        let deadline = file.deadline_ms.map_or(DEADLINE, Duration::from_millis);
+        let remote = file.remote(folder)?;
+        let socket = file
+            .socket
+            .or_else(|| remote.is_none().then(|| PathBuf::from(SERVICE_SOCKET)));
         Ok(Self {
-            socket: Some(file.socket.unwrap_or_else(|| PathBuf::from(SERVICE_SOCKET))),
-            deadline: file
-                .deadline_ms
-                .map_or(DEADLINE, |ms| Duration::from_millis(ms.clamp(1, 600_000))),
+            socket,
+            remote,
+            ha_only: false,
+            deadline: deadline.clamp(SHORTEST, LONGEST),
             service_uid,
         })
+    }
+
+    /// Reads a `Chrystoki.conf`, which lies in `folder`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Chrystoki`].
+    pub(crate) fn parse_chrystoki(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let file = Chrystoki::parse(text, folder).ok_or(ConfigError::Chrystoki)?;
+        Ok(Self {
+            socket: None,
+            remote: file.remote,
+            ha_only: file.ha_only,
+            deadline: file.patience.unwrap_or(DEADLINE).clamp(SHORTEST, LONGEST),
+            service_uid: None,
+        })
+    }
+}
+
+impl File {
+    fn remote(&self, folder: &Path) -> Result<Option<Remote>, ConfigError> {
+        let files = (&self.ca, &self.certificate, &self.key);
+        let (Some(ca), Some(certificate), Some(key)) = files else {
+            let none = self.servers.is_empty() && files == (&None, &None, &None);
+            return if none { Ok(None) } else { Err(ConfigError::Ambiguous) };
+        };
+        if self.servers.is_empty() || self.socket.is_some() {
+            return Err(ConfigError::Ambiguous);
+        }
+        let servers: Option<Vec<_>> = self.servers.iter().map(|text| Server::parse(text)).collect();
+        Ok(Some(Remote {
+            servers: servers.ok_or(ConfigError::Malformed)?,
+            ca: locate(ca, folder),
+            certificate: locate(certificate, folder),
+            key: locate(key, folder),
+        }))
+    }
+}
+
+fn text_of(file: &Path) -> Result<String, ConfigError> {
+    let length = std::fs::metadata(file).map_err(|_| ConfigError::Unreadable)?.len();
+    if length > LONGEST_FILE {
+        return Err(ConfigError::Malformed);
+    }
+    std::fs::read_to_string(file).map_err(|_| ConfigError::Unreadable)
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new("/"))
+}
+
+/// The file that a client file names: a relative path begins where the client file lies, and a file that is not where an
+/// absolute path says is looked for there too, so that what GetConfig gave works wherever it was written to.
+fn locate(path: &Path, folder: &Path) -> PathBuf {
+    if path.is_absolute() && path.exists() {
+        return path.to_owned();
+    }
+    let name = if path.is_absolute() {
+        path.file_name().map(Path::new)
+    } else {
+        Some(path)
+    };
+    let beside = name.map(|name| folder.join(name));
+    match beside {
+        Some(beside) if !path.is_absolute() || beside.exists() => beside,
+        _ => path.to_owned(),
     }
 }
 
@@ -177,23 +341,88 @@ fn is_private(folder: &Path, uid: u32) -> bool {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("/nowhere"))
+    }
+
+    #[test]
+    fn servers_are_named_with_the_files_that_prove_who_is_who() {
+        let files = "ca = \"ca.pem\"\ncertificate = \"/c/app.pem\"\nkey = \"app.key\"\n";
+        let config = parse(&format!(
+            "servers = [\"10.0.0.1:1792\", \"[::1]:5\", \"hsm.example:7\"]\n{files}"
+        ))
+        .unwrap();
+        let remote = config.remote.unwrap();
+        let servers: Vec<_> = remote
+            .servers
+            .iter()
+            .map(|server| (server.host.as_str(), server.port))
+            .collect();
+        assert_eq!(servers, [("10.0.0.1", 1792), ("::1", 5), ("hsm.example", 7)]);
+        assert_eq!(remote.ca, Path::new("/nowhere/ca.pem"));
+        assert_eq!(remote.certificate, Path::new("/c/app.pem"));
+        assert_eq!(config.socket, None);
+        for servers in ["\"host\"", "\"host:0\"", "\":1\"", "\"::1:5\"", "\"h:70000\""] {
+            assert_eq!(
+                parse(&format!("servers = [{servers}]\n{files}")),
+                Err(ConfigError::Malformed),
+                "{servers}"
+            );
+        }
+        assert_eq!(parse("servers = [\"h:1\"]"), Err(ConfigError::Ambiguous));
+        assert_eq!(parse(files), Err(ConfigError::Ambiguous));
+        let both = format!("socket = \"/s\"\nservers = [\"h:1\"]\n{files}");
+        assert_eq!(parse(&both), Err(ConfigError::Ambiguous));
+    }
+
+    #[test]
+    fn a_chrystoki_conf_is_found_by_folder_or_file_and_its_files_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("Chrystoki.conf");
+        let text = "LunaSA Client = {\n ServerName00 = 10.0.0.1;\n ServerCAFile = /usr/lunasa/cert/server/CAFile.pem;\n\
+                    ClientCertFile = /usr/lunasa/cert/client/app.pem;\n ClientPrivKeyFile = /usr/lunasa/appKey.pem;\n}\n";
+        std::fs::write(&file, text).unwrap();
+        std::fs::write(folder.path().join("CAFile.pem"), "").unwrap();
+        for named in [folder.path(), &file] {
+            let place = Surroundings {
+                luna: Some(named.to_path_buf()),
+                ..Surroundings::default()
+            };
+            let remote = Config::find_in(&place).unwrap().remote.unwrap();
+            assert_eq!(remote.ca, folder.path().join("CAFile.pem"));
+            assert_eq!(
+                remote.key,
+                Path::new("/usr/lunasa/appKey.pem"),
+                "what is nowhere keeps its name"
+            );
+        }
+        let place = Surroundings {
+            luna: Some(folder.path().join("missing")),
+            ..Surroundings::default()
+        };
+        assert_eq!(Config::find_in(&place), Err(ConfigError::Unreadable));
+        std::fs::write(&file, "LunaSA Client = {").unwrap();
+        let place = Surroundings {
+            luna: Some(file),
+            ..Surroundings::default()
+        };
+        assert_eq!(Config::find_in(&place), Err(ConfigError::Chrystoki));
+    }
+
     #[test]
     fn a_client_file_names_socket_and_deadline() {
-        let config = Config::parse("socket = \"/tmp/x.sock\"\ndeadline_ms = 200\nlater = 1\n").unwrap();
+        let config = parse("socket = \"/tmp/x.sock\"\ndeadline_ms = 200\nlater = 1\n").unwrap();
         assert_eq!(config.socket.as_deref(), Some(Path::new("/tmp/x.sock")));
         assert_eq!(config.deadline, Duration::from_millis(200));
     }
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        assert_eq!(Config::parse("fork = \"inherit\""), Err(ConfigError::ForkInherit));
-        assert_eq!(Config::parse("fork = \"maybe\""), Err(ConfigError::Malformed));
-        assert_eq!(Config::parse("socket = 7"), Err(ConfigError::Malformed));
-        assert_eq!(Config::parse("socket = \"x.sock\""), Err(ConfigError::RelativeSocket));
-        assert_eq!(
-            Config::parse("service_user = \"no such user\""),
-            Err(ConfigError::UnknownUser)
-        );
+        assert_eq!(parse("fork = \"inherit\""), Err(ConfigError::ForkInherit));
+        assert_eq!(parse("fork = \"maybe\""), Err(ConfigError::Malformed));
+        assert_eq!(parse("socket = 7"), Err(ConfigError::Malformed));
+        assert_eq!(parse("socket = \"x.sock\""), Err(ConfigError::RelativeSocket));
+        assert_eq!(parse("service_user = \"no such user\""), Err(ConfigError::UnknownUser));
     }
 
     #[test]

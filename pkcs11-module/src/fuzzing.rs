@@ -3,6 +3,7 @@
 
 use crate::config::Config;
 use crate::ops::request;
+use crate::pem;
 use crate::state::object::View;
 use crate::transport::connection::Connection;
 use crate::transport::{Failure, believable};
@@ -12,6 +13,7 @@ use hsmd_proto::frame::Sections;
 use hsmd_proto::wire::{self, reply};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What fits into a socket's buffer without a reader.
@@ -19,14 +21,49 @@ const MOST: usize = 96 << 10;
 
 /// Reads a client file.
 pub fn client_file(text: &str) {
-    if let Ok(config) = Config::parse(text) {
+    if let Ok(config) = Config::parse(text, Path::new("/nowhere")) {
         assert!(
-            config.socket.is_some_and(|socket| socket.is_absolute()),
+            config.remote.is_some() || config.socket.as_ref().is_some_and(|socket| socket.is_absolute()),
             "a socket without a place"
         );
+        usable(&config);
+    }
+}
+
+/// Reads a `Chrystoki.conf`.
+pub fn chrystoki(text: &str) {
+    if let Ok(config) = Config::parse_chrystoki(text, Path::new("/nowhere")) {
+        assert_eq!(config.socket, None, "it names servers only");
+        usable(&config);
+    }
+}
+
+/// Reads a file of certificates or keys.
+pub fn pem(text: &[u8]) {
+    for block in pem::blocks(text).unwrap_or_default() {
+        assert!(block.der.len() <= text.len(), "more out than in");
+    }
+}
+
+fn usable(config: &Config) {
+    assert!(
+        (Duration::from_millis(1)..=Duration::from_secs(600)).contains(&config.deadline),
+        "a deadline out of range"
+    );
+    if let Some(remote) = &config.remote {
+        assert!(!remote.servers.is_empty(), "nobody to connect to");
         assert!(
-            (Duration::from_millis(1)..=Duration::from_secs(600)).contains(&config.deadline),
-            "a deadline out of range"
+            remote
+                .servers
+                .iter()
+                .all(|server| server.port != 0 && !server.host.is_empty()),
+            "a server without a place"
+        );
+        assert!(
+            [&remote.ca, &remote.certificate, &remote.key]
+                .iter()
+                .all(|file| file.is_absolute()),
+            "a file without a place"
         );
     }
 }
@@ -39,7 +76,7 @@ pub fn reply(bytes: &[u8]) -> std::io::Result<()> {
     let (ours, mut theirs) = UnixStream::pair()?;
     theirs.write_all(&bytes[..bytes.len().min(MOST)])?;
     theirs.shutdown(std::net::Shutdown::Write)?;
-    let mut connection = Connection::new(ours, 1 << 20);
+    let mut connection = Connection::new(ours.into(), 1 << 20);
     // All bytes are there already: nothing waits for long.
     connection.set_patience(Duration::from_secs(5))?;
     let give_up = Instant::now() + Duration::from_secs(5);

@@ -5,7 +5,8 @@
 //! ops/        one file per function family: checks, then at most one request
 //! state/      instance, slots, logins, sessions, objects, operation phases
 //! transport/  connections, their pool, retries until the deadline
-//! config.rs   where the daemon is      local.rs   digests, random and public-key operations in this process
+//! config.rs   where the daemon is, config/ and pem.rs: the files that say it
+//! local.rs    digests, random and public-key operations in this process
 //! ```
 //!
 //! Deliberately absent: threads, an async runtime, logs, a panic hook, signal handlers, key values that outlive a call
@@ -18,5 +19,6 @@ mod config;
 pub mod fuzzing;
 mod local;
 mod ops;
+mod pem;
 mod state;
 mod transport;

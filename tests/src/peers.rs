@@ -30,6 +30,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("modutil", "libnss3-tools"),
     ("nginx", "nginx-light"),
     ("unshare", "util-linux"),
+    ("ip", "iproute2"),
 ];
 
 /// The full path of a peer program.

@@ -28,6 +28,7 @@ mod p11tool;
 mod pin_storm;
 mod pkcs11_tool;
 mod python;
+mod remote;
 mod restart;
 mod service;
 mod softhsm_util;

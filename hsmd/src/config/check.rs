@@ -35,7 +35,7 @@ impl Config {
         Ok(())
     }
 
-    fn limits(&self) -> [Number; 11] {
+    fn limits(&self) -> [Number; 13] {
         const COUNT: RangeInclusive<u64> = 1..=1 << 20;
         const COUNT_RULE: &str = "between 1 and 1048576";
         let (store, data, control) = (&self.store, &self.data, &self.control);
@@ -61,6 +61,13 @@ impl Config {
             ),
             ("data.max_connections", data.max_connections as u64, COUNT, COUNT_RULE),
             ("data.max_connections_per_client", per_client, COUNT, COUNT_RULE),
+            ("data.max_handshakes", data.max_handshakes as u64, COUNT, COUNT_RULE),
+            (
+                "data.handshake_timeout_ms",
+                data.handshake_timeout_ms,
+                100..=600_000,
+                "between 100 and 600000",
+            ),
             (
                 "data.frame_timeout_ms",
                 data.frame_timeout_ms,

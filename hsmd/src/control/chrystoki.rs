@@ -1,10 +1,48 @@
 //! `Chrystoki.conf`, as AWS's own tool wrote it for the client versions 5.1 and 5.3: servers by address, one virtual token
 //! for each group. It names files and addresses, and holds no secret.
 
+use crate::config::Data;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
-/// The port of the data plane in the file: NTLS.
+/// The port of the data plane where nothing else is configured: NTLS.
 const PORT: u16 = 1792;
+
+/// A server in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Server {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// The servers that a client is told of: the one that `[data] advertise` names, or else each HSM at its own address, on the
+/// port of the first listener.
+pub(super) fn servers(data: &Data, addresses: &[String]) -> Vec<Server> {
+    let port = data.listen.first().map(SocketAddr::port).filter(|port| *port != 0);
+    let port = port.unwrap_or(PORT);
+    let server = |text: &str| {
+        let (host, own) = split(text);
+        Server {
+            host: host.to_owned(),
+            port: own.unwrap_or(port),
+        }
+    };
+    match data.advertise.as_str() {
+        "" => addresses.iter().map(|address| server(address)).collect(),
+        advertised => vec![server(advertised)],
+    }
+}
+
+/// Host and port of `host`, `host:port`, `[address]:port` or a bare address of version 6.
+fn split(text: &str) -> (&str, Option<u16>) {
+    if let Some((host, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        return (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
+    }
+    match text.split_once(':') {
+        Some((host, port)) if !port.contains(':') => (host, port.parse().ok()),
+        _ => (text, None),
+    }
+}
 
 /// A version of the client's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +70,8 @@ pub(super) struct Virtual {
     pub(super) members: Vec<String>,
 }
 
-/// The file of a client; `servers` are addresses.
-pub(super) fn render(version: Version, client: &str, servers: &[String], groups: &[Virtual]) -> String {
+/// The file of a client.
+pub(super) fn render(version: Version, client: &str, servers: &[Server], groups: &[Virtual]) -> String {
     let mut text = String::new();
     let (head, folder) = match version {
         Version::V51 => (HEAD_51, "/usr/lunasa"),
@@ -64,7 +102,7 @@ fn line(text: &mut String, key: &str, value: &str) {
     let _ = writeln!(text, "   {key} = {value};");
 }
 
-fn servers_section(version: Version, folder: &str, client: &str, servers: &[String]) -> String {
+fn servers_section(version: Version, folder: &str, client: &str, servers: &[Server]) -> String {
     let mut section = String::from("LunaSA Client = {\n");
     line(&mut section, "ReceiveTimeout", "20000");
     line(&mut section, "SSLConfigFile", &format!("{folder}/bin/openssl.cnf"));
@@ -87,9 +125,9 @@ fn servers_section(version: Version, folder: &str, client: &str, servers: &[Stri
     if version == Version::V53 {
         line(&mut section, "HtlDir", &format!("{folder}/htl/"));
     }
-    for (number, address) in servers.iter().enumerate() {
-        let name = (format!("ServerName{number:02}"), address.clone());
-        let port = (format!("ServerPort{number:02}"), PORT.to_string());
+    for (number, server) in servers.iter().enumerate() {
+        let name = (format!("ServerName{number:02}"), server.host.clone());
+        let port = (format!("ServerPort{number:02}"), server.port.to_string());
         let pair = match version {
             Version::V51 => [port, name],
             Version::V53 => [name, port],
@@ -163,13 +201,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn clients_are_told_the_advertised_server_or_each_hsm_on_the_listener_s_port() {
+        let told = |advertise: &str, listen: &[&str]| {
+            let data = Data {
+                advertise: advertise.into(),
+                listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
+                ..Data::default()
+            };
+            let servers = servers(&data, &["10.0.0.10".into(), "10.0.1.10".into()]);
+            let text = servers
+                .into_iter()
+                .map(|server| format!("{} {}", server.host, server.port));
+            text.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(told("", &[]), "10.0.0.10 1792, 10.0.1.10 1792");
+        assert_eq!(
+            told("", &["0.0.0.0:2000", "[::]:3000"]),
+            "10.0.0.10 2000, 10.0.1.10 2000"
+        );
+        assert_eq!(told("hsm.example", &["[::]:2000"]), "hsm.example 2000");
+        assert_eq!(told("hsm.example:9", &["0.0.0.0:2000"]), "hsm.example 9");
+        assert_eq!(told("[2001:db8::1]:9", &[]), "2001:db8::1 9");
+        assert_eq!(told("2001:db8::1", &[]), "2001:db8::1 1792");
+    }
+
+    #[test]
     fn the_two_versions_differ_as_the_originals_did() {
         let groups = [Virtual {
             label: "web".into(),
             serial: "1234567890".into(),
             members: vec!["157826011".into(), "157714012".into()],
         }];
-        let servers = ["10.0.0.10".to_owned(), "10.0.1.10".to_owned()];
+        let servers = servers(&Data::default(), &["10.0.0.10".into(), "10.0.1.10".into()]);
         let new = render(Version::V53, "app", &servers, &groups);
         let old = render(Version::V51, "app", &servers, &groups);
         for line in [

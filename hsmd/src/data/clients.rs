@@ -1,14 +1,13 @@
 //! Who is connected: one entry per identity, with its share of connections and of data in flight.
 
+use super::stream::{Line, Shutdown};
 use crate::config::{Data, Locals};
 use hsmd_keystore::Identity;
-use hsmd_proto::ids::NodeId;
+use hsmd_proto::ids::{ApplicationId, NodeId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::net::unix::UCred;
 
 /// Users of a name space that have no number here all appear as this one.
@@ -51,6 +50,24 @@ impl Peer {
             process: credentials.pid().unwrap_or_default(),
         })
     }
+
+    /// The client whose certificate has this SHA-256.
+    pub(crate) fn from_certificate(sha256: &[u8; 32], client: Arc<str>) -> Self {
+        Self {
+            identity: certificate_identity(sha256),
+            access: Access::Client(client),
+            user: 0,
+            process: 0,
+        }
+    }
+
+    /// What Hello said. Processes of another host have no number here: their applications share the client's work.
+    pub(super) fn of_application(&mut self, application: ApplicationId) {
+        if self.process == 0 {
+            let [a, b, c, d, ..] = application.0;
+            self.process = i32::from_le_bytes([a, b, c, d]);
+        }
+    }
 }
 
 /// The identity of whoever holds a certificate, by the SHA-256 of its DER form.
@@ -72,12 +89,14 @@ pub(crate) struct Client {
     connections: AtomicUsize,
     inflight: AtomicU64,
     max_inflight: u64,
+    /// [`Clients::cut`] was called: no connection of these answers any more.
+    cut: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
     clients: HashMap<Identity, Arc<Client>>,
-    streams: HashMap<u64, (Identity, Arc<UnixStream>)>,
+    lines: HashMap<u64, (Identity, Arc<Line>)>,
     next: u64,
     stopping: bool,
 }
@@ -103,7 +122,7 @@ impl Clients {
     }
 
     /// Counts a new connection; `None` when there are too many, of all or of this identity, or when the daemon stops.
-    pub(crate) fn connect(self: &Arc<Self>, identity: Identity, stream: &Arc<UnixStream>) -> Option<Connected> {
+    pub(crate) fn connect(self: &Arc<Self>, identity: Identity, line: &Arc<Line>) -> Option<Connected> {
         let mut state = self.state.lock();
         if state.stopping || self.connections.load(Ordering::Relaxed) >= self.max_connections {
             return None;
@@ -113,6 +132,7 @@ impl Clients {
                 connections: AtomicUsize::new(0),
                 inflight: AtomicU64::new(0),
                 max_inflight: self.max_inflight,
+                cut: AtomicBool::new(false),
             })
         });
         if client.connections.load(Ordering::Relaxed) >= self.max_per_client {
@@ -123,7 +143,7 @@ impl Clients {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let number = state.next;
         state.next += 1;
-        state.streams.insert(number, (identity, stream.clone()));
+        state.lines.insert(number, (identity, line.clone()));
         Some(Connected {
             client,
             clients: self.clone(),
@@ -136,18 +156,21 @@ impl Clients {
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
-        for (_, stream) in state.streams.values() {
-            let _ = stream.shutdown(Shutdown::Read);
+        for (_, line) in state.lines.values() {
+            line.shutdown(Shutdown::Read);
         }
     }
 
-    /// Ends the connections of an identity: what it sent is not read any more, what it waits for does not reach it. Says how
-    /// many there were.
+    /// Ends the connections of an identity, now: what waits for the client returns, what it sent is not answered any more. Says
+    /// how many there were. Whoever may not come back must be unknown before this is called: a connection that is being made
+    /// looks again after it was counted.
     pub(crate) fn cut(&self, identity: &Identity) -> usize {
-        let state = self.state.lock();
-        let its = state.streams.values().filter(|(whose, _)| whose == identity);
-        // One that is closed already needs no end.
-        its.map(|(_, stream)| stream.shutdown(Shutdown::Both)).count()
+        let mut state = self.state.lock();
+        if let Some(client) = state.clients.remove(identity) {
+            client.cut.store(true, Ordering::Release);
+        }
+        let its = state.lines.values().filter(|(whose, _)| whose == identity);
+        its.map(|(_, line)| line.shutdown(Shutdown::Both)).count()
     }
 
     /// Whether [`Self::stop`] was called.
@@ -173,14 +196,22 @@ impl Connected {
     pub(crate) const fn client(&self) -> &Arc<Client> {
         &self.client
     }
+
+    /// Whether [`Clients::cut`] has ended it.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.client.cut.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
         let mut state = self.clients.state.lock();
-        state.streams.remove(&self.number);
+        state.lines.remove(&self.number);
         self.clients.connections.fetch_sub(1, Ordering::Relaxed);
-        if self.client.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+        let was_last = self.client.connections.fetch_sub(1, Ordering::Relaxed) == 1;
+        // After a cut there may be others of the same identity.
+        let current = state.clients.get(&self.identity);
+        if was_last && current.is_some_and(|current| Arc::ptr_eq(current, &self.client)) {
             state.clients.remove(&self.identity);
         }
     }
@@ -221,7 +252,10 @@ impl Drop for Inflight {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stream::Stream;
     use super::*;
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
 
     fn clients(max_connections: usize, max_connections_per_client: usize) -> Arc<Clients> {
         Arc::new(Clients::new(&Data {
@@ -232,8 +266,26 @@ mod tests {
         }))
     }
 
-    fn stream() -> Arc<UnixStream> {
-        Arc::new(UnixStream::pair().unwrap().0)
+    fn stream() -> Arc<Line> {
+        Stream::from(UnixStream::pair().unwrap().0).line().clone()
+    }
+
+    #[test]
+    fn a_cut_ends_what_is_there_and_not_what_comes_after() {
+        let clients = clients(8, 8);
+        let (one, two) = (Identity([1; 32]), Identity([2; 32]));
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let line = Stream::from(ours).line().clone();
+        let old = clients.connect(one, &line).unwrap();
+        let other = clients.connect(two, &stream()).unwrap();
+        clients.cut(&one);
+        assert!(old.is_cut() && !other.is_cut());
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "the client sees the end at once");
+        let new = clients.connect(one, &stream()).unwrap();
+        assert!(!new.is_cut());
+        drop(old);
+        clients.cut(&one);
+        assert!(new.is_cut(), "the end of an old connection forgets no new one");
     }
 
     #[test]

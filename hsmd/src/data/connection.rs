@@ -4,6 +4,7 @@ use super::call::Call;
 use super::clients::{Connected, Peer};
 use super::dispatch::{self, Place};
 use super::reader::{Frame, FrameReader, ReadError, Ready, SectionData};
+use super::stream::Stream;
 use super::traffic::{Tempo, WINDOW};
 use super::turnstile::{Full, Turnstile};
 use crate::node::Node;
@@ -17,11 +18,8 @@ use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::request::Op;
 use hsmd_proto::wire::{self, Request, reply};
 use prost::Message;
-use rustix::net::{RecvFlags, recv};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Replies larger than this do not keep their buffer.
@@ -42,17 +40,19 @@ pub(super) enum End {
     Write(io::Error),
     #[error("the daemon stops")]
     Stopping,
+    #[error("the client was removed or changed")]
+    Cut,
 }
 
 impl End {
     /// An ordinary end needs no line in the log.
     pub(super) const fn is_ordinary(&self) -> bool {
-        matches!(self, Self::Read(ReadError::Closed) | Self::Stopping)
+        matches!(self, Self::Read(ReadError::Closed) | Self::Stopping | Self::Cut)
     }
 }
 
 /// Serves a connection to its end.
-pub(super) fn serve(node: &Node, stream: Arc<UnixStream>, peer: Peer, connected: Connected) -> End {
+pub(super) fn serve(node: &Node, stream: Stream, peer: Peer, connected: Connected) -> End {
     let data = &node.config.data;
     let patience = Duration::from_millis(data.frame_timeout_ms);
     let mut connection = Connection {
@@ -73,6 +73,7 @@ pub(super) fn serve(node: &Node, stream: Arc<UnixStream>, peer: Peer, connected:
         Err(end) => end,
     };
     match end {
+        _ if connection.connected.is_cut() => End::Cut,
         End::Read(ReadError::Closed) if node.clients.is_stopping() => End::Stopping,
         end => end,
     }
@@ -83,7 +84,7 @@ struct Connection<'a> {
     peer: Peer,
     connected: Connected,
     reader: FrameReader,
-    stream: Arc<UnixStream>,
+    stream: Stream,
     writer: FrameWriter,
     /// Known after Hello.
     caller: Option<Caller>,
@@ -98,10 +99,14 @@ struct Connection<'a> {
 impl Connection<'_> {
     fn run(&mut self) -> Result<std::convert::Infallible, End> {
         self.listen(self.patience)?;
-        self.stream.set_write_timeout(Some(self.patience)).map_err(End::Write)?;
+        self.stream.set_write_timeout(self.patience).map_err(End::Write)?;
         loop {
             self.wait()?;
-            let frame = self.reader.frame(&mut &*self.stream, self.connected.client())?;
+            let frame = self.reader.frame(&mut self.stream.waiting(), self.connected.client())?;
+            // What was read before the stream was shut is not answered either.
+            if self.connected.is_cut() {
+                return Err(End::Cut);
+            }
             self.answer(&frame)?;
             self.reader.wipe_used();
         }
@@ -114,10 +119,10 @@ impl Connection<'_> {
         let mut ready = Ready::NotYet;
         while polls && ready == Ready::NotYet && begun.elapsed() < LIMIT && !self.node.traffic.is_crowded() {
             std::hint::spin_loop();
-            ready = self.reader.ready(&mut Now(&self.stream))?;
+            ready = self.reader.ready(&mut self.stream.now())?;
         }
         while ready == Ready::NotYet {
-            ready = self.reader.ready(&mut &*self.stream)?;
+            ready = self.reader.ready(&mut self.stream.waiting())?;
             if ready == Ready::NotYet && self.tempo.is_busy() {
                 self.tempo.calm();
                 self.listen(self.patience)?;
@@ -133,7 +138,7 @@ impl Connection<'_> {
 
     /// How long a read waits before it comes back to look at the time.
     fn listen(&self, window: Duration) -> Result<(), End> {
-        let set = self.stream.set_read_timeout(Some(window));
+        let set = self.stream.set_read_timeout(window);
         set.map_err(|error| End::Read(error.into()))
     }
 
@@ -164,7 +169,7 @@ impl Connection<'_> {
             Place::Inline => Place::Cpu,
             place => place,
         };
-        let _beating = self.node.pulse.begin(&self.stream, frame.sequence);
+        let beating = self.node.pulse.begin(&mut self.stream, frame.sequence);
         let turn = match turnstile(self.node, place).enter(&self.peer) {
             Ok(turn) => turn,
             Err(Full) => {
@@ -174,8 +179,11 @@ impl Connection<'_> {
         };
         // A client that is gone asks again, with the same id (INV-10). A daemon that stops has closed the stream's reading side
         // itself, and answers what waits.
-        if turn.waited() && !self.node.clients.is_stopping() && is_gone(&self.stream) {
+        if turn.waited() && !self.node.clients.is_stopping() && beating.line().is_gone() {
             return Err(End::Read(ReadError::Closed));
+        }
+        if self.connected.is_cut() {
+            return Err(End::Cut);
         }
         let ticket = Sections(section).get_opt(request.ticket.as_ref()).ok().flatten();
         let new_ticket = ticket.filter(|ticket| *ticket != self.known_ticket.as_slice());
@@ -198,6 +206,7 @@ impl Connection<'_> {
         };
         let application = ApplicationId::from_slice(&hello.application).filter(|_| hello.version >= 1);
         let application = application.ok_or(End::BadHello)?;
+        self.peer.of_application(application);
         self.caller = Some(Caller {
             identity: self.peer.identity,
             application,
@@ -218,7 +227,11 @@ impl Connection<'_> {
     fn send(&mut self, sequence: u32, reply: &wire::Reply) -> Result<(), End> {
         let bytes = self.writer.finish(FrameKind::Reply, sequence, reply);
         let large = bytes.len() > SMALL;
-        write_all(&self.stream, bytes, self.patience)?;
+        let written = self.stream.write_all(bytes, self.patience);
+        written.map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => End::Stuck,
+            _ => End::Write(error),
+        })?;
         if large {
             self.writer = FrameWriter::new();
         } else {
@@ -245,43 +258,6 @@ const fn turnstile(node: &Node, place: Place) -> &Turnstile {
         Place::Write => &node.turns.write,
         Place::Pin => &node.turns.pin,
         Place::Inline | Place::Cpu => &node.turns.cpu,
-    }
-}
-
-fn is_gone(stream: &UnixStream) -> bool {
-    matches!(
-        recv(stream, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT),
-        Ok((0, _))
-    )
-}
-
-/// A stream that is read without waiting.
-struct Now<'a>(&'a UnixStream);
-
-impl Read for Now<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (read, _) = recv(self.0, buffer, RecvFlags::DONTWAIT)?;
-        Ok(read)
-    }
-}
-
-fn write_all(mut stream: &UnixStream, mut bytes: &[u8], patience: Duration) -> Result<(), End> {
-    let mut begun = None;
-    loop {
-        match stream.write(bytes) {
-            Ok(0) => return Err(End::Write(ErrorKind::WriteZero.into())),
-            Ok(count) if count == bytes.len() => return Ok(()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Err(End::Stuck);
-            }
-            Err(error) => return Err(End::Write(error)),
-        }
-        // One that takes a byte now and then is stuck as well.
-        if begun.get_or_insert_with(Instant::now).elapsed() > patience {
-            return Err(End::Stuck);
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The data plane's Unix socket: made with its mode before anybody can connect, an old one replaced, a living one not.
 
 use super::clients::Peer;
-use super::connection;
+use super::connection::{self, End};
+use super::stream::Stream;
 use crate::config::Data;
 use crate::node::Node;
 use std::io;
@@ -13,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 /// The stack of a connection's thread, in bytes: only what is touched takes memory.
-const STACK: usize = 512 << 10;
+pub(super) const STACK: usize = 512 << 10;
 
 /// A listening data socket.
 pub(crate) struct Listener {
@@ -64,8 +65,8 @@ impl Listener {
         };
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
-        let stream = Arc::new(stream);
-        let Some(connected) = node.clients.connect(peer.identity, &stream) else {
+        let stream = Stream::from(stream);
+        let Some(connected) = node.clients.connect(peer.identity, stream.line()) else {
             tracing::warn!(connection = id, user = peer.user, "refused: too many connections");
             return Ok(());
         };
@@ -73,16 +74,20 @@ impl Listener {
         let span = tracing::info_span!("connection", id, user = peer.user, process = peer.process);
         let serve = move || {
             let _entered = span.entered();
-            let end = connection::serve(&node, stream, peer, connected);
-            if end.is_ordinary() {
-                tracing::debug!(%end, "connection ended");
-            } else {
-                tracing::warn!(%end, "connection closed");
-            }
+            report(&connection::serve(&node, stream, peer, connected));
             drop(alive);
         };
         let thread = std::thread::Builder::new().name(format!("client-{id}"));
         thread.stack_size(STACK).spawn(serve).map(drop)
+    }
+}
+
+/// Says in the log how a connection ended.
+pub(super) fn report(end: &End) {
+    if end.is_ordinary() {
+        tracing::debug!(%end, "connection ended");
+    } else {
+        tracing::warn!(%end, "connection closed");
     }
 }
 

@@ -1,6 +1,6 @@
-//! The data plane: a Unix socket, one thread per connection, framed requests (`docs/protocol.md`).
+//! The data plane: a Unix socket, TCP under mutual TLS, one thread per connection, framed requests (`docs/protocol.md`).
 //!
-//! `listener` accepts and knows the peer, `connection` reads and answers, `dispatch` says what a request waits for and
+//! `listener` (Unix) and `remote` (TCP) accept and know the peer, `stream` is what they give to its connection, `connection` reads and answers, `dispatch` says what a request waits for and
 //! which function answers it, `turnstile` keeps order among those that wait, `pulse` sends heartbeats, `traffic`
 //! says whether those who wait may poll, and one file per PKCS#11 function family does the work: `token`, `login`, `object`, `find`, `key`,
 //! `sign`, `crypt`, `wrap`, `random`.
@@ -19,7 +19,9 @@ mod object;
 mod pulse;
 mod random;
 mod reader;
+mod remote;
 mod sign;
+mod stream;
 mod token;
 mod traffic;
 mod turnstile;
@@ -31,5 +33,6 @@ pub(crate) mod tests;
 pub(crate) use clients::{Access, Clients, Peer, certificate_identity, local_identity};
 pub(crate) use listener::{Listener, bind_socket};
 pub(crate) use pulse::Pulse;
+pub(crate) use remote::Remote;
 pub(crate) use traffic::Traffic;
 pub(crate) use turnstile::Turnstile;

@@ -3,12 +3,11 @@
 //! The thread sleeps while there is nothing to tell: an idle daemon wakes for nothing. It never waits for a client: a
 //! heartbeat that does not fit into the socket is left out.
 
+use super::stream::{Line, Stream};
 use hsmd_proto::frame::{FrameKind, HEADER, Header};
 use parking_lot::{Condvar, Mutex};
-use rustix::net::{SendFlags, send};
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +35,7 @@ struct State {
 }
 
 struct Waiting {
-    stream: Arc<UnixStream>,
+    line: Arc<Line>,
     header: [u8; HEADER],
     due: Instant,
 }
@@ -44,7 +43,15 @@ struct Waiting {
 /// A request that takes long. No heartbeat for it is sent once this is dropped.
 pub(super) struct Beating<'a> {
     pulse: &'a Pulse,
+    stream: &'a mut Stream,
     key: u64,
+}
+
+impl Beating<'_> {
+    /// The stream, which this thread has lent.
+    pub(super) const fn line(&self) -> &Arc<Line> {
+        self.stream.line()
+    }
 }
 
 impl Pulse {
@@ -69,7 +76,8 @@ impl Pulse {
     }
 
     /// From now on the client hears heartbeats with the request's number: the first after one period, or up to a half more.
-    pub(super) fn begin(&self, stream: &Arc<UnixStream>, sequence: u32) -> Beating<'_> {
+    pub(super) fn begin<'a>(&'a self, stream: &'a mut Stream, sequence: u32) -> Beating<'a> {
+        stream.lend();
         let header = Header {
             kind: FrameKind::Heartbeat,
             more: false,
@@ -78,7 +86,7 @@ impl Pulse {
             sequence,
         };
         let waiting = Waiting {
-            stream: stream.clone(),
+            line: stream.line().clone(),
             header: header.to_bytes(),
             due: Instant::now() + self.shared.period,
         };
@@ -88,7 +96,11 @@ impl Pulse {
         if std::mem::take(&mut state.asleep) {
             self.shared.wake.notify_one();
         }
-        Beating { pulse: self, key }
+        Beating {
+            pulse: self,
+            stream,
+            key,
+        }
     }
 }
 
@@ -103,6 +115,7 @@ impl Drop for Beating<'_> {
     fn drop(&mut self) {
         // Heartbeats are sent under this lock: none can follow the reply.
         self.pulse.shared.state.lock().waiting.remove(&self.key);
+        self.stream.take_back();
     }
 }
 
@@ -127,12 +140,7 @@ impl Shared {
             let now = Instant::now();
             for waiting in state.waiting.values_mut().filter(|waiting| waiting.due <= now) {
                 waiting.due = now + self.period;
-                // A client that does not read hears nothing: 16 bytes go whole or not at all.
-                let _ = send(
-                    &*waiting.stream,
-                    &waiting.header,
-                    SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-                );
+                waiting.line.beat(&waiting.header);
             }
         }
     }
@@ -142,14 +150,15 @@ impl Shared {
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn a_long_request_is_told_of_again_and_again_and_a_finished_one_never() {
         let pulse = Pulse::start(Duration::from_millis(4)).unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let ours = Arc::new(ours);
+        let mut ours = Stream::from(ours);
         for sequence in [7, 8] {
-            let beating = pulse.begin(&ours, sequence);
+            let beating = pulse.begin(&mut ours, sequence);
             for _ in 0..3 {
                 let mut header = [0; HEADER];
                 theirs.read_exact(&mut header).unwrap();

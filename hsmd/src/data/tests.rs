@@ -2,6 +2,7 @@
 
 use super::clients::Peer;
 use super::connection::{self, End};
+use super::stream::Stream;
 use crate::config::Config;
 use crate::control::NewHsm;
 use crate::memory::Protection;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
 
 mod assigned;
+mod remote;
 
 const SO_PIN: &[u8] = b"87654321";
 const PIN: &[u8] = b"123456";
@@ -51,16 +53,16 @@ pub(crate) fn node(change: impl FnOnce(&mut Config)) -> Arc<Node> {
 }
 
 /// A client that writes and reads frames by hand.
-pub(crate) struct Client {
-    pub(crate) stream: UnixStream,
+pub(crate) struct Client<S = UnixStream> {
+    pub(crate) stream: S,
     writer: FrameWriter,
     sequence: u32,
     ticket: Option<Vec<u8>>,
     pub(crate) heartbeats: usize,
 }
 
-impl Client {
-    pub(crate) fn over(stream: UnixStream) -> Self {
+impl<S: Read + Write> Client<S> {
+    pub(crate) fn over(stream: S) -> Self {
         Self {
             stream,
             writer: FrameWriter::new(),
@@ -203,8 +205,8 @@ const fn peer() -> Peer {
 /// A connection to the node, and how it ends.
 fn connect(node: &Arc<Node>) -> (Client, JoinHandle<End>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let theirs = Arc::new(theirs);
-    let connected = node.clients.connect(peer().identity, &theirs).unwrap();
+    let theirs = Stream::from(theirs);
+    let connected = node.clients.connect(peer().identity, theirs.line()).unwrap();
     let node = node.clone();
     let task = spawn(move || connection::serve(&node, theirs, peer(), connected));
     (Client::over(ours), task)

@@ -3,11 +3,12 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whether the process runs with raised rights (set-user-id and the like): environment and home are then not believed.
 pub(crate) fn raised_rights() -> bool {
@@ -117,11 +118,144 @@ pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream>
     }
 }
 
+/// How long a TCP connection may be idle before the system looks for the other side, then how often and how many times.
+const KEEPALIVE: [(libc::c_int, libc::c_int); 3] = [
+    (libc::TCP_KEEPIDLE, 60),
+    (libc::TCP_KEEPINTVL, 10),
+    (libc::TCP_KEEPCNT, 6),
+];
+
+/// Connects by TCP within a time, or until the event is set. `own` takes the socket before anything waits for it, so that a
+/// forked child knows of it.
+pub(crate) fn connect_tcp<S: AsRawFd>(
+    address: &SocketAddr,
+    patience: Duration,
+    ended: &Event,
+    own: &dyn Fn(TcpStream) -> S,
+) -> io::Result<S> {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    // SAFETY: socket has no preconditions.
+    let raw = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open and nobody else owns it.
+    let stream = TcpStream::from(unsafe { OwnedFd::from_raw_fd(raw) });
+    // Requests are small and wait for their replies: nothing is gained by holding bytes back.
+    stream.set_nodelay(true)?;
+    set_option(raw, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    for (option, value) in KEEPALIVE {
+        set_option(raw, libc::IPPROTO_TCP, option, value)?;
+    }
+    let socket = own(stream);
+    if start_connecting(raw, address) != 0 {
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::EINPROGRESS) {
+            return Err(error);
+        }
+        wait_connected(raw, patience, ended)?;
+    }
+    // SAFETY: the descriptor is open: `socket` owns it.
+    let flags = unsafe { libc::fcntl(raw, libc::F_GETFL) };
+    // SAFETY: as above.
+    if flags < 0 || unsafe { libc::fcntl(raw, libc::F_SETFL, flags & !libc::O_NONBLOCK) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(socket)
+}
+
+fn set_option(descriptor: i32, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: setsockopt refuses a closed descriptor; `value` has `length` bytes.
+    let failed = unsafe { libc::setsockopt(descriptor, level, option, (&raw const value).cast(), length) };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn start_connecting(descriptor: i32, address: &SocketAddr) -> libc::c_int {
+    match address {
+        SocketAddr::V4(v4) => {
+            let address = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            };
+            let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            // SAFETY: the address is initialised and its size is told; connect refuses a closed descriptor.
+            unsafe { libc::connect(descriptor, (&raw const address).cast(), length) }
+        }
+        SocketAddr::V6(v6) => {
+            let address = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr {
+                    s6_addr: v6.ip().octets(),
+                },
+                sin6_scope_id: v6.scope_id(),
+            };
+            let length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+            // SAFETY: as for version 4.
+            unsafe { libc::connect(descriptor, (&raw const address).cast(), length) }
+        }
+    }
+}
+
+/// Waits until a connection is there, for so long, or until the event is set.
+fn wait_connected(descriptor: i32, patience: Duration, ended: &Event) -> io::Result<()> {
+    let give_up = Instant::now() + patience;
+    let mut wanted = [(descriptor, libc::POLLOUT), (ended.0.as_raw_fd(), libc::POLLIN)]
+        .map(|(fd, events)| libc::pollfd { fd, events, revents: 0 });
+    while wanted.iter().all(|one| one.revents == 0) {
+        let left = give_up.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let milliseconds = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1);
+        // SAFETY: two valid pollfds.
+        let count = unsafe { libc::poll(wanted.as_mut_ptr(), 2, milliseconds) };
+        let error = io::Error::last_os_error();
+        if count < 0 && error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    if wanted[1].revents != 0 {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
+    let mut status: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `status` has room for `length` bytes; getsockopt refuses a closed descriptor.
+    let failed = unsafe {
+        libc::getsockopt(
+            descriptor,
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut status).cast(),
+            &raw mut length,
+        )
+    };
+    match (failed, status) {
+        (0, 0) => Ok(()),
+        (0, code) => Err(io::Error::from_raw_os_error(code)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Reads what is there, without waiting.
 ///
 /// # Errors
 /// `WouldBlock` when nothing is there.
-pub(crate) fn read_now(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_now(stream: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the pointer and the length are of one live buffer that only this call writes to.
     let read = unsafe {
         libc::recv(

@@ -29,7 +29,11 @@ pub(crate) fn list(instance: &Instance, present: bool, out: &RawList<'_, CK_SLOT
         // No daemon: what was listed last, and nothing if there never was one (DESIGN 5, "Daemon absent").
         Err(_) => instance.listed(),
     };
-    let shown = slots.iter().filter(|slot| !present || slot.info().token_present);
+    let shown = slots.iter().filter(|slot| {
+        let info = slot.info();
+        // HAOnly: a write to a member's own slot would be no surprise here, but to its users it is.
+        (!present || info.token_present) && (!instance.pool.ha_only() || info.r#virtual)
+    });
     let ids: Vec<CK_SLOT_ID> = shown.map(|slot| CK_SLOT_ID::from(slot.id.0)).collect();
     out.put(&ids)
 }

@@ -5,9 +5,8 @@ use super::lock;
 use super::object::SessionHandle;
 use super::operation::Operations;
 use super::slot::Slot;
+use crate::transport::stream::Socket;
 use hsmd_proto::ck::Rv;
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +20,7 @@ pub(crate) struct Session {
     pub(crate) read_write: bool,
     /// Operations in progress.
     pub(crate) operations: Mutex<Operations>,
-    waiting: Mutex<Option<Arc<UnixStream>>>,
+    waiting: Mutex<Option<Arc<Socket>>>,
     /// 0, or the CKR_ code that ends the calls under way.
     ended: AtomicU64,
 }
@@ -44,9 +43,9 @@ impl Session {
         Some(Rv(self.ended.load(Ordering::SeqCst))).filter(|rv| *rv != Rv::OK)
     }
 
-    /// A call starts to wait on this stream.
-    pub(crate) fn enter(&self, stream: &Arc<UnixStream>) {
-        *lock(&self.waiting) = Some(Arc::clone(stream));
+    /// A call starts to wait on this socket.
+    pub(crate) fn enter(&self, socket: &Arc<Socket>) {
+        *lock(&self.waiting) = Some(Arc::clone(socket));
     }
 
     /// The call has its answer.
@@ -84,8 +83,8 @@ impl Session {
     }
 
     fn shut_down(&self) {
-        if let Some(stream) = lock(&self.waiting).as_ref() {
-            let _ = stream.shutdown(Shutdown::Both);
+        if let Some(socket) = lock(&self.waiting).as_ref() {
+            socket.shut_down();
         }
     }
 }

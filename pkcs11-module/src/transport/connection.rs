@@ -1,15 +1,13 @@
 //! One connection: frames out, frames in, heartbeats skipped. Buffers are used again and wiped after each exchange.
 
-use crate::abi::os;
+use super::stream::Stream;
 use hsmd_proto::frame::{FrameKind, FrameWriter, HEADER, Header, Sections};
 use hsmd_proto::pace::{LIMIT, Pace};
 use hsmd_proto::wipe::{WipingVec, wipe};
 use hsmd_proto::wire;
 use prost::Message;
-use std::io::{self, Read, Write};
+use std::io;
 use std::ops::Range;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What one read asks for: most replies fit, so most exchanges are one write and one read. Pages that no reply ever
@@ -25,21 +23,35 @@ pub(crate) enum Broken {
     Silent,
     /// What came is not the protocol.
     Protocol,
+    /// One side does not trust the other: trying again is of no use.
+    Refused,
 }
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
+            io::ErrorKind::InvalidData if is_refusal(&error) => Self::Refused,
+            io::ErrorKind::InvalidData => Self::Protocol,
             _ => Self::Ended,
         }
     }
 }
 
+/// Whether the other side sent an alert, or showed a certificate that is not believed.
+fn is_refusal(error: &io::Error) -> bool {
+    use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented};
+    let told = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(
+        told,
+        Some(AlertReceived(_) | InvalidCertificate(_) | NoCertificatesPresented)
+    )
+}
+
 /// A connection to the daemon.
 pub(crate) struct Connection {
-    /// Shared, so that another thread can shut it down.
-    pub(crate) stream: Arc<UnixStream>,
+    /// Its socket is shared, so that another thread can shut it down.
+    pub(crate) stream: Stream,
     writer: FrameWriter,
     incoming: Incoming,
     /// Where the secret section of the last reply is, if it came in one frame and lies where it was read.
@@ -57,9 +69,9 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Takes a connected stream over.
-    pub(crate) fn new(stream: UnixStream, longest: usize) -> Self {
+    pub(crate) fn new(stream: Stream, longest: usize) -> Self {
         Self {
-            stream: Arc::new(stream),
+            stream,
             writer: FrameWriter::new(),
             incoming: Incoming::new(),
             ahead: None,
@@ -74,9 +86,7 @@ impl Connection {
 
     /// How long a read or write waits for the other side.
     pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
-        let patience = Some(patience.max(Duration::from_millis(1)));
-        self.stream.set_read_timeout(patience)?;
-        self.stream.set_write_timeout(patience)
+        self.stream.socket().set_patience(patience)
     }
 
     /// The longest section that is accepted from now on.
@@ -100,7 +110,7 @@ impl Connection {
         }
         self.sequence = self.sequence.wrapping_add(1);
         let bytes = self.writer.finish(FrameKind::Request, self.sequence, &request);
-        let sent = (&*self.stream).write_all(bytes);
+        let sent = self.stream.write_all(bytes);
         // PINs, tickets and data were in it.
         self.writer.clear();
         sent?;
@@ -118,10 +128,10 @@ impl Connection {
         let mut there = false;
         while polls && !there && begun.elapsed() < LIMIT {
             std::hint::spin_loop();
-            there = self.incoming.poll(&self.stream)?;
+            there = self.incoming.poll(&mut self.stream)?;
         }
         if !there {
-            self.incoming.more(&self.stream)?;
+            self.incoming.more(&mut self.stream)?;
         }
         self.pace.waited(polls, begun.elapsed());
         Ok(())
@@ -145,7 +155,7 @@ impl Connection {
 
     fn read_reply(&mut self, give_up: Instant) -> Result<wire::Reply, Broken> {
         loop {
-            let header = self.incoming.header(&self.stream)?;
+            let header = self.incoming.header(&mut self.stream)?;
             if header.sequence != self.sequence || header.kind == FrameKind::Request {
                 return Err(Broken::Protocol);
             }
@@ -165,11 +175,12 @@ impl Connection {
             if !header.more && self.section.is_empty() && header.section + header.body <= self.incoming.room() {
                 return self.read_in_place(&header);
             }
-            self.incoming.take(&self.stream, &mut self.section, header.section)?;
+            self.incoming
+                .take(&mut self.stream, &mut self.section, header.section)?;
             if header.more {
                 continue;
             }
-            self.incoming.take(&self.stream, &mut self.body, header.body)?;
+            self.incoming.take(&mut self.stream, &mut self.body, header.body)?;
             self.nothing_follows()?;
             self.incoming.wipe();
             return wire::Reply::decode(self.body.as_slice()).map_err(|_| Broken::Protocol);
@@ -179,7 +190,7 @@ impl Connection {
     /// Reads the rest of a reply whose only frame fits into the buffer, and leaves its section there.
     fn read_in_place(&mut self, header: &Header) -> Result<wire::Reply, Broken> {
         while self.incoming.filled - self.incoming.start < header.section + header.body {
-            self.incoming.more(&self.stream)?;
+            self.incoming.more(&mut self.stream)?;
         }
         let section = self.incoming.start..self.incoming.start + header.section;
         let body = section.end..section.end + header.body;
@@ -231,7 +242,7 @@ impl Incoming {
         (self.start, self.filled) = (0, 0);
     }
 
-    fn header(&mut self, stream: &UnixStream) -> Result<Header, Broken> {
+    fn header(&mut self, stream: &mut Stream) -> Result<Header, Broken> {
         if self.is_empty() || self.bytes.len() - self.start < HEADER {
             let rest = self.filled - self.start;
             self.bytes.copy_within(self.start..self.filled, 0);
@@ -248,15 +259,15 @@ impl Incoming {
     }
 
     /// Reads once, waiting for it.
-    fn more(&mut self, stream: &UnixStream) -> Result<(), Broken> {
-        let read = retry(|| (&*stream).read(&mut self.bytes[self.filled..]))?;
+    fn more(&mut self, stream: &mut Stream) -> Result<(), Broken> {
+        let read = stream.read(&mut self.bytes[self.filled..])?;
         self.filled += read;
         if read == 0 { Err(Broken::Ended) } else { Ok(()) }
     }
 
     /// Reads what is there; false when nothing is.
-    fn poll(&mut self, stream: &UnixStream) -> Result<bool, Broken> {
-        match retry(|| os::read_now(stream, &mut self.bytes[self.filled..])) {
+    fn poll(&mut self, stream: &mut Stream) -> Result<bool, Broken> {
+        match stream.read_now(&mut self.bytes[self.filled..]) {
             Ok(0) => Err(Broken::Ended),
             Ok(read) => {
                 self.filled += read;
@@ -268,7 +279,7 @@ impl Incoming {
     }
 
     /// Appends `count` bytes to a buffer: first what was read ahead, then from the stream. Growing leaves no copies behind.
-    fn take(&mut self, stream: &UnixStream, to: &mut WipingVec, count: usize) -> Result<(), Broken> {
+    fn take(&mut self, stream: &mut Stream, to: &mut WipingVec, count: usize) -> Result<(), Broken> {
         to.reserve_wiping(count);
         let ahead = count.min(self.filled - self.start);
         to.extend_from_slice(&self.bytes[self.start..self.start + ahead]);
@@ -277,21 +288,12 @@ impl Incoming {
         let end = done + count - ahead;
         to.resize(end, 0);
         while done < end {
-            let read = retry(|| (&*stream).read(&mut to[done..]))?;
+            let read = stream.read(&mut to[done..])?;
             if read == 0 {
                 return Err(Broken::Ended);
             }
             done += read;
         }
         Ok(())
-    }
-}
-
-fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match read() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
     }
 }

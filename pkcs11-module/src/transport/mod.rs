@@ -3,6 +3,9 @@
 
 pub(crate) mod connection;
 pub(crate) mod pool;
+mod remote;
+pub(crate) mod stream;
+mod tls;
 
 use hsmd_proto::ck::Rv;
 

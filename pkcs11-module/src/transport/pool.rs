@@ -2,6 +2,8 @@
 //! request, with the same ids, is sent again until the deadline (INV-10).
 
 use super::connection::{Broken, Connection};
+use super::remote::{Refusal, Servers};
+use super::stream::{Socket, Stream};
 use super::{Failure, believable};
 use crate::abi::os::{self, Event};
 use crate::config::Config;
@@ -13,9 +15,7 @@ use hsmd_proto::ck::Rv;
 use hsmd_proto::frame::{FrameWriter, Sections};
 use hsmd_proto::ids::{ApplicationId, SlotId};
 use hsmd_proto::wire::{self, reply, request};
-use std::net::Shutdown;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -36,10 +36,12 @@ const KEPT: usize = 64;
 /// All connections of one instance.
 pub(crate) struct Pool {
     config: Config,
+    /// Where the configuration names servers instead of a socket.
+    servers: Option<Servers>,
     application: ApplicationId,
     idle: Mutex<Vec<Connection>>,
-    /// Every open stream with its inode: for C_Finalize, and for a child that closes what it inherited.
-    open: Mutex<Vec<(Weak<UnixStream>, u64)>>,
+    /// Every open socket with its inode: for C_Finalize, and for a child that closes what it inherited.
+    open: Mutex<Vec<(Weak<Socket>, u64)>>,
     connected_once: AtomicBool,
     finalized: AtomicBool,
     max_data: AtomicUsize,
@@ -51,9 +53,11 @@ impl Pool {
     /// No I/O to the daemon.
     ///
     /// # Errors
-    /// `CKR_HOST_MEMORY` without a descriptor for the event.
+    /// `CKR_HOST_MEMORY` without a descriptor for the event, `CKR_GENERAL_ERROR` for certificates or a key that cannot be
+    /// used.
     pub(crate) fn new(config: Config, application: ApplicationId) -> Result<Self, Rv> {
         Ok(Self {
+            servers: Servers::of(&config).map_err(|_| Rv::GENERAL_ERROR)?,
             config,
             application,
             idle: Mutex::default(),
@@ -134,7 +138,7 @@ impl Pool {
         let Some(session) = session else {
             return connection.exchange(build, give_up);
         };
-        session.enter(&connection.stream);
+        session.enter(connection.stream.socket());
         // Whoever ended the session before it knew the stream could not shut it down.
         let result = if self.ended(Some(session)).is_some() {
             Err(Broken::Ended)
@@ -186,31 +190,60 @@ impl Pool {
         self.connect(left)
     }
 
+    /// Whether only slots of groups are listed.
+    pub(crate) const fn ha_only(&self) -> bool {
+        self.config.ha_only
+    }
+
     fn connect(&self, left: Duration) -> Result<Connection, Unreachable> {
-        let absent = || {
-            if self.connected_once.load(Ordering::SeqCst) {
-                Unreachable::NotNow
-            } else {
-                Unreachable::Absent
+        let connection = match &self.servers {
+            Some(servers) => {
+                let found = servers.try_each(left, |server, share| {
+                    let register = |socket: &Arc<Socket>| self.register(socket);
+                    let stream = servers.open(server, share, &self.event, &register)?;
+                    self.greet(stream, share)
+                });
+                found.map_err(|broken| match broken {
+                    Some(Broken::Refused) => self.unreachable(Unreachable::Stranger),
+                    _ => self.unreachable(Unreachable::NotNow),
+                })?
             }
+            None => self.connect_locally(left)?,
         };
+        let ready = connection.set_patience(self.config.deadline);
+        ready.map_err(|_| self.unreachable(Unreachable::NotNow))?;
+        self.connected_once.store(true, Ordering::SeqCst);
+        Ok(connection)
+    }
+
+    fn connect_locally(&self, left: Duration) -> Result<Connection, Unreachable> {
+        let absent = || self.unreachable(Unreachable::NotNow);
         let socket = self.config.socket.as_ref().ok_or_else(absent)?;
         let stream = os::connect(socket, left).map_err(|_| absent())?;
         // Before the first byte: a PIN must not go to a stranger (DESIGN 5).
         let peer = os::peer_uid(&stream).map_err(|_| absent())?;
         if peer != 0 && peer != os::effective_uid() && Some(peer) != self.config.service_uid {
-            return Err(if self.connected_once.load(Ordering::SeqCst) {
-                Unreachable::Stranger
-            } else {
-                Unreachable::Absent
-            });
+            return Err(self.unreachable(Unreachable::Stranger));
         }
+        let stream = Stream::from(stream);
+        self.register(stream.socket());
+        self.greet(stream, left).map_err(|_| absent())
+    }
+
+    /// What it means that nobody is there, or somebody else.
+    fn unreachable(&self, now: Unreachable) -> Unreachable {
+        if self.connected_once.load(Ordering::SeqCst) {
+            now
+        } else {
+            Unreachable::Absent
+        }
+    }
+
+    /// The first words on a new stream.
+    fn greet(&self, stream: Stream, patience: Duration) -> Result<Connection, Broken> {
         let mut connection = Connection::new(stream, self.max_data() + SLACK);
-        self.register(&connection.stream);
-        connection.set_patience(left).map_err(|_| absent())?;
-        self.hello(&mut connection).map_err(|_| absent())?;
-        connection.set_patience(self.config.deadline).map_err(|_| absent())?;
-        self.connected_once.store(true, Ordering::SeqCst);
+        connection.set_patience(patience)?;
+        self.hello(&mut connection)?;
         Ok(connection)
     }
 
@@ -240,11 +273,11 @@ impl Pool {
         Ok(())
     }
 
-    fn register(&self, stream: &Arc<UnixStream>) {
+    fn register(&self, socket: &Arc<Socket>) {
         let mut open = lock(&self.open);
-        open.retain(|(stream, _)| stream.strong_count() > 0);
-        if let Some(inode) = os::inode(stream.as_raw_fd()) {
-            open.push((Arc::downgrade(stream), inode));
+        open.retain(|(socket, _)| socket.strong_count() > 0);
+        if let Some(inode) = os::inode(socket.as_raw_fd()) {
+            open.push((Arc::downgrade(socket), inode));
         }
     }
 
@@ -254,11 +287,10 @@ impl Pool {
         self.finalized.store(true, Ordering::SeqCst);
         self.event.set();
         let idle = std::mem::take(&mut *lock(&self.idle));
-        for (stream, _) in lock(&self.open).drain(..) {
-            let stream = stream.upgrade();
-            let is_idle = |stream: &Arc<UnixStream>| idle.iter().any(|other| Arc::ptr_eq(&other.stream, stream));
-            if let Some(stream) = stream.filter(|stream| !is_idle(stream)) {
-                let _ = stream.shutdown(Shutdown::Both);
+        for (socket, _) in lock(&self.open).drain(..) {
+            let is_idle = |socket: &Arc<Socket>| idle.iter().any(|other| Arc::ptr_eq(other.stream.socket(), socket));
+            if let Some(socket) = socket.upgrade().filter(|socket| !is_idle(socket)) {
+                socket.shut_down();
             }
         }
         let Some(mut connection) = idle.into_iter().next() else {
@@ -283,14 +315,14 @@ impl Pool {
     /// to others meanwhile, hence the inode; a lock that is held stays so, hence no waiting.
     pub(crate) fn close_inherited(&self) {
         let Ok(open) = self.open.try_lock() else { return };
-        for (stream, inode) in open.iter() {
-            if let Some(stream) = stream.upgrade() {
-                let descriptor = stream.as_raw_fd();
+        for (socket, inode) in open.iter() {
+            if let Some(socket) = socket.upgrade() {
+                let descriptor = socket.as_raw_fd();
                 if os::inode(descriptor) == Some(*inode) {
                     os::close_inherited(descriptor);
                 }
                 // The descriptor is closed: the owner must not close the number again.
-                std::mem::forget(stream);
+                std::mem::forget(socket);
             }
         }
     }
@@ -305,12 +337,18 @@ pub(crate) enum Tries {
     NoWaiting,
 }
 
+impl Refusal for Broken {
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused)
+    }
+}
+
 enum Unreachable {
     /// Nobody was ever there.
     Absent,
     /// Somebody was; the call tries again.
     NotNow,
-    /// Somebody else listens there now.
+    /// Somebody else listens there now, or does not trust this client any more.
     Stranger,
 }
 

@@ -11,6 +11,7 @@ use crate::workspace::{Workspace, output_of};
 const ARROWS: &[(&str, &[&str])] = &[
     ("hsmd-proto", &[]),
     ("hsmd-control", &[]),
+    ("hsmd-tls", &["hsmd-proto"]),
     ("hsmd-crypto", &["hsmd-proto"]),
     ("hsmd-store", &[]),
     ("hsmd-keystore", &["hsmd-proto", "hsmd-crypto", "hsmd-store"]),
@@ -19,12 +20,13 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "hsmd-proto",
             "hsmd-control",
+            "hsmd-tls",
             "hsmd-crypto",
             "hsmd-store",
             "hsmd-keystore",
         ],
     ),
-    ("hsmd-pkcs11", &["hsmd-proto", "hsmd-crypto"]),
+    ("hsmd-pkcs11", &["hsmd-proto", "hsmd-tls", "hsmd-crypto"]),
     ("hsmd-aws", &["hsmd-control"]),
     ("hsmd-tests", &["hsmd-proto", "hsmd-control"]),
     (

@@ -1,7 +1,7 @@
 //! Clients, and the configuration file with which they reach groups.
 
 use super::DONE;
-use crate::control::chrystoki::{Version, Virtual, render};
+use crate::control::chrystoki::{self, Version, Virtual, render};
 use crate::control::model::ModelError;
 use crate::control::page::page;
 use crate::node::{Cut, Node};
@@ -114,10 +114,10 @@ pub(super) fn config(node: &Arc<Node>, request: GetConfigRequest) -> Result<GetC
             members: group.members,
         });
     }
+    let servers = chrystoki::servers(&node.config.data, &servers);
     Ok(GetConfigResponse {
         config_type: "server.pem".into(),
         config_file: render(version, &client.label, &servers, &groups),
-        // The daemon listens on Unix sockets only: there is no certificate that a client could check.
-        config_cred: String::new(),
+        config_cred: node.pki.bundle(),
     })
 }

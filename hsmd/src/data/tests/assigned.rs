@@ -11,8 +11,8 @@ const B: &str = include_str!("../../control/tests/b.pem");
 /// A connection as the TLS listener makes it.
 fn connect_as(node: &Arc<Node>, peer: Peer) -> (Client, JoinHandle<End>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let theirs = Arc::new(theirs);
-    let connected = node.clients.connect(peer.identity, &theirs).unwrap();
+    let theirs = Stream::from(theirs);
+    let connected = node.clients.connect(peer.identity, theirs.line()).unwrap();
     let node = node.clone();
     let task = spawn(move || connection::serve(&node, theirs, peer, connected));
     let mut client = Client::over(ours);

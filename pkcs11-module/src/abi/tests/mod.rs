@@ -48,7 +48,7 @@ impl App {
         let config = Config {
             socket: Some(fake.socket()),
             deadline,
-            service_uid: None,
+            ..Config::default()
         };
         Self {
             instance: Instance::with(config).unwrap(),

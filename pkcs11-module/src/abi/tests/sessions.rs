@@ -15,7 +15,7 @@ fn without_a_daemon_there_are_no_slots_and_no_tokens() {
     let config = Config {
         socket: Some("/nonexistent/data.sock".into()),
         deadline: Duration::from_secs(9),
-        service_uid: None,
+        ..Config::default()
     };
     let app = App {
         instance: Instance::with(config).unwrap(),
