@@ -27,6 +27,8 @@ pub struct Config {
     pub pin: Pin,
     /// What new HSMs and partitions are like.
     pub hsm: Hsm,
+    /// Records of trusted front ends.
+    pub records: Records,
     /// What is logged.
     pub log: Log,
     /// How the daemon stops.
@@ -252,6 +254,28 @@ impl Default for Hsm {
             free_slot: false,
             policy: Policy::Standard.name().into(),
             max_partitions: 100,
+        }
+    }
+}
+
+/// `[records]`. Records are kept in memory, twice: sealed and open.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Records {
+    /// The most namespaces that hold records.
+    pub max_namespaces: u64,
+    /// The most records of one namespace.
+    pub max_records: u64,
+    /// The most bytes of keys and values of one namespace.
+    pub max_bytes: u64,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self {
+            max_namespaces: 16,
+            max_records: 100_000,
+            max_bytes: 64 << 20,
         }
     }
 }

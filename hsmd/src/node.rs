@@ -10,6 +10,7 @@ use hsmd_keystore::{Error, Identity, KeySet, Keystore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// One running daemon.
 pub struct Node {
@@ -24,6 +25,8 @@ pub struct Node {
     pub(crate) config: Config,
     pub(crate) protection: Protection,
     pub(crate) started: Instant,
+    /// Says when documents of the keystore have changed.
+    pub(crate) documents_moved: watch::Receiver<()>,
     requests: AtomicU64,
 }
 
@@ -78,7 +81,10 @@ impl Node {
             write: turnstile(work.write_threads),
             pin: turnstile(work.pin_threads),
         };
+        let (moved, documents_moved) = watch::channel(());
+        keystore.on_document_change(move || drop(moved.send_replace(())));
         Ok(Self {
+            documents_moved,
             clients: Arc::new(Clients::new(&config.data)),
             keystore,
             model,

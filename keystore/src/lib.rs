@@ -31,7 +31,10 @@ mod tries;
 mod verifier;
 
 pub use caller::{Caller, Context, Identity};
-pub use document::{Document, DocumentOutcome, DocumentWrite};
+pub use document::{
+    Document, DocumentBatch, DocumentBatchOutcome, DocumentChanges, DocumentEvent, DocumentOutcome, DocumentPage,
+    DocumentUsage, DocumentWrite, DocumentsForgotten,
+};
 pub use error::Error;
 pub use hsmd_crypto::Input;
 pub use hsmd_crypto::pin::PinCost;

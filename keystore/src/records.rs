@@ -148,6 +148,12 @@ pub(crate) struct DocumentRecord {
     /// A tombstone: the versions go on, so that an old expectation never fits a new document.
     #[prost(bool, tag = "5")]
     pub(crate) deleted: bool,
+    /// Of a tombstone: seconds since 1970.
+    #[prost(uint64, tag = "6")]
+    pub(crate) deleted_at: u64,
+    /// What the document's version has more than the record's: the store counts from 1 again when a tombstone was purged.
+    #[prost(uint64, tag = "7")]
+    pub(crate) base: u64,
 }
 
 /// `/fleet/anchor`: which store this is.

@@ -4,9 +4,17 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["cloudhsm.proto", "admin.proto"], ["proto"])?;
+    let descriptors = protox::compile(["cloudhsm.proto", "admin.proto", "records.proto"], ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("hsmd_control.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // Values of records must not get into a log by way of a `{:?}`; `src/records_debug.rs` has what is shown instead.
+    let silent = [
+        ".hsmd.records.v1.Record",
+        ".hsmd.records.v1.PutRequest",
+        ".hsmd.records.v1.PutOperation",
+    ];
+    tonic_prost_build::configure()
+        .skip_debug(silent)
+        .compile_fds(descriptors)?;
     Ok(())
 }

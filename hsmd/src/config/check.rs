@@ -26,7 +26,7 @@ impl Config {
                 return Err(ConfigError::Value { key, value, rule });
             }
         }
-        for (key, value, range, rule) in self.limits().into_iter().chain(self.rules()) {
+        for (key, value, range, rule) in self.limits().into_iter().chain(self.rules()).chain(self.records()) {
             if !range.contains(&value) {
                 let value = value.to_string();
                 return Err(ConfigError::Value { key, value, rule });
@@ -160,6 +160,30 @@ impl Config {
                 "between 16 and 1000000",
             ),
             ("hsm.max_partitions", partitions, 1..=999, "between 1 and 999"),
+        ]
+    }
+
+    fn records(&self) -> [Number; 3] {
+        let records = &self.records;
+        [
+            (
+                "records.max_namespaces",
+                records.max_namespaces,
+                1..=10_000,
+                "between 1 and 10000",
+            ),
+            (
+                "records.max_records",
+                records.max_records,
+                1..=100_000_000,
+                "between 1 and 100000000",
+            ),
+            (
+                "records.max_bytes",
+                records.max_bytes,
+                MIB..=1 << 40,
+                "between 1 MiB and 1 TiB, in bytes",
+            ),
         ]
     }
 

@@ -12,6 +12,7 @@ mod certificate;
 mod chrystoki;
 mod clients;
 mod cloudhsm;
+mod documents;
 mod fault;
 mod fields;
 mod groups;

@@ -2,6 +2,7 @@
 
 mod assignments;
 mod clients;
+mod documents;
 mod groups;
 mod rows;
 

@@ -23,6 +23,7 @@ pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format
         Command::Group(command) => group::run(channel, command, format).await,
         Command::Client(command) => client::run(channel, command, format).await,
         Command::Tag(command) => tag::run(channel, command, format).await,
+        Command::Record(command) => super::record::run(channel, command, format).await,
         Command::Zones => hsm::zones(channel, format).await,
         // Answered above, or before a daemon is looked for.
         Command::Env | Command::Snippet(_) | Command::Cloudhsm(_) => Ok(Exit::Ok),

@@ -16,6 +16,7 @@ mod hsm;
 mod manual;
 mod output;
 mod partition;
+mod record;
 mod secret;
 mod snippet;
 mod status;
@@ -93,6 +94,9 @@ enum Command {
     /// Tags of HSMs, groups and clients.
     #[command(subcommand)]
     Tag(tag::Tag),
+    /// Records of front ends.
+    #[command(subcommand)]
+    Record(record::RecordCommand),
     /// Lists availability zones.
     #[command(after_help = "Example:\n  hsmctl zones -o json")]
     Zones,

@@ -157,7 +157,7 @@ impl Default for Limits {
             compares: 100,
             writes: 100,
             batch_bytes: 1 << 20,
-            record_bytes: 64 << 10,
+            record_bytes: 72 << 10,
             history: 8192,
             operations: 65_536,
         }

@@ -4,6 +4,8 @@
 //! (`docs/protocol.md`).
 #![forbid(unsafe_code)]
 
+mod records_debug;
+
 /// The CloudHSM Classic operations.
 #[expect(missing_docs, reason = "the documentation stands in the .proto file")]
 #[allow(
@@ -28,7 +30,24 @@ pub mod admin {
     tonic::include_proto!("hsmd.admin.v1");
 }
 
-/// The compiled `FileDescriptorSet` of both services, for reflection.
+/// Sealed records for trusted front ends.
+#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    unused_qualifications,
+    reason = "generated code"
+)]
+pub mod records {
+    tonic::include_proto!("hsmd.records.v1");
+}
+
+/// The metadata key of a call of [`records`] that is refused with ABORTED: the version that the record has, 0 for none.
+pub const RECORD_VERSION_KEY: &str = "record-version";
+/// The metadata key of a watch of [`records`] that is refused or ended with OUT_OF_RANGE: the revision now.
+pub const REVISION_KEY: &str = "current-revision";
+
+/// The compiled `FileDescriptorSet` of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hsmd_control.bin"));
 
 /// The metadata key of a refused call of [`cloudhsm`]: the name of the error in the AWS model.
