@@ -82,7 +82,7 @@ impl Node {
             pin: turnstile(work.pin_threads),
         };
         let (moved, documents_moved) = watch::channel(());
-        keystore.on_document_change(move || drop(moved.send_replace(())));
+        keystore.on_document_change(move || moved.send_replace(()));
         Ok(Self {
             documents_moved,
             clients: Arc::new(Clients::new(&config.data)),

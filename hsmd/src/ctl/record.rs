@@ -6,7 +6,7 @@ use super::exit::{Error, Exit};
 use super::output::{self, Table, list, raw, show};
 use clap::Subcommand;
 use hsmd_control::records::records_client::RecordsClient;
-use hsmd_control::records::{self, DeleteRequest, GetRequest, ListRequest, PutRequest, WatchRequest, WatchResponse};
+use hsmd_control::records::{self, DeleteRequest, GetRequest, ListRequest, PutRequest, WatchRequest};
 use serde::Serialize;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
