@@ -1,4 +1,6 @@
-//! Documents: compare-and-set, repetition, deletion.
+//! Documents: compare-and-set, repetition, deletion, batches, changes, pages, quotas.
+
+use std::time::Duration;
 
 use hsmd_store::{Fault, Step};
 
