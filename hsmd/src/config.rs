@@ -3,11 +3,13 @@
 //! Client configuration (where the module finds the daemon) is another file: `docs/client-file.md`.
 
 mod check;
+mod subnet;
 
 use hsmd_proto::policy::Policy;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+pub use subnet::Subnet;
 
 /// Everything that `hsmd serve` can be told. The defaults are those of a system service.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -33,6 +35,9 @@ pub struct Config {
     pub log: Log,
     /// How the daemon stops.
     pub stop: Stop,
+    /// Where HSMs may stand; none: anywhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subnet: Vec<Subnet>,
 }
 
 /// `[store]`
@@ -243,6 +248,27 @@ pub struct Hsm {
     pub policy: String,
     /// The most partitions of an HSM.
     pub max_partitions: u32,
+    /// The most token objects of a new partition; 0: no limit.
+    pub max_objects: u64,
+    /// The most bytes of them as stored; 0: no limit.
+    pub max_bytes: u64,
+    /// Partitions are made, changed and deleted with the PIN of the HSM's security officer only.
+    pub require_so: bool,
+    /// Wrong PINs of the HSM's security officer until its lock-out.
+    pub so_tries: u32,
+    /// What its lock-out does: "lock" its administration, or "zeroize" the HSM, as Luna does.
+    pub so_lockout: Lockout,
+}
+
+/// What the lock-out of an HSM's security officer does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lockout {
+    /// Nothing but ZeroizeHsm is left to administrators; applications go on.
+    #[default]
+    Lock,
+    /// Everything in the HSM is destroyed.
+    Zeroize,
 }
 
 impl Default for Hsm {
@@ -254,6 +280,11 @@ impl Default for Hsm {
             free_slot: false,
             policy: Policy::Standard.name().into(),
             max_partitions: 100,
+            max_objects: 0,
+            max_bytes: 0,
+            require_so: false,
+            so_tries: 3,
+            so_lockout: Lockout::Lock,
         }
     }
 }

@@ -101,6 +101,7 @@ fn create_store(config: &Config, master: &MasterKey) -> Result<(), Failure> {
         .map_err(|error| Failure::keystore(folder, error))?;
     let explain = |error: crate::control::ModelError| Failure::Other(error.to_string());
     let model = Model::load(keystore.clone(), config.hsm.clone(), Arc::new(Slots::default())).map_err(explain)?;
+    let model = model.over(config.subnet.clone());
     let hsm = model.create_hsm(&first_hsm(config)).map_err(explain)?;
     model.confirm(&hsm.id).map_err(explain)?;
     keystore.close().map_err(|error| Failure::keystore(folder, error))
@@ -109,7 +110,10 @@ fn create_store(config: &Config, master: &MasterKey) -> Result<(), Failure> {
 /// The HSM that a new store begins with.
 pub(crate) fn first_hsm(config: &Config) -> NewHsm {
     NewHsm {
-        subnet_id: "subnet-00000000".into(),
+        subnet_id: config
+            .subnet
+            .first()
+            .map_or_else(|| "subnet-00000000".into(), |subnet| subnet.id.clone()),
         iam_role_arn: format!("arn:aws:iam::{}:role/hsmd", config.hsm.account),
         subscription_type: "PRODUCTION".into(),
         free_slot: config.hsm.free_slot,

@@ -69,7 +69,7 @@ impl Node {
     /// See [`StartError`].
     pub fn new(keystore: Keystore, config: Config, protection: Protection) -> Result<Self, StartError> {
         let slots = Arc::new(Slots::default());
-        let model = Model::load(keystore.clone(), config.hsm.clone(), slots.clone())?;
+        let model = Model::load(keystore.clone(), config.hsm.clone(), slots.clone())?.over(config.subnet.clone());
         let pki = Pki::open(&keystore, &config, model.client_pins(), Arc::new(Pins::default()))?;
         pki.cover(model.hsms().into_iter().map(|hsm| hsm.eni_ip))?;
         let work = &config.work;

@@ -4,7 +4,9 @@
 
 mod flags;
 mod lifecycle;
+mod officer;
 mod pins;
+mod quota;
 mod roster;
 
 use std::collections::BTreeSet;
@@ -19,6 +21,8 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 pub use self::flags::TokenState;
 pub(crate) use self::lifecycle::load_all;
+pub(crate) use self::quota::Usage;
+pub use self::quota::{Quota, Used};
 pub use self::roster::LoginView;
 use crate::core::{Core, path};
 use crate::error::Error;
@@ -64,6 +68,8 @@ pub(crate) struct Root {
     label: [u8; 32],
     operations: Vec<Vec<u8>>,
     deleted: bool,
+    quota: Quota,
+    pin_tries: u32,
 }
 
 /// The right to write objects: while it is held, the root does not change.
@@ -88,6 +94,11 @@ impl Root {
     /// Logins and session objects of another epoch are void.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// How much the key set may hold.
+    pub(crate) fn quota(&self) -> Quota {
+        self.quota
     }
 
     /// Whether C_InitToken has been done (and the key set not been deleted since).
@@ -117,6 +128,9 @@ impl Root {
             label: self.label.to_vec(),
             operations: self.operations.clone(),
             deleted: self.deleted,
+            max_objects: self.quota.objects,
+            max_bytes: self.quota.bytes,
+            pin_tries: self.pin_tries,
         }
     }
 
@@ -131,6 +145,11 @@ impl Root {
             label: record.label.try_into().map_err(|_| damaged())?,
             operations: record.operations,
             deleted: record.deleted,
+            quota: Quota {
+                objects: record.max_objects,
+                bytes: record.max_bytes,
+            },
+            pin_tries: record.pin_tries,
         })
     }
 

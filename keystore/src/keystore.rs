@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsmd_crypto::pin::PinCost;
 use hsmd_crypto::random;
+use hsmd_crypto::seal::hmac;
 use hsmd_crypto::secret::{Secret, SecretArray};
 use hsmd_proto::ids::{KeySetId, NodeId, OperationId};
 use hsmd_proto::policy::Policy;
@@ -403,6 +404,20 @@ impl Keystore {
         let ended = self.key_sets();
         let ended = ended.iter().map(|key_set| key_set.end_logins_of(identity));
         ended.reduce(|a, b| Ok(a? + b?)).unwrap_or(Ok(0))
+    }
+
+    /// How long PINs are, in bytes.
+    #[must_use]
+    pub fn pin_length(&self) -> std::ops::RangeInclusive<usize> {
+        self.0.core.options.pin_length.clone()
+    }
+
+    /// A name for a text in a record, under a key of this store: equal for equal texts, and telling nothing else of them.
+    #[must_use]
+    pub fn keyed_name(&self, purpose: &'static str, text: &[u8]) -> String {
+        let key = self.0.core.fleet.key("name");
+        let name = hmac(key.expose(), &[purpose.as_bytes(), &[0], text]);
+        name[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// A key set that is served.

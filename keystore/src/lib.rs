@@ -40,7 +40,7 @@ pub use hsmd_crypto::Input;
 pub use hsmd_crypto::pin::PinCost;
 pub use hsmd_crypto::secret::Secret;
 pub use hsmd_store::{BackupInfo, CheckReport, Fatal, Faults, LoadReport, Notice, StoreStatus};
-pub use key_set::{KeySet, LoginView, TokenState};
+pub use key_set::{KeySet, LoginView, Quota, TokenState, Used};
 pub use keystore::{Keystore, Status};
 pub use login::{Login, Role};
 pub use master_key::MasterKey;

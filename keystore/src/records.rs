@@ -33,6 +33,15 @@ pub(crate) struct KeySetRecord {
     /// The key set is deleted; what is left is to be purged.
     #[prost(bool, tag = "7")]
     pub(crate) deleted: bool,
+    /// The most token objects; 0: no limit.
+    #[prost(uint64, tag = "8")]
+    pub(crate) max_objects: u64,
+    /// The most bytes of their records; 0: no limit.
+    #[prost(uint64, tag = "9")]
+    pub(crate) max_bytes: u64,
+    /// Wrong tries until a role is locked; 0: as configured.
+    #[prost(uint32, tag = "10")]
+    pub(crate) pin_tries: u32,
 }
 
 /// `/ks/<id>/<incarnation>/pin/<role>`: the PSK wrapped under a PIN.

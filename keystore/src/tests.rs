@@ -5,6 +5,7 @@ mod documents;
 mod files;
 mod logins;
 mod pins;
+mod quotas;
 mod sealing;
 
 use std::path::Path;

@@ -8,7 +8,7 @@ mod record;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use hsmd_crypto::random;
@@ -29,11 +29,17 @@ const CONFLICTS: u32 = 100;
 
 /// The counters of a key set.
 #[derive(Default)]
-pub(crate) struct Tries(Mutex<HashMap<Path, Arc<Gate>>>);
+pub(crate) struct Tries {
+    gates: Mutex<HashMap<Path, Arc<Gate>>>,
+    /// 0: as configured.
+    limit: AtomicU32,
+}
 
 /// One counter.
 pub(crate) struct Gate {
     path: Path,
+    /// 0: as configured.
+    limit: u32,
     state: Mutex<State>,
     /// A place was given back, or a verdict fell.
     changed: Condvar,
@@ -61,16 +67,23 @@ pub(crate) trait Lockout {
 impl Tries {
     /// The counter under this path.
     pub(crate) fn gate(&self, path: Path) -> Arc<Gate> {
-        let mut gates = self.0.lock();
+        let limit = self.limit.load(Ordering::Relaxed);
+        let mut gates = self.gates.lock();
         let gate = gates
             .entry(path)
-            .or_insert_with_key(|path| Arc::new(Gate::new(path.clone())));
+            .or_insert_with_key(|path| Arc::new(Gate::new(path.clone(), limit)));
         Arc::clone(gate)
     }
 
     /// Forgets all counters: their prefix has been left.
     pub(crate) fn clear(&self) {
-        self.0.lock().clear();
+        self.gates.lock().clear();
+    }
+
+    /// Sets how many failures lock; 0: as configured. Before the first try.
+    pub(crate) fn limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.clear();
     }
 }
 
@@ -92,9 +105,10 @@ pub(crate) struct Place<'a> {
 }
 
 impl Gate {
-    fn new(path: Path) -> Self {
+    fn new(path: Path, limit: u32) -> Self {
         Self {
             path,
+            limit,
             state: Mutex::default(),
             changed: Condvar::new(),
             check: Mutex::new(()),
@@ -102,6 +116,10 @@ impl Gate {
             locked: AtomicBool::new(false),
             failures: AtomicUsize::new(0),
         }
+    }
+
+    fn run(&self, core: &Core) -> Run {
+        Run::of(core).limited(self.limit)
     }
 
     /// Takes a place for `attempt`, waiting for one at most `Options::try_patience`. While it waits it asks `known` (the
@@ -118,7 +136,7 @@ impl Gate {
         known: impl Fn() -> Option<T>,
     ) -> Result<Begin<'a, T>, Rv> {
         let until = Instant::now() + core.options.try_patience;
-        let run = Run::of(core);
+        let run = self.run(core);
         let mut state = self.state.lock();
         loop {
             self.load(core, &mut state)?;
@@ -163,7 +181,7 @@ impl Gate {
         }
         let mut state = self.state.lock();
         self.load(core, &mut state)?;
-        let settled = record::settle(&state.record, &Run::of(core), None);
+        let settled = record::settle(&state.record, &self.run(core), None);
         Ok((settled.locked, settled.failures.len()))
     }
 
@@ -192,7 +210,7 @@ impl Gate {
         state: &mut State,
         change: impl Fn(&mut TriesRecord),
     ) -> Result<(), Rv> {
-        let run = Run::of(core);
+        let run = self.run(core);
         for _ in 0..CONFLICTS {
             self.load(core, state)?;
             let mut next = state.record.clone();
@@ -261,7 +279,7 @@ impl Gate {
     fn publish(&self, core: &Core, state: &State) {
         self.locked.store(state.record.locked, Ordering::Release);
         self.failures.store(state.record.failures.len(), Ordering::Release);
-        let settled = record::settle(&state.record, &Run::of(core), None) == state.record;
+        let settled = record::settle(&state.record, &self.run(core), None) == state.record;
         self.fresh.store(settled, Ordering::Release);
     }
 

@@ -20,6 +20,13 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Value`] for the first that is outside its range.
     pub fn check(&self) -> Result<(), ConfigError> {
+        for (at, subnet) in self.subnet.iter().enumerate() {
+            if let Some(rule) = subnet.fault(&self.subnet[..at]) {
+                let value = format!("{:?}", subnet.id);
+                let key = "subnet.id";
+                return Err(ConfigError::Value { key, value, rule });
+            }
+        }
         for (good, key, value, rule) in self.paths().into_iter().chain(self.texts()) {
             if !good {
                 let value = format!("{value:?}");
@@ -107,7 +114,7 @@ impl Config {
         ]
     }
 
-    fn rules(&self) -> [Number; 13] {
+    fn rules(&self) -> [Number; 14] {
         let (work, pin) = (&self.work, &self.pin);
         let (least, most) = (pin.min_length as u64, pin.max_length as u64);
         let partitions = u64::from(self.hsm.max_partitions);
@@ -160,6 +167,7 @@ impl Config {
                 "between 16 and 1000000",
             ),
             ("hsm.max_partitions", partitions, 1..=999, "between 1 and 999"),
+            ("hsm.so_tries", self.hsm.so_tries.into(), 1..=100, "between 1 and 100"),
         ]
     }
 

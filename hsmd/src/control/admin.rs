@@ -1,6 +1,11 @@
 //! `hsmd.admin.v1.HsmAdmin`: partitions, who may use them, and the state of the daemon.
 
 mod clients;
+mod logins;
+mod officers;
+mod partitions;
+#[cfg(test)]
+mod tests;
 
 use super::fault::{self, blocking};
 use super::model::ModelError;
@@ -8,15 +13,9 @@ use super::records::{HsmRecord, PartitionRecord};
 use crate::node::Node;
 use crate::trouble;
 use hsmd_control::admin::hsm_admin_server::HsmAdmin;
-use hsmd_control::admin::{
-    AssignClientRequest, AssignClientResponse, CreateLocalClientRequest, CreateLocalClientResponse,
-    CreatePartitionRequest, CreatePartitionResponse, DeleteLocalClientRequest, DeleteLocalClientResponse,
-    DeletePartitionRequest, DeletePartitionResponse, ListAssignmentsRequest, ListAssignmentsResponse,
-    ListPartitionsRequest, ListPartitionsResponse, Partition, ResumeHsmRequest, ResumeHsmResponse, RevokeClientRequest,
-    RevokeClientResponse, StatusRequest, StatusResponse, SuspendHsmRequest, SuspendHsmResponse,
-};
+#[allow(clippy::wildcard_imports, reason = "every message of the service")]
+use hsmd_control::admin::*;
 use hsmd_proto::ids::SlotId;
-use hsmd_proto::policy::Policy;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -29,17 +28,8 @@ impl HsmAdmin for Service {
         &self,
         request: Request<CreatePartitionRequest>,
     ) -> Result<Response<CreatePartitionResponse>, Status> {
-        let request = request.into_inner();
-        let policy = match request.policy.as_str() {
-            "" => None,
-            name => Some(Policy::from_name(name).ok_or_else(|| fault::status(&ModelError::Policy))?),
-        };
-        let node = self.0.clone();
-        let record = blocking(move || node.model.create_partition(&request.hsm, &request.label, policy)).await?;
-        tracing::info!(partition = record.serial, slot = record.slot, "partition created");
-        Ok(Response::new(CreatePartitionResponse {
-            partition: Some(self.describe(&record)?),
-        }))
+        let partition = Some(self.run(request, partitions::create).await?);
+        Ok(Response::new(CreatePartitionResponse { partition }))
     }
 
     async fn list_partitions(
@@ -53,8 +43,9 @@ impl HsmAdmin for Service {
             .map_err(|error| fault::status(&error))?;
         let partitions = records
             .iter()
-            .map(|record| self.describe(record))
-            .collect::<Result<_, _>>()?;
+            .map(|record| describe(&self.0, record))
+            .collect::<Result<_, _>>()
+            .map_err(|error| fault::status(&error))?;
         Ok(Response::new(ListPartitionsResponse { partitions }))
     }
 
@@ -62,12 +53,92 @@ impl HsmAdmin for Service {
         &self,
         request: Request<DeletePartitionRequest>,
     ) -> Result<Response<DeletePartitionResponse>, Status> {
-        let name = request.into_inner().partition;
-        let node = self.0.clone();
-        let partition = name.clone();
-        blocking(move || node.model.delete_partition(&name)).await?;
-        tracing::info!(partition, "partition deleted");
+        self.run(request, partitions::delete).await?;
         Ok(Response::new(DeletePartitionResponse {}))
+    }
+
+    async fn resize_partition(
+        &self,
+        request: Request<ResizePartitionRequest>,
+    ) -> Result<Response<ResizePartitionResponse>, Status> {
+        let partition = Some(self.run(request, partitions::resize).await?);
+        Ok(Response::new(ResizePartitionResponse { partition }))
+    }
+
+    async fn tighten_partition(
+        &self,
+        request: Request<TightenPartitionRequest>,
+    ) -> Result<Response<TightenPartitionResponse>, Status> {
+        let partition = Some(self.run(request, partitions::tighten).await?);
+        Ok(Response::new(TightenPartitionResponse { partition }))
+    }
+
+    async fn reset_partition_pin(
+        &self,
+        request: Request<ResetPartitionPinRequest>,
+    ) -> Result<Response<ResetPartitionPinResponse>, Status> {
+        self.run(request, partitions::reset_pin).await?;
+        Ok(Response::new(ResetPartitionPinResponse {}))
+    }
+
+    async fn list_roles(&self, request: Request<ListRolesRequest>) -> Result<Response<ListRolesResponse>, Status> {
+        let roles = self.run(request, partitions::roles).await?;
+        Ok(Response::new(ListRolesResponse { roles }))
+    }
+
+    async fn unlock_role(&self, request: Request<UnlockRoleRequest>) -> Result<Response<UnlockRoleResponse>, Status> {
+        let role = Some(self.run(request, partitions::unlock).await?);
+        Ok(Response::new(UnlockRoleResponse { role }))
+    }
+
+    async fn list_logins(&self, request: Request<ListLoginsRequest>) -> Result<Response<ListLoginsResponse>, Status> {
+        let logins = self.run(request, logins::list).await?;
+        Ok(Response::new(ListLoginsResponse { logins }))
+    }
+
+    async fn revoke_login(
+        &self,
+        request: Request<RevokeLoginRequest>,
+    ) -> Result<Response<RevokeLoginResponse>, Status> {
+        self.run(request, logins::revoke).await?;
+        Ok(Response::new(RevokeLoginResponse {}))
+    }
+
+    async fn list_connections(
+        &self,
+        request: Request<ListConnectionsRequest>,
+    ) -> Result<Response<ListConnectionsResponse>, Status> {
+        let connections = self.run(request, logins::connections).await?;
+        Ok(Response::new(ListConnectionsResponse { connections }))
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<SetLogLevelRequest>,
+    ) -> Result<Response<SetLogLevelResponse>, Status> {
+        let before = self.run(request, logins::level).await?;
+        Ok(Response::new(SetLogLevelResponse { before }))
+    }
+
+    async fn describe_security_officer(
+        &self,
+        request: Request<DescribeSecurityOfficerRequest>,
+    ) -> Result<Response<DescribeSecurityOfficerResponse>, Status> {
+        let officer = Some(self.run(request, officers::describe).await?);
+        Ok(Response::new(DescribeSecurityOfficerResponse { officer }))
+    }
+
+    async fn initialize_hsm(
+        &self,
+        request: Request<InitializeHsmRequest>,
+    ) -> Result<Response<InitializeHsmResponse>, Status> {
+        let officer = Some(self.run(request, officers::initialise).await?);
+        Ok(Response::new(InitializeHsmResponse { officer }))
+    }
+
+    async fn zeroize_hsm(&self, request: Request<ZeroizeHsmRequest>) -> Result<Response<ZeroizeHsmResponse>, Status> {
+        let partitions = self.run(request, officers::zeroise).await?;
+        Ok(Response::new(ZeroizeHsmResponse { partitions }))
     }
 
     async fn suspend_hsm(&self, request: Request<SuspendHsmRequest>) -> Result<Response<SuspendHsmResponse>, Status> {
@@ -160,15 +231,19 @@ impl Service {
         let (node, request) = (self.0.clone(), request.into_inner());
         blocking(move || act(&node, request)).await
     }
+}
 
-    fn describe(&self, record: &PartitionRecord) -> Result<Partition, Status> {
-        let hsm = self.0.model.hsm(&record.hsm).map_err(|error| fault::status(&error))?;
-        Ok(partition(&self.0, &hsm, record))
-    }
+fn describe(node: &Node, record: &PartitionRecord) -> Result<Partition, ModelError> {
+    let hsm = node.model.hsm(&record.hsm)?;
+    Ok(partition(node, &hsm, record))
 }
 
 fn partition(node: &Node, hsm: &HsmRecord, record: &PartitionRecord) -> Partition {
-    let token = node.slots.get(SlotId(record.slot)).and_then(|slot| slot.token());
+    let slot = node.slots.get(SlotId(record.slot));
+    let key_set = slot.as_ref().and_then(|slot| slot.key_set.as_ref());
+    let token = key_set.map(|key_set| key_set.token());
+    let quota = key_set.map(|key_set| key_set.quota()).unwrap_or_default();
+    let used = key_set.map(|key_set| key_set.used()).unwrap_or_default();
     let trouble = match &token {
         Some(_) => "",
         None if !hsm.state.serves() => "the HSM does not serve",
@@ -192,6 +267,10 @@ fn partition(node: &Node, hsm: &HsmRecord, record: &PartitionRecord) -> Partitio
         user_pin: token.is_some_and(|token| token.has_user_pin),
         free: record.free,
         trouble: trouble.to_owned(),
+        max_objects: quota.objects,
+        max_bytes: quota.bytes,
+        objects: used.objects,
+        bytes: used.bytes,
     }
 }
 

@@ -31,31 +31,42 @@ impl Fault {
 const fn kind(error: &ModelError) -> (Code, Fault) {
     use hsmd_keystore::Error as Store;
     match error {
-        ModelError::NotFound(_) | ModelError::Unknown(..) => (Code::NotFound, Fault::InvalidRequest),
+        ModelError::NotFound(_) | ModelError::NoLogin | ModelError::Unknown(..) => {
+            (Code::NotFound, Fault::InvalidRequest)
+        }
         ModelError::Ambiguous
         | ModelError::Label
         | ModelError::Policy
         | ModelError::Missing(..)
         | ModelError::Invalid(..)
+        | ModelError::Log(_)
         | ModelError::Certificate(_) => (Code::InvalidArgument, Fault::InvalidRequest),
         ModelError::LabelTaken
         | ModelError::TokenReused
         | ModelError::CertificateTaken(_)
         | ModelError::UserTaken(_)
         | ModelError::AddressTaken => (Code::AlreadyExists, Fault::Service),
+        ModelError::PinWrong(_) | ModelError::PinNeeded => (Code::PermissionDenied, Fault::Service),
         ModelError::State(_)
+        | ModelError::RoleLocked(_)
+        | ModelError::NoPin(_)
+        | ModelError::Initialised
+        | ModelError::NotInitialised
+        | ModelError::Keystore(Store::PolicyLoosened)
         | ModelError::HoldsTokens(_)
         | ModelError::InGroup(_)
         | ModelError::NeedsMerge(_)
         | ModelError::PolicyDiffers(_)
         | ModelError::KeysMissing(_)
         | ModelError::NoMembers(_) => (Code::FailedPrecondition, Fault::Service),
-        ModelError::NoRoom | ModelError::TooManyTags => (Code::ResourceExhausted, Fault::Service),
+        ModelError::NoRoom | ModelError::SubnetFull | ModelError::TooManyTags => {
+            (Code::ResourceExhausted, Fault::Service)
+        }
         ModelError::Conflict | ModelError::Changed => (Code::Aborted, Fault::Service),
         ModelError::Damaged(_) => (Code::DataLoss, Fault::Internal),
         ModelError::Keystore(Store::Full | Store::TooLarge) => (Code::ResourceExhausted, Fault::Service),
         ModelError::Keystore(Store::Stopped) => (Code::Unavailable, Fault::Service),
-        ModelError::Keystore(_) => (Code::Internal, Fault::Internal),
+        ModelError::Keystore(_) | ModelError::Token(_) => (Code::Internal, Fault::Internal),
     }
 }
 

@@ -44,20 +44,27 @@ impl Model {
     pub fn modify_hsm(&self, arn: &str, change: HsmChange) -> Result<HsmRecord, ModelError> {
         let id = self.hsm_of("HsmArn", arn)?.id;
         let mut state = self.state.lock();
-        if change.eni_ip.as_ref().is_some_and(|ip| state.has_address(ip, &id)) {
-            return Err(ModelError::AddressTaken);
-        }
+        let now = state.hsms.get(&id).ok_or(ModelError::Unknown("HsmArn", "HSM"))?;
+        let place = match (&change.subnet_id, &change.eni_ip) {
+            (None, None) => None,
+            (subnet, address) => {
+                let subnet = subnet.as_ref().unwrap_or(&now.record.subnet_id);
+                Some(self.place(&state, subnet, address.as_deref(), Some(&now.record))?)
+            }
+        };
         let entry = state.hsms.get_mut(&id).ok_or(ModelError::Unknown("HsmArn", "HSM"))?;
         if entry.record.state != HsmState::Running {
             return Err(ModelError::State(entry.record.state.name()));
         }
         let mut record = entry.record.clone();
         if let Some(subnet) = change.subnet_id {
-            record.vpc_id = subnet.replace("subnet-", "vpc-");
             record.subnet_id = subnet;
         }
+        if let Some(place) = place {
+            record.vpc_id = place.vpc;
+            record.eni_ip = place.address;
+        }
         let fields = [
-            (change.eni_ip, &mut record.eni_ip),
             (change.iam_role_arn, &mut record.iam_role_arn),
             (change.external_id, &mut record.external_id),
             (change.syslog_ip, &mut record.syslog_ip),
@@ -137,6 +144,7 @@ impl Model {
         for partition in self.partitions(id)? {
             self.delete_partition(&partition.serial)?;
         }
+        self.dismiss_officer(id)?;
         match self.change_state(id, HsmState::Terminated) {
             // Two callers finish it: one is first.
             Err(ModelError::State("TERMINATED")) => Ok(()),
@@ -164,7 +172,11 @@ impl Model {
         // Held to the end: whoever makes a key set holds it until the record is written.
         let state = self.state.lock();
         let key_set = |entry: &Versioned<PartitionRecord>| KeySetId::from_hex(&entry.record.key_set);
-        let referred: Vec<_> = state.partitions.values().filter_map(key_set).collect();
+        let officers = state
+            .hsms
+            .values()
+            .filter_map(|hsm| KeySetId::from_hex(&hsm.record.officer.key_set));
+        let referred: Vec<_> = state.partitions.values().filter_map(key_set).chain(officers).collect();
         for key_set in self.keystore.key_sets() {
             if !key_set.token().initialized && !referred.contains(&key_set.id()) {
                 self.keystore.delete_key_set(key_set.id())?;

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! `records` is what is stored; `model` with `hsms`, `partitions`, `groups` (and
-//! `virtual_slots`), `clients`, `assignments`, `tags` changes it; `shapes` and `fields`
+//! `virtual_slots`), `clients`, `assignments`, `officers` (of HSMs), `provision` (what is in partitions), `subnets`, `tags` changes it; `shapes` and `fields`
 //! are the rules of the API as rows; `fault` is the table of errors; `cloudhsm` and `admin` are the services, `listener` their
 //! socket. Keys are none of its business: it makes, shares and deletes key sets.
 
@@ -19,10 +19,13 @@ mod groups;
 mod hsms;
 mod listener;
 mod model;
+mod officers;
 mod page;
 mod partitions;
+mod provision;
 mod records;
 mod shapes;
+mod subnets;
 mod tags;
 mod virtual_slots;
 
@@ -35,4 +38,6 @@ pub use groups::{GroupChange, GroupView};
 pub use hsms::HsmChange;
 pub(crate) use listener::serve;
 pub use model::{Model, ModelError, NewHsm};
+pub use officers::OfficerView;
+pub use provision::{NewPartition, RoleView};
 pub use records::{ClientRecord, GroupRecord, HsmRecord, HsmState, PartitionRecord, Tags, UserRecord};

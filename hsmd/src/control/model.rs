@@ -3,10 +3,11 @@
 
 use super::certificate::CertificateError;
 use super::records::{
-    CLIENT_PREFIX, ClientRecord, Document, FORMAT, GROUP_PREFIX, GroupRecord, HSM_PREFIX, HsmRecord, HsmState,
+    CLIENT_PREFIX, ClientRecord, Document, FORMAT, GROUP_PREFIX, GroupRecord, HSM_PREFIX, HsmRecord, HsmState, Officer,
     PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter, Tags, USER_PREFIX, UserRecord,
 };
-use crate::config::Hsm as Config;
+use super::subnets::Place;
+use crate::config::{Hsm as Config, Subnet};
 use crate::pki::Pins;
 use crate::slots::{Slot, Slots};
 use hsmd_keystore::{DocumentOutcome, DocumentWrite, Error, Keystore};
@@ -22,6 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Model {
     pub(super) keystore: Keystore,
     pub(super) config: Config,
+    pub(super) subnets: Vec<Subnet>,
     pub(super) slots: Arc<Slots>,
     pub(super) state: Mutex<State>,
     /// Held for reading while a token is initialised, for writing while a change depends on tokens not being so.
@@ -85,6 +87,36 @@ pub enum ModelError {
     /// The HSM is not in a state that allows it.
     #[error("the HSM is {0}")]
     State(&'static str),
+    /// No address of the subnet is free.
+    #[error("SubnetId: the subnet has no free address")]
+    SubnetFull,
+    /// A PIN that is not the right one; it was counted.
+    #[error("the PIN of the {0} is not right")]
+    PinWrong(&'static str),
+    /// A PIN that has to be given.
+    #[error("the PIN of the HSM's security officer is needed; the configuration says so (hsm.require_so)")]
+    PinNeeded,
+    /// Wrong PINs have closed a role.
+    #[error("the {0} is locked after wrong PINs")]
+    RoleLocked(&'static str),
+    /// A role without PIN.
+    #[error("the {0} has no PIN yet")]
+    NoPin(&'static str),
+    /// InitializeHsm has been done.
+    #[error("the HSM is initialised already; ZeroizeHsm destroys what it holds")]
+    Initialised,
+    /// InitializeHsm has not been done.
+    #[error("the HSM has no security officer; InitializeHsm gives it one")]
+    NotInitialised,
+    /// No login of this id.
+    #[error("there is no such login")]
+    NoLogin,
+    /// A log level that is none, or no log.
+    #[error("{0}")]
+    Log(String),
+    /// A token's word that has no better name here.
+    #[error("the token answered {0}")]
+    Token(hsmd_proto::ck::Rv),
     /// All partition numbers of the HSM are used.
     #[error("the HSM has no room for another partition")]
     NoRoom,
@@ -173,6 +205,7 @@ impl Model {
         let model = Self {
             keystore,
             config,
+            subnets: Vec::new(),
             slots,
             state: Mutex::new(state),
             tokens: RwLock::new(()),
@@ -201,10 +234,9 @@ impl Model {
                 Err(ModelError::TokenReused)
             };
         }
-        if state.has_address(&new.eni_ip, "") {
-            return Err(ModelError::AddressTaken);
-        }
-        let record = self.new_hsm(&state, new);
+        let address = Some(new.eni_ip.as_str()).filter(|address| !address.is_empty());
+        let place = self.place(&state, &new.subnet_id, address, None)?;
+        let record = self.new_hsm(&state, new, place);
         let write = write(&record.name(), 0, Some(&record));
         self.commit(vec![write])?;
         let versioned = Versioned {
@@ -297,6 +329,10 @@ impl Model {
                 self.change_state(&hsm.id, HsmState::Running)?;
             }
         }
+        for hsm in self.hsms().iter().filter(|hsm| hsm.officer.zeroizing) {
+            self.finish_zeroizing(&hsm.id)?;
+        }
+        self.align_policies()?;
         for serial in self.deleting() {
             self.finish_deletion(&serial)?;
         }
@@ -324,7 +360,7 @@ impl Model {
             .filter(|entry| !entry.record.deleting)
             .map(|entry| {
                 let record = &entry.record;
-                let serves = state.hsms.get(&record.hsm).is_some_and(|hsm| hsm.record.state.serves());
+                let serves = state.hsms.get(&record.hsm).is_some_and(|hsm| hsm.record.serves());
                 let key_set = KeySetId::from_hex(&record.key_set).filter(|_| serves);
                 Slot {
                     id: SlotId(record.slot),
@@ -363,17 +399,11 @@ impl Model {
         format!("arn:aws:cloudhsm:{}:{}:{id}", self.config.region, self.config.account)
     }
 
-    fn new_hsm(&self, state: &State, new: &NewHsm) -> HsmRecord {
+    fn new_hsm(&self, state: &State, new: &NewHsm, place: Place) -> HsmRecord {
         let id = fresh(|| format!("hsm-{}", hex8()), |id| state.hsms.contains_key(id));
         let serial = fresh(six_digits, |serial| {
             state.hsms.values().any(|hsm| hsm.record.serial == *serial)
         });
-        let taken = |ip: &String| state.has_address(ip, "");
-        let eni_ip = if new.eni_ip.is_empty() {
-            fresh(address, taken)
-        } else {
-            new.eni_ip.clone()
-        };
         HsmRecord {
             format: FORMAT,
             arn: self.arn(&id),
@@ -382,21 +412,22 @@ impl Model {
             state: HsmState::Pending,
             home: self.keystore.node().to_string(),
             subnet_id: new.subnet_id.clone(),
-            vpc_id: new.subnet_id.replace("subnet-", "vpc-"),
+            vpc_id: place.vpc,
             eni_id: format!("eni-{}", hex8()),
-            eni_ip,
+            eni_ip: place.address,
             ssh_key: new.ssh_key.clone(),
             iam_role_arn: new.iam_role_arn.clone(),
             external_id: new.external_id.clone(),
             syslog_ip: new.syslog_ip.clone(),
             subscription_type: new.subscription_type.clone(),
             client_token: new.client_token.clone(),
-            availability_zone: self.config.availability_zone.clone(),
+            availability_zone: place.zone,
             created_ms: now_ms(),
             free_slot: new.free_slot,
             next_partition: 1,
             terminated_ms: 0,
             tags: Tags::new(),
+            officer: Officer::default(),
         }
     }
 }
@@ -475,9 +506,4 @@ pub(super) fn hex8() -> String {
 fn six_digits() -> String {
     let number = u32::from_be_bytes(hsmd_crypto::random::array());
     format!("{}", 100_000 + number % 900_000)
-}
-
-fn address() -> String {
-    let [a, b] = hsmd_crypto::random::array();
-    format!("10.0.{a}.{}", b.clamp(4, 254))
 }

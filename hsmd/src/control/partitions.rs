@@ -2,7 +2,9 @@
 //! slot after all others.
 
 use super::model::{Model, ModelError, State, Versioned, now_ms, write};
-use super::records::{Document as _, FORMAT, HsmState, PartitionRecord, SLOTS, SlotCounter};
+use super::provision::NewPartition;
+use super::records::{Document as _, FORMAT, HsmRecord, HsmState, PartitionRecord, SLOTS, SlotCounter};
+use hsmd_keystore::Quota;
 use hsmd_proto::ids::{KeySetId, SlotId};
 use hsmd_proto::policy::Policy;
 
@@ -35,6 +37,26 @@ impl Model {
         label: &str,
         policy: Option<Policy>,
     ) -> Result<PartitionRecord, ModelError> {
+        let quota = Quota::default();
+        let new = NewPartition {
+            hsm,
+            label,
+            policy,
+            quota,
+            ..NewPartition::default()
+        };
+        self.make_partition(&new, false)
+    }
+
+    /// As [`Self::create_partition`], with a quota; a hidden one is recorded as being deleted, until it is ready.
+    pub(super) fn make_partition(&self, new: &NewPartition<'_>, hidden: bool) -> Result<PartitionRecord, ModelError> {
+        let NewPartition {
+            hsm,
+            label,
+            policy,
+            quota,
+            ..
+        } = *new;
         if label.is_empty() || label.len() > 32 {
             return Err(ModelError::Label);
         }
@@ -42,13 +64,14 @@ impl Model {
         let hsm = self.hsm(hsm)?.id;
         let record = {
             let mut state = self.state.lock();
+            serving(&state, &hsm)?;
             let taken = |entry: &Versioned<PartitionRecord>| entry.record.hsm == hsm && entry.record.label == label;
             if state.partitions.values().any(taken) {
                 return Err(ModelError::LabelTaken);
             }
             match free_serial(&state, &hsm) {
-                Some(serial) => self.name_free(&mut state, &serial, label, policy)?,
-                None => self.add(&mut state, &hsm, label, policy, false)?,
+                Some(serial) => self.name_free(&mut state, &serial, (label, policy, quota), hidden)?,
+                None => self.add(&mut state, &hsm, (label, policy, quota), Kind::named(hidden))?,
             }
         };
         self.ensure_free(&hsm)?;
@@ -149,13 +172,12 @@ impl Model {
     /// Sees to it that an HSM which offers a free slot has exactly one, after all others.
     pub(super) fn ensure_free(&self, hsm: &str) -> Result<(), ModelError> {
         let mut state = self.state.lock();
-        let offers = state
-            .hsms
-            .get(hsm)
-            .is_some_and(|hsm| hsm.record.free_slot && hsm.record.state == HsmState::Running);
+        let offers = state.hsms.get(hsm).is_some_and(|hsm| {
+            hsm.record.free_slot && hsm.record.state == HsmState::Running && !hsm.record.officer.zeroizing
+        });
         if offers && free_serial(&state, hsm).is_none() {
             let policy = self.config.policy().ok_or(ModelError::Policy)?;
-            self.add(&mut state, hsm, "", policy, true)?;
+            self.add(&mut state, hsm, ("", policy, Quota::default()), Kind::Free)?;
         }
         Ok(())
     }
@@ -165,8 +187,8 @@ impl Model {
         &self,
         state: &mut State,
         serial: &str,
-        label: &str,
-        policy: Policy,
+        (label, policy, quota): (&str, Policy, Quota),
+        hidden: bool,
     ) -> Result<PartitionRecord, ModelError> {
         let entry = state
             .partitions
@@ -175,10 +197,14 @@ impl Model {
         let mut record = entry.record.clone();
         label.clone_into(&mut record.label);
         record.free = false;
+        record.deleting = hidden;
         let old = (record.policy() != policy).then(|| record.key_set.clone());
         if old.is_some() {
             record.key_set = self.keystore.create_key_set(policy)?.id().to_string();
             policy.name().clone_into(&mut record.policy);
+        }
+        if let Some(key_set) = self.key_set(&record.key_set) {
+            key_set.set_quota(self.quota_or_default(quota))?;
         }
         self.replace(entry, record.clone())?;
         if let Some(id) = old.as_deref().and_then(KeySetId::from_hex) {
@@ -188,19 +214,23 @@ impl Model {
         Ok(record)
     }
 
+    fn quota_or_default(&self, quota: Quota) -> Quota {
+        let or = |number, default| if number == 0 { default } else { number };
+        Quota {
+            objects: or(quota.objects, self.config.max_objects),
+            bytes: or(quota.bytes, self.config.max_bytes),
+        }
+    }
+
     /// Adds a partition: key set first, then record, slot and the HSM's count in one batch.
     fn add(
         &self,
         state: &mut State,
         hsm: &str,
-        label: &str,
-        policy: Policy,
-        free: bool,
+        (label, policy, quota): (&str, Policy, Quota),
+        kind: Kind,
     ) -> Result<PartitionRecord, ModelError> {
-        let owner = state.hsms.get(hsm).ok_or(ModelError::NotFound("HSM of this name"))?;
-        if !owner.record.state.serves() {
-            return Err(ModelError::State(owner.record.state.name()));
-        }
+        let owner = serving(state, hsm)?;
         let count = state
             .partitions
             .values()
@@ -210,6 +240,7 @@ impl Model {
             return Err(ModelError::NoRoom);
         }
         let key_set = self.keystore.create_key_set(policy)?;
+        key_set.set_quota(self.quota_or_default(quota))?;
         let record = PartitionRecord {
             format: FORMAT,
             serial: format!("{}{:03}", owner.record.serial, owner.record.next_partition),
@@ -218,8 +249,8 @@ impl Model {
             slot: state.counter.record.next,
             policy: policy.name().to_owned(),
             key_set: key_set.id().to_string(),
-            free,
-            deleting: false,
+            free: kind == Kind::Free,
+            deleting: kind == Kind::Hidden,
             created_ms: now_ms(),
         };
         let counter = SlotCounter { next: record.slot + 1 };
@@ -250,6 +281,32 @@ impl Model {
             },
         );
         Ok(record)
+    }
+}
+
+/// The HSM, if it may have more partitions.
+fn serving<'a>(state: &'a State, hsm: &str) -> Result<&'a Versioned<HsmRecord>, ModelError> {
+    let owner = state.hsms.get(hsm).ok_or(ModelError::NotFound("HSM of this name"))?;
+    match owner.record.serves() {
+        true => Ok(owner),
+        false if owner.record.officer.zeroizing => Err(ModelError::State("being zeroized")),
+        false => Err(ModelError::State(owner.record.state.name())),
+    }
+}
+
+/// What a new partition is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Named,
+    /// Not ready: as one that is being deleted.
+    Hidden,
+    /// The one that `free_slot` offers.
+    Free,
+}
+
+impl Kind {
+    const fn named(hidden: bool) -> Self {
+        if hidden { Self::Hidden } else { Self::Named }
     }
 }
 

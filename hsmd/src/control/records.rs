@@ -143,6 +143,23 @@ pub struct HsmRecord {
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
+    /// Its security officer.
+    #[serde(default)]
+    pub officer: Officer,
+}
+
+/// The security officer of an HSM. There is one when the key set is initialised: its PIN and tries are that token's SO's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Officer {
+    /// 32 hexadecimal digits, or empty.
+    pub key_set: String,
+    /// The HSM's label.
+    pub label: String,
+    /// A keyed hash of the cloning domain.
+    pub domain: String,
+    /// Everything in the HSM is being destroyed; its slots have no token.
+    pub zeroizing: bool,
 }
 
 /// A partition.
@@ -202,6 +219,11 @@ impl Document for ClientRecord {
 }
 
 impl HsmRecord {
+    /// Whether its slots have tokens.
+    pub(crate) const fn serves(&self) -> bool {
+        self.state.serves() && !self.officer.zeroizing
+    }
+
     /// The ARN of one of its partitions.
     #[must_use]
     pub fn partition_arn(&self, serial: &str) -> String {

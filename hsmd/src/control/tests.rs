@@ -4,7 +4,10 @@ mod assignments;
 mod clients;
 mod documents;
 mod groups;
+mod officers;
+mod provision;
 mod rows;
+mod subnets;
 
 use super::model::{Model, ModelError, NewHsm};
 use super::records::HsmState;

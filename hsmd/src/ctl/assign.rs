@@ -5,7 +5,10 @@ use super::exit::{Error, Exit};
 use super::output::{Table, list, record, show};
 use super::{group, partition};
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
-use hsmd_control::admin::{self, AssignClientRequest, ListAssignmentsRequest, RevokeClientRequest};
+use hsmd_control::admin::{
+    self, AssignClientRequest, CreateLocalClientRequest, DeleteLocalClientRequest, ListAssignmentsRequest,
+    RevokeClientRequest,
+};
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
 use serde::Serialize;
 use tonic::transport::Channel;
@@ -38,6 +41,27 @@ pub(super) async fn revoke(channel: Channel, client: &str, names: &[String], for
             .assignment;
     }
     show(&AssignmentView::from(last.unwrap_or_default()), format)
+}
+
+/// Makes a local user a client.
+pub(super) async fn create_local(channel: Channel, user: u32, label: String, format: Format) -> Result<Exit, Error> {
+    let request = CreateLocalClientRequest { user, label };
+    let answer = HsmAdminClient::new(channel).create_local_client(request).await?;
+    let assignment = answer.into_inner().assignment;
+    show(&AssignmentView::from(assignment.unwrap_or_default()), format)
+}
+
+/// Deletes the client that a local user is.
+pub(super) async fn delete_local(channel: Channel, client: String, yes: bool, format: Format) -> Result<Exit, Error> {
+    let mut admin = HsmAdminClient::new(channel);
+    let request = ListAssignmentsRequest { client: client.clone() };
+    let was = admin.list_assignments(request).await?.into_inner().assignments;
+    super::confirm::sure(yes, &format!("deleting {client} takes away what is assigned to it"))?;
+    admin.delete_local_client(DeleteLocalClientRequest { client }).await?;
+    show(
+        &AssignmentList(was.into_iter().map(AssignmentView::from).collect()),
+        format,
+    )
 }
 
 /// Lists what one client sees, or all of them.

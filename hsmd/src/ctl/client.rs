@@ -56,6 +56,24 @@ pub(super) enum Client {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Makes a local user a client, for daemons with `local = "assigned"`.
+    #[command(after_help = "Example:\n  hsmctl client create-local 1000 --label web")]
+    CreateLocal {
+        /// The user's number.
+        user: u32,
+        /// At most 64 bytes; default: `user-` and the number.
+        #[arg(long, value_name = "LABEL", default_value = "")]
+        label: String,
+    },
+    /// Deletes the client that a local user is.
+    #[command(after_help = "Example:\n  hsmctl client create-local 1001 && hsmctl client delete-local user-1001 --yes")]
+    DeleteLocal {
+        /// `user-` and the number, or the label.
+        name: String,
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Gives a client partitions or groups: what is not assigned to it does not exist for it.
     #[command(after_help = "Examples:\n  hsmctl client assign app web\n  hsmctl client assign app 157714001")]
     Assign {
@@ -98,6 +116,8 @@ pub(super) enum Client {
 pub(super) async fn run(channel: Channel, command: Client, format: Format) -> Result<Exit, Error> {
     let mut client = CloudHsmClient::new(channel.clone());
     let arn = match command {
+        Client::CreateLocal { user, label } => return assign::create_local(channel, user, label, format).await,
+        Client::DeleteLocal { name, yes } => return assign::delete_local(channel, name, yes, format).await,
         Client::Assign { name, partitions } => return assign::assign(channel, &name, &partitions, format).await,
         Client::Revoke { name, partitions } => return assign::revoke(channel, &name, &partitions, format).await,
         Client::Assignments { name } => return assign::assignments(channel, name, format).await,

@@ -2,7 +2,7 @@
 
 use super::connect::connect;
 use super::exit::{Error, Exit};
-use super::{Command, Format, alias, client, env, group, hsm, partition, snippet, status, tag, wait, watch};
+use super::{Command, Format, alias, client, env, group, hsm, partition, snippet, status, tag, usage, wait, watch};
 
 /// Runs a command.
 pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
@@ -24,6 +24,9 @@ pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format
         Command::Client(command) => client::run(channel, command, format).await,
         Command::Tag(command) => tag::run(channel, command, format).await,
         Command::Record(command) => super::record::run(channel, command, format).await,
+        Command::Login(command) => usage::login(channel, command, format).await,
+        Command::Connection(command) => usage::connection(channel, command, format).await,
+        Command::Log(command) => usage::log(channel, command, format).await,
         Command::Zones => hsm::zones(channel, format).await,
         // Answered above, or before a daemon is looked for.
         Command::Env | Command::Snippet(_) | Command::Cloudhsm(_) => Ok(Exit::Ok),

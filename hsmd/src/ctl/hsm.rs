@@ -1,9 +1,9 @@
 //! `hsmctl hsm` and `hsmctl zones`.
 
-use super::Format;
 use super::exit::{Error, Exit};
 use super::output::{Table, id_of, list, record, show, the_one};
 use super::wait::{Wait, after_hsm};
+use super::{Format, officer};
 use clap::Subcommand;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{ResumeHsmRequest, SuspendHsmRequest};
@@ -93,6 +93,31 @@ pub(super) enum Hsm {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Gives an HSM its security officer, label and cloning domain.
+    #[command(
+        after_help = "Example:\n  hsmctl hsm init hsm-3c4d5e6f --label vault --so-pin-file so.txt --domain-file pin.txt"
+    )]
+    Init(officer::Init),
+    /// Destroys everything in an HSM: partitions, keys, security officer. The HSM stays.
+    #[command(
+        after_help = "Examples:\n  hsmctl hsm zeroize hsm-3c4d5e6f --dry-run\n  hsmctl hsm zeroize hsm-3c4d5e6f --yes"
+    )]
+    Zeroize {
+        /// Id, serial number or ARN.
+        name: String,
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+        /// Say what would go, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Says how the security officer of an HSM stands.
+    #[command(after_help = "Example:\n  hsmctl hsm officer hsm-1a2b3c4d")]
+    Officer {
+        /// Id, serial number or ARN.
+        name: String,
+    },
     /// Takes the tokens of an HSM away, to rehearse its loss; its slots stay.
     #[command(after_help = "Example:\n  hsmctl hsm suspend hsm-1a2b3c4d")]
     Suspend {
@@ -168,6 +193,11 @@ pub(super) async fn run(channel: Channel, command: Hsm, format: Format) -> Resul
             client.delete_hsm(DeleteHsmRequest { hsm_arn }).await?;
             view.arn
         }
+        Hsm::Init(init) => return officer::init(channel, init, format).await,
+        Hsm::Zeroize { name, yes, dry_run } => {
+            return officer::zeroize(channel, &name, (yes, dry_run), format).await;
+        }
+        Hsm::Officer { name } => return officer::describe(channel, &name, format).await,
         Hsm::Suspend { name } => {
             let hsm = find(&mut client, &name).await?.arn;
             let request = SuspendHsmRequest { hsm: hsm.clone() };

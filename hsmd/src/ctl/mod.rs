@@ -14,13 +14,16 @@ mod expiry;
 mod group;
 mod hsm;
 mod manual;
+mod officer;
 mod output;
 mod partition;
+mod provision;
 mod record;
 mod secret;
 mod snippet;
 mod status;
 mod tag;
+mod usage;
 mod wait;
 mod watch;
 
@@ -97,6 +100,15 @@ enum Command {
     /// Records of front ends.
     #[command(subcommand)]
     Record(record::RecordCommand),
+    /// Logins of applications: records in the store.
+    #[command(subcommand)]
+    Login(usage::Login),
+    /// Connections of applications.
+    #[command(subcommand)]
+    Connection(usage::Connection),
+    /// What the daemon logs.
+    #[command(subcommand)]
+    Log(usage::Log),
     /// Lists availability zones.
     #[command(after_help = "Example:\n  hsmctl zones -o json")]
     Zones,

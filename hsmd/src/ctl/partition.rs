@@ -2,7 +2,10 @@
 
 use super::Format;
 use super::exit::{Error, Exit};
+use super::officer::{HsmSoPin, SoPin, message};
 use super::output::{Table, list, show, the_one};
+use super::provision::{self, Limits};
+use super::secret::PinSource;
 use clap::Subcommand;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{self, CreatePartitionRequest, DeletePartitionRequest, ListPartitionsRequest};
@@ -12,13 +15,24 @@ use tonic::transport::Channel;
 /// The verbs.
 #[derive(Subcommand)]
 pub(super) enum Partition {
-    /// Creates an uninitialised partition; C_InitToken (`pkcs11-tool --init-token`) initialises it.
+    /// Creates a partition: with PINs its token is ready to use, without them C_InitToken initialises it.
     #[command(
-        after_help = "Examples:\n  hsmctl partition create payments\n  hsmctl partition create web2 --policy strict --hsm hsm-2b3c4d5e"
+        after_help = "Examples:\n  hsmctl partition create payments\n  hsmctl partition create web2 --policy strict --hsm hsm-2b3c4d5e\n  hsmctl partition create api --so-pin-file so.txt --pin-file pin.txt --max-objects 1000 --hsm hsm-2b3c4d5e"
     )]
     Create {
-        /// The label.
+        /// The label, and that of the token if it is initialised.
         label: String,
+        /// Initialise the token: what no argument gives is taken from the systemd credentials `so-pin` and `pin`, or asked for.
+        #[arg(long)]
+        init: bool,
+        #[command(flatten)]
+        so_pin: SoPin,
+        #[command(flatten)]
+        pin: PinSource,
+        #[command(flatten)]
+        limits: Limits,
+        #[command(flatten)]
+        officer: HsmSoPin,
         /// standard, strict, fips or legacy; default: the daemon's.
         #[arg(long, value_name = "NAME", default_value = "")]
         policy: String,
@@ -46,16 +60,69 @@ pub(super) enum Partition {
         /// Say what would go, and change nothing.
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        officer: HsmSoPin,
+    },
+    /// Gives the user a new PIN, by the security officer's; the user's logins end.
+    #[command(after_help = "Example:\n  hsmctl partition reset-pin web --so-pin-file so.txt --pin-file pin.txt")]
+    ResetPin(provision::ResetPin),
+    /// Sets how much a partition may hold; what is not named stays.
+    #[command(after_help = "Example:\n  hsmctl partition resize web --max-objects 1000 --max-bytes 1000000")]
+    Resize(provision::Resize),
+    /// Makes the policy of a partition stricter; it is never loosened.
+    #[command(after_help = "Example:\n  hsmctl partition tighten old --policy strict")]
+    Tighten(provision::Tighten),
+    /// Lists the roles of a partition.
+    #[command(after_help = "Example:\n  hsmctl partition roles web")]
+    Roles {
+        /// Serial number, ARN or label.
+        partition: String,
+    },
+    /// Opens a role that wrong PINs have closed; no PIN changes.
+    #[command(after_help = "Example:\n  hsmctl partition unlock web --role user")]
+    Unlock {
+        /// Serial number, ARN or label.
+        partition: String,
+        /// so or user.
+        #[arg(long, value_name = "ROLE")]
+        role: String,
     },
 }
 
 /// Runs a verb.
 pub(super) async fn run(channel: Channel, command: Partition, format: Format) -> Result<Exit, Error> {
-    let mut client = HsmAdminClient::new(channel);
+    let mut client = HsmAdminClient::new(channel.clone());
     match command {
-        Partition::Create { label, policy, hsm } => {
+        Partition::Create {
+            label,
+            init,
+            so_pin,
+            pin,
+            limits,
+            officer,
+            policy,
+            hsm,
+        } => {
+            let (so_pin, user_pin) = if init || so_pin.is_given() || pin.is_given() {
+                let so_pin = so_pin
+                    .source()
+                    .read_new("so-pin", "New PIN of the security officer: ")?;
+                let user_pin = pin.read_new("pin", "New PIN of the user: ")?;
+                (Some(message(&so_pin)), Some(message(&user_pin)))
+            } else {
+                (None, None)
+            };
             let created = client
-                .create_partition(CreatePartitionRequest { hsm, label, policy })
+                .create_partition(CreatePartitionRequest {
+                    hsm,
+                    label,
+                    policy,
+                    so_pin,
+                    user_pin,
+                    max_objects: limits.max_objects.unwrap_or_default(),
+                    max_bytes: limits.max_bytes.unwrap_or_default(),
+                    hsm_so_pin: officer.read()?,
+                })
                 .await?
                 .into_inner();
             let created = created
@@ -77,15 +144,21 @@ pub(super) async fn run(channel: Channel, command: Partition, format: Format) ->
             partition,
             yes,
             dry_run,
-        } => delete(client, partition, yes, dry_run, format).await,
+            officer,
+        } => delete(client, partition, (yes, dry_run), &officer, format).await,
+        Partition::ResetPin(reset) => provision::reset_pin(channel, reset, format).await,
+        Partition::Resize(resize) => provision::resize(channel, resize, format).await,
+        Partition::Tighten(tighten) => provision::tighten(channel, tighten, format).await,
+        Partition::Roles { partition } => provision::roles(channel, &partition, format).await,
+        Partition::Unlock { partition, role } => provision::unlock(channel, &partition, role, format).await,
     }
 }
 
 async fn delete(
     mut client: HsmAdminClient<Channel>,
     name: String,
-    yes: bool,
-    dry_run: bool,
+    (yes, dry_run): (bool, bool),
+    officer: &HsmSoPin,
     format: Format,
 ) -> Result<Exit, Error> {
     let found = find(&mut client, &name).await?;
@@ -96,7 +169,10 @@ async fn delete(
     }
     super::confirm::sure(yes, &format!("deleting {name} destroys all its keys"))?;
     client
-        .delete_partition(DeletePartitionRequest { partition: serial })
+        .delete_partition(DeletePartitionRequest {
+            partition: serial,
+            hsm_so_pin: officer.read()?,
+        })
         .await?;
     show(&view, format)
 }
@@ -125,6 +201,12 @@ pub(super) struct PartitionView {
     trouble: String,
     pub(super) arn: String,
     hsm_arn: String,
+    /// 0: no limit.
+    max_objects: u64,
+    /// 0: no limit.
+    max_bytes: u64,
+    objects: u64,
+    bytes: u64,
     /// RFC 7512, for programs that take one.
     pub(super) uri: String,
 }
@@ -150,6 +232,10 @@ impl From<admin::Partition> for PartitionView {
             trouble: partition.trouble,
             arn: partition.arn,
             hsm_arn: partition.hsm_arn,
+            max_objects: partition.max_objects,
+            max_bytes: partition.max_bytes,
+            objects: partition.objects,
+            bytes: partition.bytes,
         }
     }
 }
@@ -180,11 +266,18 @@ pub(super) fn escaped(value: &str) -> String {
 }
 
 #[derive(Serialize)]
-struct PartitionList(Vec<PartitionView>);
+pub(super) struct PartitionList(Vec<PartitionView>);
+
+impl PartitionList {
+    /// One of them.
+    pub(super) fn one(partition: admin::Partition) -> Self {
+        Self(vec![partition.into()])
+    }
+}
 
 impl Table for PartitionList {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["SERIAL", "LABEL", "TOKEN LABEL", "SLOT", "POLICY", "STATE"];
+        let heading = ["SERIAL", "LABEL", "TOKEN LABEL", "SLOT", "POLICY", "OBJECTS", "STATE"];
         let rows = self.0.iter().map(|partition| {
             [
                 partition.serial.clone(),
@@ -192,6 +285,10 @@ impl Table for PartitionList {
                 partition.token_label.clone(),
                 partition.slot.to_string(),
                 partition.policy.clone(),
+                match partition.max_objects {
+                    0 => partition.objects.to_string(),
+                    most => format!("{} of {most}", partition.objects),
+                },
                 partition.state.to_owned(),
             ]
         });

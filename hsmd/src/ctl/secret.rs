@@ -27,6 +27,16 @@ pub(super) struct PinSource {
 }
 
 impl PinSource {
+    /// From this file or descriptor, under flags of another name.
+    pub(super) const fn of(pin_file: Option<PathBuf>, pin_fd: Option<u32>) -> Self {
+        Self { pin_file, pin_fd }
+    }
+
+    /// Whether the arguments name it.
+    pub(super) const fn is_given(&self) -> bool {
+        self.pin_file.is_some() || self.pin_fd.is_some()
+    }
+
     /// The PIN: from what the arguments name, the systemd credential `credential`, or a prompt.
     pub(super) fn read(&self, credential: &str, prompt: &str) -> Result<Secret, Error> {
         if let Some(path) = &self.pin_file {

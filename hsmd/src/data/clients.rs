@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 use tokio::net::unix::UCred;
 
 /// Users of a name space that have no number here all appear as this one.
@@ -93,10 +94,17 @@ pub(crate) struct Client {
     cut: AtomicBool,
 }
 
+/// A connection.
+struct Open {
+    identity: Identity,
+    line: Arc<Line>,
+    since: Instant,
+}
+
 #[derive(Default)]
 struct State {
     clients: HashMap<Identity, Arc<Client>>,
-    lines: HashMap<u64, (Identity, Arc<Line>)>,
+    lines: HashMap<u64, Open>,
     next: u64,
     stopping: bool,
 }
@@ -143,7 +151,12 @@ impl Clients {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let number = state.next;
         state.next += 1;
-        state.lines.insert(number, (identity, line.clone()));
+        let open = Open {
+            identity,
+            line: line.clone(),
+            since: Instant::now(),
+        };
+        state.lines.insert(number, open);
         Some(Connected {
             client,
             clients: self.clone(),
@@ -156,8 +169,8 @@ impl Clients {
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
-        for (_, line) in state.lines.values() {
-            line.shutdown(Shutdown::Read);
+        for open in state.lines.values() {
+            open.line.shutdown(Shutdown::Read);
         }
     }
 
@@ -169,8 +182,18 @@ impl Clients {
         if let Some(client) = state.clients.remove(identity) {
             client.cut.store(true, Ordering::Release);
         }
-        let its = state.lines.values().filter(|(whose, _)| whose == identity);
-        its.map(|(_, line)| line.shutdown(Shutdown::Both)).count()
+        let its = state.lines.values().filter(|open| open.identity == *identity);
+        its.map(|open| open.line.shutdown(Shutdown::Both)).count()
+    }
+
+    /// All connections, oldest first: whose, and open for how many seconds.
+    pub(crate) fn list(&self) -> Vec<(Identity, u64)> {
+        let state = self.state.lock();
+        let mut open: Vec<_> = state.lines.iter().collect();
+        open.sort_by_key(|(number, _)| **number);
+        let each = open.into_iter().map(|(_, open)| open);
+        each.map(|open| (open.identity, open.since.elapsed().as_secs()))
+            .collect()
     }
 
     /// Whether [`Self::stop`] was called.

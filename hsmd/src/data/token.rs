@@ -30,6 +30,8 @@ const fn model(dev: bool, policy: Policy) -> &'static str {
 }
 
 fn describe(node: &Node, slot: &Slot) -> wire::Slot {
+    let key_set = slot.key_set.as_ref();
+    let (memory, used) = key_set.map_or((0, 0), |key_set| (key_set.quota().bytes, key_set.used().bytes));
     let token = slot.token().map(|state| wire::Token {
         label: String::from_utf8_lossy(&state.label)
             .trim_end_matches([' ', '\0'])
@@ -47,6 +49,8 @@ fn describe(node: &Node, slot: &Slot) -> wire::Slot {
             .map(|key_set| key_set.id().0.to_vec())
             .unwrap_or_default(),
         incarnation: state.incarnation,
+        memory,
+        free_memory: memory.saturating_sub(used),
     });
     wire::Slot {
         id: slot.id.0,

@@ -65,7 +65,7 @@ impl KeySet {
     }
 
     fn worst_counts(&self, prefix: &hsmd_store::Path) -> Counts {
-        let run = Run::of(&self.core);
+        let run = Run::of(&self.core).limited(self.root().pin_tries);
         let found = self.core.store.scan(prefix.as_str());
         let each = found.iter().map(|(path, record)| {
             // A counter that does not open is refused when a PIN is tried; here it counts as locked.

@@ -16,7 +16,7 @@ use hsmd_store::{Batch, Path, Record, Write};
 use parking_lot::{Mutex, RwLock};
 
 use super::pins::login_path;
-use super::{KeySet, Root, root_path};
+use super::{KeySet, Quota, Root, root_path};
 use crate::caller::{Caller, Identity};
 use crate::core::{Committed, Core};
 use crate::error::Error;
@@ -103,6 +103,8 @@ fn prefix_of(id: KeySetId, incarnation: u32) -> String {
 
 impl KeySet {
     fn assemble(core: &Arc<Core>, root: Root) -> Arc<Self> {
+        let tries = Tries::default();
+        tries.limit(root.pin_tries);
         Arc::new(Self {
             id: root.id,
             core: Arc::clone(core),
@@ -113,7 +115,7 @@ impl KeySet {
             objects: ObjectTable::new(),
             logins: LoginTable::default(),
             logins_made: AtomicUsize::new(0),
-            tries: Tries::default(),
+            tries,
             verifiers: Verifiers::default(),
             damaged: Mutex::default(),
             used: AtomicU64::new(core.clock.now()),
@@ -131,6 +133,8 @@ impl KeySet {
             label: [b' '; 32],
             operations: Vec::new(),
             deleted: false,
+            quota: Quota::default(),
+            pin_tries: 0,
         };
         let write = core.put(&root_path(id), 0, Kind::KeySet, &root.record());
         root.version = write.version;
@@ -291,7 +295,7 @@ impl KeySet {
         Ok(())
     }
 
-    fn change_root(&self, change: impl FnOnce(&mut Root) -> Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn change_root(&self, change: impl FnOnce(&mut Root) -> Result<(), Error>) -> Result<(), Error> {
         let _gate = self.gate.write();
         let mut root = Root::clone(&self.root());
         change(&mut root)?;

@@ -13,7 +13,7 @@ use super::table::{Entry, Stored, read};
 use super::{ObjectView, access, session};
 use crate::caller::Context;
 use crate::core::{Committed, Core};
-use crate::key_set::{KeySet, Root};
+use crate::key_set::{KeySet, Root, Used};
 use crate::seal::{Kind, Psk};
 
 /// How often a write that met a conflict is tried in all (DESIGN 10).
@@ -60,6 +60,15 @@ pub(crate) fn put(core: &Core, root: &Root, psk: Option<&Psk>, object: &Object) 
         version: object.version,
         value: Some(sealed),
     })
+}
+
+/// What new objects take of the quota.
+fn used_by(writes: &[Write]) -> Used {
+    let sizes = writes.iter().filter_map(|write| write.value.as_ref());
+    Used {
+        objects: writes.len() as u64,
+        bytes: sizes.map(|value| value.len() as u64).sum(),
+    }
 }
 
 impl KeySet {
@@ -122,6 +131,7 @@ impl KeySet {
                 .iter()
                 .map(|object| put(self.core(), root, psk.as_deref(), object))
                 .collect::<Result<Vec<_>, _>>()?;
+            let share = self.objects().usage.take(root.quota(), used_by(&writes))?;
             let batch = Batch {
                 operation,
                 compares: vec![root.compare()],
@@ -130,6 +140,7 @@ impl KeySet {
             };
             match self.core().commit_objects(batch).map_err(|error| error.rv())? {
                 Committed::Done(_) => {
+                    share.keep();
                     objects
                         .iter()
                         .for_each(|object| self.objects().apply(Arc::clone(object)));
@@ -165,9 +176,28 @@ impl KeySet {
         let writing = self.begin_write();
         let root = writing.root();
         let write = put(self.core(), root, self.psk().as_deref(), next)?;
+        let before = self.stored_bytes(&write.path);
+        let usage = &self.objects().usage;
+        let after = used_by(std::slice::from_ref(&write)).bytes;
+        let more = Used {
+            objects: 0,
+            bytes: after.saturating_sub(before),
+        };
+        let share = usage.take(root.quota(), more)?;
         self.commit_one(root, next.operation, write, false, || {
+            share.keep();
+            usage.give(Used {
+                objects: 0,
+                bytes: before.saturating_sub(after),
+            });
             self.objects().apply(Arc::clone(next))
         })
+    }
+
+    /// The size of the record under a path.
+    pub(crate) fn stored_bytes(&self, path: &Path) -> u64 {
+        let record = self.core().store.get(path);
+        record.map_or(0, |record| record.value.len() as u64)
     }
 
     /// Commits one write and applies it to memory.

@@ -10,7 +10,7 @@ use super::table::Entry;
 use super::{ObjectRef, access};
 use crate::caller::Context;
 use crate::core::Committed;
-use crate::key_set::KeySet;
+use crate::key_set::{KeySet, Used};
 use crate::seal::Kind;
 
 /// How long a tombstone stays at least, in seconds (DESIGN 7).
@@ -54,7 +54,14 @@ impl KeySet {
                 version,
                 value: Some(sealed),
             };
-            let apply = || self.objects().bury(&tombstone, version);
+            let held = Used {
+                objects: 1,
+                bytes: self.stored_bytes(&write.path),
+            };
+            let apply = || {
+                self.objects().usage.give(held);
+                self.objects().bury(&tombstone, version);
+            };
             // A full disk does not keep anybody from destroying.
             if self
                 .commit_one(writing.root(), operation, write, true, apply)?

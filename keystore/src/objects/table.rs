@@ -24,6 +24,7 @@ use super::iv_guard::IvGuards;
 use super::object::Object;
 use super::record::Tombstone;
 use super::session::SessionCache;
+use crate::key_set::{Usage, Used};
 
 /// Shards of the map by unique id, so that look-ups from many threads meet on different locks.
 const SHARDS: usize = 16;
@@ -66,6 +67,8 @@ pub(crate) struct ObjectTable {
     pub(crate) sessions: SessionCache,
     /// IVs that GCM keys of this node have used.
     pub(crate) ivs: IvGuards,
+    /// How much is stored, also of private objects that are not open.
+    pub(crate) usage: Usage,
 }
 
 #[derive(Default)]
@@ -86,6 +89,7 @@ impl ObjectTable {
             sequence: AtomicU64::new(1),
             sessions: SessionCache::new(),
             ivs: IvGuards::new(),
+            usage: Usage::default(),
         }
     }
 
@@ -249,6 +253,7 @@ impl ObjectTable {
             ..Indexes::default()
         };
         self.shards.iter().for_each(|shard| shard.write().clear());
+        self.usage.set(Used::default());
         drop(indexes);
         self.sessions.clear();
     }

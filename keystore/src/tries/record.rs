@@ -25,6 +25,14 @@ impl Run {
         }
     }
 
+    /// With another limit; 0: as it is.
+    pub(crate) fn limited(mut self, limit: u32) -> Self {
+        if limit > 0 {
+            self.limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        }
+        self
+    }
+
     fn ended(&self, reservation: &ReservationRecord) -> bool {
         reservation.node == self.node && reservation.generation != self.generation
     }

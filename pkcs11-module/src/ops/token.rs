@@ -31,6 +31,10 @@ pub(crate) fn info(instance: &Instance, slot: CK_SLOT_ID, out: &RawSlot<'_, CK_T
         .filter(|_| info.token_present)
         .ok_or(Rv::TOKEN_NOT_PRESENT)?;
     let gate = *lock(&slot.gate);
+    let (memory, free) = match token.memory {
+        0 => (UNAVAILABLE, UNAVAILABLE),
+        memory => (CK_ULONG::from(memory), CK_ULONG::from(token.free_memory)),
+    };
     out.set(CK_TOKEN_INFO {
         label: padded(&token.label),
         manufacturerID: padded(&token.manufacturer),
@@ -44,10 +48,11 @@ pub(crate) fn info(instance: &Instance, slot: CK_SLOT_ID, out: &RawSlot<'_, CK_T
         ulRwSessionCount: gate.read_write,
         ulMaxPinLen: CK_ULONG::from(token.max_pin),
         ulMinPinLen: CK_ULONG::from(token.min_pin),
-        ulTotalPublicMemory: UNAVAILABLE,
-        ulFreePublicMemory: UNAVAILABLE,
-        ulTotalPrivateMemory: UNAVAILABLE,
-        ulFreePrivateMemory: UNAVAILABLE,
+        // Public and private objects share one quota.
+        ulTotalPublicMemory: memory,
+        ulFreePublicMemory: free,
+        ulTotalPrivateMemory: memory,
+        ulFreePrivateMemory: free,
         hardwareVersion: version(),
         firmwareVersion: version(),
         // No CKF_CLOCK_ON_TOKEN.

@@ -4,6 +4,7 @@
 //! (`docs/protocol.md`).
 #![forbid(unsafe_code)]
 
+mod pin;
 mod records_debug;
 
 /// The CloudHSM Classic operations.

@@ -15,6 +15,7 @@ use super::world::World;
 const READING: &[&str] = &[
     "list", "describe", "status", "watch", "wait", "ready", "hsm", "group", "zones", "doctor", "env", "snippet", "completion",
     "man", "config", "assignments", "version", "hsmctl", "verify", "tail", "show",
+    "roles", "officer",
 ];
 
 fn page() -> String {

@@ -7,7 +7,6 @@ use crate::control::page::page;
 use crate::control::records::HsmRecord;
 use crate::node::Node;
 use hsmd_control::cloudhsm::*;
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -80,10 +79,8 @@ pub(super) fn delete(node: &Arc<Node>, request: DeleteHsmRequest) -> Result<Dele
 }
 
 pub(super) fn zones(node: &Arc<Node>, _: ListAvailableZonesRequest) -> Result<ListAvailableZonesResponse, ModelError> {
-    let mut zones: BTreeSet<_> = node.model.hsms().into_iter().map(|hsm| hsm.availability_zone).collect();
-    zones.insert(node.config.hsm.availability_zone.clone());
     Ok(ListAvailableZonesResponse {
-        az_list: zones.into_iter().collect(),
+        az_list: node.model.zones().into_iter().collect(),
     })
 }
 

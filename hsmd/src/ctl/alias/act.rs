@@ -347,7 +347,10 @@ impl Api {
         self.replace(group, staying).await?;
         for partition in leaving {
             self.admin
-                .delete_partition(DeletePartitionRequest { partition })
+                .delete_partition(DeletePartitionRequest {
+                    partition,
+                    hsm_so_pin: None,
+                })
                 .await?;
         }
         Ok(status(&format!(

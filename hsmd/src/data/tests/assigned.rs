@@ -148,6 +148,29 @@ fn a_replaced_or_deleted_certificate_sees_nothing_from_that_moment() {
 }
 
 #[test]
+fn the_token_shows_how_much_it_may_hold() {
+    let node = node(|_| ());
+    let serial = node.model().partitions("").unwrap()[0].serial.clone();
+    let (mut client, _task) = connect(&node);
+    client.hello();
+    client.set_up(0);
+    let memory = |client: &mut Client| match client.call(Op::ListSlots(wire::ListSlots {})).1 {
+        Some(reply::Result::Slots(list)) => {
+            let token = list.slots[0].token.clone().unwrap();
+            (token.memory, token.free_memory)
+        }
+        _ => panic!("no list of slots"),
+    };
+    assert_eq!(memory(&mut client), (0, 0));
+    node.model().resize(&serial, None, Some(6_000)).unwrap();
+    assert_eq!(memory(&mut client), (6_000, 6_000));
+    let made: Vec<_> = (0..12).map(|_| client.call_with(0, ec_pair).0).collect();
+    assert!(made.contains(&Rv::DEVICE_MEMORY), "{made:?}");
+    let (all, free) = memory(&mut client);
+    assert!(all == 6_000 && free < 6_000, "{free}");
+}
+
+#[test]
 fn local_users_are_clients_where_the_configuration_says_so() {
     let node = node(|_| ());
     let user = |user: u32| Peer {

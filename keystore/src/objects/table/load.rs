@@ -7,7 +7,7 @@ use hsmd_store::{Path, Record};
 
 use super::ObjectTable;
 use crate::core::Core;
-use crate::key_set::KeySet;
+use crate::key_set::{KeySet, Used};
 use crate::objects::object::Object;
 use crate::objects::record::{Body, Content, Envelope, Tombstone};
 use crate::seal::{Kind, Psk};
@@ -66,8 +66,14 @@ impl ObjectTable {
             return Vec::new();
         }
         let mut damaged = Vec::new();
+        let mut used = Used::default();
         for (path, record) in key_set.core().store.scan(&format!("{}/", root.path("o"))) {
-            match read(key_set.core(), &path, &record, psk) {
+            let stored = read(key_set.core(), &path, &record, psk);
+            if !matches!(stored, Some(Stored::Dead(_))) {
+                used.objects += 1;
+                used.bytes += record.value.len() as u64;
+            }
+            match stored {
                 Some(Stored::Live(object)) => self.apply(object),
                 Some(Stored::Dead(tombstone)) => self.bury(&tombstone, record.version),
                 // Its place in the order of creation is taken, whoever may read it.
@@ -77,6 +83,10 @@ impl ObjectTable {
                     damaged.push(path.to_string());
                 }
             }
+        }
+        // At the start, before anybody writes; later the counters follow every write.
+        if psk.is_none() {
+            self.usage.set(used);
         }
         damaged
     }

@@ -1,0 +1,37 @@
+//! The one message that carries a secret: it never shows it, and wipes it when it is dropped. What the transport read on the way
+//! here is not wiped; the control plane's local socket and its TLS connections belong to administrators.
+
+use crate::admin::Pin;
+use std::fmt;
+use zeroize::Zeroize as _;
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin(..)")
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.value.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::CreatePartitionRequest;
+
+    #[test]
+    fn a_pin_is_never_shown() {
+        let pin = Some(Pin {
+            value: b"1234-secret".to_vec(),
+        });
+        let request = CreatePartitionRequest {
+            so_pin: pin,
+            ..CreatePartitionRequest::default()
+        };
+        let shown = format!("{request:?}");
+        assert!(shown.contains("Pin(..)") && !shown.contains("49"), "{shown}");
+    }
+}
