@@ -41,20 +41,28 @@ pub(crate) fn segment_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A backup: after an odd byte the file itself, after an even one its plain chunks, 2 bytes of length each.
+/// A backup: by the first byte its items, the file itself, or the plain chunks of the older form; 2 bytes of length each.
 pub(crate) fn backup(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else {
         return;
     };
-    in_folder(|folder| fuzzing::backup(folder, rest, first % 2 == 0));
+    let form = match first % 3 {
+        0 => fuzzing::BackupForm::Items,
+        1 => fuzzing::BackupForm::Raw,
+        _ => fuzzing::BackupForm::Chunks,
+    };
+    in_folder(|folder| fuzzing::backup(folder, rest, form));
 }
 
 /// A good backup.
 pub(crate) fn backup_seeds() -> Vec<Vec<u8>> {
     let chunk = fuzzing::backup_chunks();
+    let items: Vec<Vec<u8>> = fuzzing::backup_items().iter().map(|item| counted(item)).collect();
     vec![
-        [&[0], counted(&chunk).as_slice()].concat(),
+        [&[0], items.concat().as_slice()].concat(),
+        [&[2], counted(&chunk).as_slice()].concat(),
         [b"\x01HSMDBK01".as_slice(), &[7; 60]].concat(),
+        [b"\x01HSMDBACK\x02\0\0\0".as_slice(), &[0; 90]].concat(),
     ]
 }
 

@@ -132,7 +132,7 @@ pub const TARGETS: &[Target] = &[
     ),
     target(
         "backup",
-        "backup files: raw, and behind their seal",
+        "the store's backup files: raw, and behind their seal; items of operators' backups",
         files::backup,
         files::backup_seeds,
         &[],

@@ -4,6 +4,7 @@ use crate::config::{Config, ConfigError};
 use crate::dev::{self, DevOptions};
 use crate::init::{self, InitOptions};
 use crate::node::{Node, StartError};
+use crate::restore::{self, RestoreOptions};
 use crate::server::{self, ServeError};
 use crate::{log, memory, trouble};
 use clap::{Parser, Subcommand};
@@ -29,6 +30,8 @@ enum Command {
     Dev(DevOptions),
     /// Makes a store, its master key and a configuration file.
     Init(InitOptions),
+    /// Makes a daemon out of a backup of everything, in an empty folder.
+    Restore(RestoreOptions),
     /// Serves a store.
     Serve {
         /// The configuration file.
@@ -88,6 +91,8 @@ impl Failure {
             }
             E::DevMark { dev: true } => "\n  remedy: use `hsmd dev`, or make a store for production with `hsmd init`",
             E::DevMark { dev: false } => "\n  remedy: use `hsmd serve`; `hsmd dev` touches no other store than its own",
+            E::RestoreUnfinished => "\n  remedy: repeat `hsmd restore` with the same arguments",
+            E::BackupKeyExposed { .. } => "\n  remedy: chmod 0400 the key file, and think about who may have read it",
             E::Locked => "\n  remedy: stop that daemon, or name another folder with --data-dir",
             _ => "",
         };
@@ -108,6 +113,7 @@ impl Cli {
         match self.command {
             Command::Dev(options) => dev::run(&options),
             Command::Init(options) => init::run(&options),
+            Command::Restore(options) => restore::run(&options),
             Command::Serve { config } => serve(Config::read(&config)?),
             Command::Config { config } => {
                 let config = config.map_or_else(|| Ok(Config::default()), |path| Config::read(&path))?;

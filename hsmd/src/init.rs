@@ -34,6 +34,19 @@ pub struct InitOptions {
     policy: Option<String>,
 }
 
+impl InitOptions {
+    /// For a restore: the rest as by default.
+    pub(crate) fn new(config: PathBuf, data_dir: Option<PathBuf>, master_key: Option<PathBuf>) -> Self {
+        Self {
+            config,
+            data_dir,
+            master_key,
+            free_slot: false,
+            policy: None,
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(options: &InitOptions) -> Result<(), Failure> {
     let config_path = files::absolute(&options.config)?;
@@ -76,7 +89,7 @@ pub(crate) fn run(options: &InitOptions) -> Result<(), Failure> {
     ))
 }
 
-fn configuration(options: &InitOptions, config_path: &Path) -> Result<Config, Failure> {
+pub(crate) fn configuration(options: &InitOptions, config_path: &Path) -> Result<Config, Failure> {
     let mut config = Config::default();
     if let Some(folder) = &options.data_dir {
         let folder = files::absolute(folder)?;

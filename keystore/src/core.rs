@@ -108,13 +108,18 @@ impl Core {
 /// As [`Core::commit`], for whoever has the store only.
 pub(crate) fn commit(store: &Store, batch: Batch) -> Result<Committed, Error> {
     let operation = batch.operation;
-    let mut outcome = store.commit(batch)?;
+    let outcome = store.commit(batch)?;
+    settle(store, &operation, outcome)
+}
+
+/// What became of a batch, if that is not known yet: asked, never tried again.
+pub(crate) fn settle(store: &Store, operation: &[u8; 16], mut outcome: Outcome) -> Result<Committed, Error> {
     for _ in 0..UNKNOWN_ASKS {
         match outcome {
             Outcome::Committed(revision) => return Ok(Committed::Done(revision)),
             Outcome::Conflict { path, .. } => return Ok(Committed::Conflict(path)),
             Outcome::Unknown => {
-                outcome = store.resolve(&operation).unwrap_or(Outcome::Unknown);
+                outcome = store.resolve(operation).unwrap_or(Outcome::Unknown);
                 std::thread::yield_now();
             }
         }

@@ -25,7 +25,7 @@ use table::{Entry, Table};
 /// Most bytes of name and value together: what the store's largest record holds when it is sealed.
 const MAX_BYTES: usize = 68 << 10;
 /// Where documents live.
-const PREFIX: &str = "/fleet/doc/";
+pub(crate) const PREFIX: &str = "/fleet/doc/";
 /// Tombstones purged in one batch.
 const PURGED: usize = 60;
 
@@ -250,6 +250,40 @@ impl Documents {
             Ok(_) => Ok(self.committed(&names)),
             Err((name, current)) => Ok(DocumentOutcome::Conflict { name, current }),
         }
+    }
+
+    /// As [`Documents::commit`], with compares and writes of other records in the same batch. A conflict names the path.
+    pub(crate) fn commit_beside(
+        &self,
+        core: &Core,
+        operation: OperationId,
+        writes: &[DocumentWrite],
+        beside: Batch,
+    ) -> Result<Committed, Error> {
+        self.check_served()?;
+        check_size(writes.iter().map(|write| (write.name.as_str(), write.value.as_ref())))?;
+        let _one = self.commit.lock();
+        let mut prepared = Prepared::new(operation.0);
+        {
+            let table = self.table.read();
+            for write in writes {
+                let there = table.get(&write.name);
+                if there.map_or(0, Entry::current) != write.expected {
+                    return Ok(Committed::Conflict(name_path(core, &write.name)));
+                }
+                prepared.change(core, there, write.name.clone(), write.value.clone(), 0);
+            }
+        }
+        prepared.batch.compares.extend(beside.compares);
+        prepared.batch.writes.extend(beside.writes);
+        let committed = core.commit(prepared.batch)?;
+        if let Committed::Done(revision) = committed {
+            self.table.write().apply(prepared.applied, revision.0);
+            if let Some(hook) = &*self.hook.read() {
+                hook();
+            }
+        }
+        Ok(committed)
     }
 
     /// Compares and changes, all or nothing. The same operation again, with the same content, is the same operation (INV-10).
@@ -489,7 +523,7 @@ fn check_size<'a>(mut changes: impl Iterator<Item = (&'a str, Option<&'a Vec<u8>
 }
 
 /// INV-7: equal names must not be seen to be equal by a thief, so the name is hashed under a key.
-fn name_path(core: &Core, name: &str) -> Path {
+pub(crate) fn name_path(core: &Core, name: &str) -> Path {
     let hash = hmac(core.fleet.key("document").expose(), &[name.as_bytes()]);
     let hash: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     path(&format!("{PREFIX}{hash}"))

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use crate::backup::RestoreError;
 use hsmd_proto::ck::Rv;
 use hsmd_store::{BackupError, CloseError, CommitError, LockError, OpenError, RootError};
 
@@ -84,6 +85,21 @@ pub enum Error {
     /// A backup could not be made; what was there before stays.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A backup that is not restored. Nothing that is served was changed.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// A restore of the whole store was cut off.
+    #[error("a restore did not come to its end here; repeat it, or remove the folder")]
+    RestoreUnfinished,
+    /// Others than the owner may read or write the backup key file.
+    #[error("the backup key file has mode {mode:04o}; it must be 0400 or 0600")]
+    BackupKeyExposed {
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// No backup key file.
+    #[error("the file does not hold a backup key")]
+    BackupKeyMalformed,
     /// The journal segments are too small for the limits.
     #[error("a journal segment of {0} bytes is too small")]
     SegmentTooSmall(u64),

@@ -54,7 +54,7 @@ impl Records {
     /// Reads `data` as what stands in a record; its first byte says which.
     pub fn read(&self, data: &[u8]) {
         let Some((kind, data)) = data.split_first() else { return };
-        match kind % 9 {
+        match kind % 10 {
             0 => objects::envelope(data),
             1 => objects::body(data, self.key_set.core()),
             2 => objects::tombstone(data),
@@ -88,6 +88,7 @@ impl Records {
                     "a login that nobody made"
                 );
             }
+            9 => crate::backup::fuzzing(data),
             _ => {
                 let id = data
                     .get(2..18)
@@ -158,6 +159,8 @@ pub fn records() -> Vec<Vec<u8>> {
         commitment: vec![6; 32],
         wrapped: vec![7; 60],
         operations: vec![vec![8; 16]],
+        wrapped_key_set: vec![9; 16],
+        wrapped_incarnation: 2,
     };
     let tries = TriesRecord {
         format: 1,
@@ -187,5 +190,12 @@ pub fn records() -> Vec<Vec<u8>> {
         with(5, &tries.encode_to_vec()),
         with(7, &[1; 81]),
         with(8, &[1; 90]),
+        with(9, &[&[1][..], &crate::backup::sample()].concat()),
+        with(9, &[&[4][..], &[7; 16], &[8, 1, 34, 8], b"standard"].concat()),
+        with(
+            9,
+            &[&[5, 5, 1, 0, 0, 0, 0, 0, 0, 0, 34, 0][..], b"o/", &[b'1'; 32], &body].concat(),
+        ),
+        with(9, &[&[6][..], &[1; 24]].concat()),
     ]
 }

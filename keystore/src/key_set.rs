@@ -7,6 +7,7 @@ mod lifecycle;
 mod officer;
 mod pins;
 mod quota;
+mod restore;
 mod roster;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ pub use self::flags::TokenState;
 pub(crate) use self::lifecycle::load_all;
 pub(crate) use self::quota::Usage;
 pub use self::quota::{Quota, Used};
+pub(crate) use self::restore::Place;
 pub use self::roster::LoginView;
 use crate::core::{Core, path};
 use crate::error::Error;
@@ -160,7 +162,7 @@ impl Root {
 }
 
 /// `/ks/<id>/root`.
-fn root_path(id: KeySetId) -> Path {
+pub(crate) fn root_path(id: KeySetId) -> Path {
     path(&format!("/ks/{id}/root"))
 }
 

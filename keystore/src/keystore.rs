@@ -38,7 +38,7 @@ use crate::secrets;
 use crate::ticket::{TicketKey, TicketKeys};
 
 /// The folder of the store, inside the keystore's.
-const STORE: &str = "store";
+pub(crate) const STORE: &str = "store";
 /// The record that says which store this is.
 const ANCHOR: &str = "/fleet/anchor";
 /// How often logins are looked through, in milliseconds.
@@ -103,6 +103,7 @@ impl Keystore {
         let files = || RootFiles::named(dir, "root", options.faults.clone());
         let (file, record) = match RootFile::open(files(), master) {
             Ok((_, record)) if record.complete => return Err(Error::AlreadyInitialized),
+            Ok((_, record)) if record.restoring => return Err(Error::RestoreUnfinished),
             Ok(unfinished) => unfinished,
             Err(Error::NotInitialized) => {
                 let file = RootFile::create(files(), master, &root_cost(options))?;
@@ -127,6 +128,9 @@ impl Keystore {
         }
         let lock = FolderLock::take(dir)?;
         let (file, record) = RootFile::open(RootFiles::named(dir, "root", options.faults.clone()), master)?;
+        if record.restoring {
+            return Err(Error::RestoreUnfinished);
+        }
         if !record.complete {
             return Err(Error::NotInitialized);
         }
@@ -537,9 +541,31 @@ impl Keystore {
         Ok(())
     }
 
-    #[cfg(test)]
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0.core
+    }
+
+    /// Which store this is; zeros in memory.
+    pub(crate) fn store_id(&self) -> [u8; 16] {
+        let files = self.0.files.as_ref();
+        files.map_or([0; 16], |files| files.root.lock().1.store)
+    }
+
+    /// Writes documents and what is beside them in one batch. A conflict names the path that was not as expected.
+    pub(crate) fn commit_beside(
+        &self,
+        operation: OperationId,
+        documents: &[DocumentWrite],
+        beside: Batch,
+    ) -> Result<Committed, Error> {
+        self.0
+            .documents
+            .commit_beside(&self.0.core, operation, documents, beside)
+    }
+
+    /// A key set is in the store now: serves it.
+    pub(crate) fn serve(&self, key_set: Arc<KeySet>) {
+        self.0.key_sets.write().insert(key_set.id(), key_set);
     }
 }
 
@@ -549,9 +575,13 @@ impl std::fmt::Debug for Keystore {
     }
 }
 
-fn core(store: Store, record: &RootRecord, options: &Options) -> Result<Arc<Core>, Error> {
+pub(crate) fn core(store: Store, record: &RootRecord, options: &Options) -> Result<Arc<Core>, Error> {
     let barrier = Arc::new(Barrier::new(&record.barrier));
-    let fleet = FleetSecret::new(record.fleet.duplicate());
+    let adopted = record
+        .adopted
+        .iter()
+        .map(|(label, key)| (label.clone(), key.duplicate()));
+    let fleet = FleetSecret::new(record.fleet.duplicate(), adopted.collect());
     Ok(Arc::new(Core {
         latches: Latches::open(&store, &barrier, &fleet),
         background: Background::start(store.clone(), Arc::clone(&barrier))?,
@@ -568,7 +598,7 @@ fn core(store: Store, record: &RootRecord, options: &Options) -> Result<Arc<Core
 }
 
 /// INV-7: the store in the folder must be the one that `init` made. An empty one in its place is a loss, not a beginning.
-fn check_anchor(core: &Core, record: &RootRecord, report: &LoadReport) -> Result<(), Error> {
+pub(crate) fn check_anchor(core: &Core, record: &RootRecord, report: &LoadReport) -> Result<(), Error> {
     let path = path(ANCHOR);
     if core.store.quarantined().iter().any(|(group, _)| group == path.group()) {
         // Named as such; key sets are served.
@@ -596,11 +626,11 @@ fn check_anchor(core: &Core, record: &RootRecord, report: &LoadReport) -> Result
     }
 }
 
-fn store_keys(record: &RootRecord) -> StoreKeys {
+pub(crate) fn store_keys(record: &RootRecord) -> StoreKeys {
     StoreKeys::new(*record.journal.expose(), *record.head.expose())
 }
 
-fn sled_options(options: &Options) -> SledOptions {
+pub(crate) fn sled_options(options: &Options) -> SledOptions {
     let mut sled = SledOptions {
         segment_bytes: options.segment_bytes,
         faults: options.faults.clone(),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod background;
+mod backup;
 mod caller;
 mod core;
 mod document;
@@ -30,6 +31,10 @@ mod ticket;
 mod tries;
 mod verifier;
 
+pub use backup::{
+    AutomaticBackup, BackupDocuments, BackupKey, BackupRequest, BackupScope, BackupSecret, Contents, Incoming,
+    KeySetContents, Manifest, RestoreError, RestoreTarget, StageOptions, Staged, StagedSet, automatic_backups,
+};
 pub use caller::{Caller, Context, Identity};
 pub use document::{
     Document, DocumentBatch, DocumentBatchOutcome, DocumentChanges, DocumentEvent, DocumentOutcome, DocumentPage,
@@ -39,6 +44,9 @@ pub use error::Error;
 pub use hsmd_crypto::Input;
 pub use hsmd_crypto::pin::PinCost;
 pub use hsmd_crypto::secret::Secret;
+pub use hsmd_store::container::{
+    ContainerError, HEADER_BYTES as BACKUP_HEADER_BYTES, Header as BackupHeader, KeySource as BackupKeySource,
+};
 pub use hsmd_store::{BackupInfo, CheckReport, Fatal, Faults, LoadReport, Notice, StoreStatus};
 pub use key_set::{KeySet, LoginView, Quota, TokenState, Used};
 pub use keystore::{Keystore, Status};

@@ -40,6 +40,8 @@ pub(crate) fn wrap(psk: &Psk, pin: &[u8], place: Place, cost: &PinCost) -> Resul
         commitment: keys.commitment.expose().to_vec(),
         wrapped: keys.wrap.seal(&[&aad], psk.expose()),
         operations: Vec::new(),
+        wrapped_key_set: Vec::new(),
+        wrapped_incarnation: 0,
     })
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn wrap(psk: &Psk, pin: &[u8], place: Place, cost: &PinCost) -> Resul
 /// `CKR_DEVICE_ERROR` if the record is damaged, `CKR_HOST_MEMORY` if there is no memory for the arena: nothing was tried.
 pub(crate) fn unwrap(record: &PinRecord, pin: &[u8], place: Place) -> Result<Option<Psk>, Rv> {
     let cost = cost(record);
+    let place = wrapped_at(record, place);
     let salt: [u8; 16] = record.salt.as_slice().try_into().map_err(|_| Rv::DEVICE_ERROR)?;
     let aad = aad(place, &cost, &salt);
     let keys = keys(pin, &salt, &cost, &aad).map_err(stretch_failed)?;
@@ -60,6 +63,22 @@ pub(crate) fn unwrap(record: &PinRecord, pin: &[u8], place: Place) -> Result<Opt
         .map(Psk::new)
         .map(Some)
         .ok_or(Rv::DEVICE_ERROR)
+}
+
+/// The place for which a wrap was made: where the record is, unless it was brought there from elsewhere.
+pub(crate) fn wrapped_at(record: &PinRecord, place: Place) -> Place {
+    KeySetId::from_slice(&record.wrapped_key_set).map_or(place, |key_set| Place {
+        key_set,
+        incarnation: record.wrapped_incarnation,
+        role: place.role,
+    })
+}
+
+/// Makes a record say for which place its wrap was made, so that it opens elsewhere.
+pub(crate) fn mark_place(record: &mut PinRecord, place: Place) {
+    let place = wrapped_at(record, place);
+    record.wrapped_key_set = place.key_set.0.to_vec();
+    record.wrapped_incarnation = place.incarnation;
 }
 
 /// The work of a PIN check, for a role that has no PIN: so that this is not told by time.

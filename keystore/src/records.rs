@@ -70,6 +70,12 @@ pub(crate) struct PinRecord {
     /// The last operations on this record.
     #[prost(bytes = "vec", repeated, tag = "8")]
     pub(crate) operations: Vec<Vec<u8>>,
+    /// The key set for which the wrap was made, if the record was copied or restored from there; else empty.
+    #[prost(bytes = "vec", tag = "20")]
+    pub(crate) wrapped_key_set: Vec<u8>,
+    /// The incarnation for which the wrap was made, with `wrapped_key_set`.
+    #[prost(uint32, tag = "21")]
+    pub(crate) wrapped_incarnation: u32,
 }
 
 /// A try that failed.

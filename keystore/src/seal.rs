@@ -35,6 +35,25 @@ pub(crate) enum Kind {
     Anchor = 10,
     /// A secret of the daemon itself.
     Secret = 11,
+    /// The latch key of another fleet, whose objects were restored here.
+    LatchKey = 30,
+}
+
+impl Kind {
+    /// The kinds that a backup may hold.
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        let kinds = [
+            Self::Pin,
+            Self::Tries,
+            Self::Object,
+            Self::Tombstone,
+            Self::Latch,
+            Self::Document,
+            Self::Secret,
+            Self::LatchKey,
+        ];
+        kinds.into_iter().find(|kind| *kind as u8 == number)
+    }
 }
 
 /// Bytes of the barrier key's version in front of a sealed record.
@@ -151,16 +170,24 @@ impl Psk {
 }
 
 /// The secret that all nodes of a fleet share; each use has a key of its own.
-pub(crate) struct FleetSecret(SecretArray<32>);
+pub(crate) struct FleetSecret {
+    secret: SecretArray<32>,
+    /// Keys by their labels that came with a backup of the whole daemon: what they name or hash is in the restored records.
+    adopted: Vec<(String, SecretArray<32>)>,
+}
 
 impl FleetSecret {
-    /// From its 32 bytes.
-    pub(crate) fn new(secret: SecretArray<32>) -> Self {
-        Self(secret)
+    /// From its 32 bytes, with the keys that are used in place of its own.
+    pub(crate) fn new(secret: SecretArray<32>, adopted: Vec<(String, SecretArray<32>)>) -> Self {
+        Self { secret, adopted }
     }
 
     /// The key for `label`: "ticket", "session object", "latch", "document", ...
     pub(crate) fn key(&self, label: &str) -> SecretArray<32> {
-        hkdf(self.0.expose(), b"hsmd fleet", &[label.as_bytes()])
+        let adopted = self.adopted.iter().find(|(known, _)| known == label);
+        adopted.map_or_else(
+            || hkdf(self.secret.expose(), b"hsmd fleet", &[label.as_bytes()]),
+            |(_, key)| key.duplicate(),
+        )
     }
 }

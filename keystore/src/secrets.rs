@@ -13,7 +13,7 @@ use crate::records::FORMAT;
 use crate::seal::Kind;
 
 /// Where secrets live.
-const PREFIX: &str = "/fleet/secret/";
+pub(crate) const PREFIX: &str = "/fleet/secret/";
 /// Most bytes of a secret.
 const MAX_BYTES: usize = 32 << 10;
 /// Bytes of the format's number in front of the value.

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::records::TriesRecord;
 use crate::seal::Kind;
 
-pub(crate) use self::record::{Counts, Run, counts, fuzzing};
+pub(crate) use self::record::{Counts, Run, all_settled, counts, fuzzing};
 
 /// How often a change is made anew when others change the record, too.
 const CONFLICTS: u32 = 100;

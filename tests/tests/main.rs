@@ -5,6 +5,7 @@
 mod applications;
 mod attacks;
 mod aws;
+mod backup;
 mod control;
 mod disk;
 mod docs;

@@ -64,9 +64,23 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         }
         ModelError::Conflict | ModelError::Changed => (Code::Aborted, Fault::Service),
         ModelError::Damaged(_) => (Code::DataLoss, Fault::Internal),
+        ModelError::Keystore(Store::Restore(error)) => restore_kind(error),
         ModelError::Keystore(Store::Full | Store::TooLarge) => (Code::ResourceExhausted, Fault::Service),
         ModelError::Keystore(Store::Stopped) => (Code::Unavailable, Fault::Service),
         ModelError::Keystore(_) | ModelError::Token(_) => (Code::Internal, Fault::Internal),
+    }
+}
+
+/// The part of the table for backups that are not restored.
+const fn restore_kind(error: &hsmd_keystore::RestoreError) -> (Code, Fault) {
+    use hsmd_keystore::{ContainerError, RestoreError};
+    match error {
+        RestoreError::Container(ContainerError::WrongKey) => (Code::PermissionDenied, Fault::InvalidRequest),
+        RestoreError::Container(_) | RestoreError::Contents(_) => (Code::DataLoss, Fault::InvalidRequest),
+        RestoreError::Scope(_) | RestoreError::Dev { .. } | RestoreError::TooMany(_) => {
+            (Code::FailedPrecondition, Fault::Service)
+        }
+        RestoreError::Changed => (Code::Aborted, Fault::Service),
     }
 }
 

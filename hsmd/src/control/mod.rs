@@ -8,6 +8,7 @@
 
 mod admin;
 mod assignments;
+mod backup;
 mod certificate;
 mod chrystoki;
 mod clients;
@@ -24,6 +25,7 @@ mod page;
 mod partitions;
 mod provision;
 mod records;
+mod restore;
 mod shapes;
 mod subnets;
 mod tags;

@@ -399,7 +399,7 @@ impl Model {
         format!("arn:aws:cloudhsm:{}:{}:{id}", self.config.region, self.config.account)
     }
 
-    fn new_hsm(&self, state: &State, new: &NewHsm, place: Place) -> HsmRecord {
+    pub(super) fn new_hsm(&self, state: &State, new: &NewHsm, place: Place) -> HsmRecord {
         let id = fresh(|| format!("hsm-{}", hex8()), |id| state.hsms.contains_key(id));
         let serial = fresh(six_digits, |serial| {
             state.hsms.values().any(|hsm| hsm.record.serial == *serial)

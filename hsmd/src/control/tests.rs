@@ -6,6 +6,7 @@ mod documents;
 mod groups;
 mod officers;
 mod provision;
+mod restore;
 mod rows;
 mod subnets;
 

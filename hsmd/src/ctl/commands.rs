@@ -2,7 +2,7 @@
 
 use super::connect::connect;
 use super::exit::{Error, Exit};
-use super::{Command, Format, alias, client, env, group, hsm, partition, snippet, status, tag, usage, wait, watch};
+use super::{Command, Format, alias, backup, client, env, group, hsm, partition, snippet, status, tag, usage, wait, watch};
 
 /// Runs a command.
 pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
@@ -11,6 +11,9 @@ pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format
         Command::Env => return env::run(endpoint, format).await,
         Command::Snippet(options) => return snippet::run(options, endpoint, format).await,
         Command::Cloudhsm(command) => return alias::run(command, endpoint).await,
+        // Some of these need no daemon.
+        Command::Backup(command) => return backup::run(command, endpoint, format).await,
+        Command::Restore(options) => return backup::run_restore(options, endpoint, format).await,
         command => command,
     };
     let channel = connect(endpoint).await?;
@@ -30,6 +33,7 @@ pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format
         Command::Zones => hsm::zones(channel, format).await,
         // Answered above, or before a daemon is looked for.
         Command::Env | Command::Snippet(_) | Command::Cloudhsm(_) => Ok(Exit::Ok),
+        Command::Backup(_) | Command::Restore(_) => Ok(Exit::Ok),
         Command::Completion { .. } | Command::Man(_) | Command::Doctor(_) => Ok(Exit::Ok),
     }
 }

@@ -3,6 +3,7 @@
 
 mod alias;
 mod assign;
+mod backup;
 mod client;
 mod commands;
 mod confirm;
@@ -109,6 +110,14 @@ enum Command {
     /// What the daemon logs.
     #[command(subcommand)]
     Log(usage::Log),
+    /// Backups of everything, of an HSM, or of a partition.
+    #[command(subcommand)]
+    Backup(backup::Backup),
+    /// Restores an HSM or a partition into this daemon; `hsmd restore` restores everything into a new one.
+    #[command(
+        after_help = "Examples:\n  hsmctl partition create web\n  hsmctl backup key-create backup.key\n  hsmctl backup create web.hsmdbackup --partition web --key-file backup.key\n  hsmctl restore web.hsmdbackup --key-file backup.key --label web-again --dry-run\n  hsmctl restore web.hsmdbackup --key-file backup.key --label web-again"
+    )]
+    Restore(backup::Restore),
     /// Lists availability zones.
     #[command(after_help = "Example:\n  hsmctl zones -o json")]
     Zones,

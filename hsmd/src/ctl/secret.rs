@@ -104,7 +104,7 @@ fn file(path: &Path) -> Result<Secret, Error> {
 }
 
 /// Asks at the terminal, without echo.
-fn ask(prompt: &str) -> Result<Secret, Error> {
+pub(super) fn ask(prompt: &str) -> Result<Secret, Error> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
     let terminal = terminal.map_err(|_| {
         let message =

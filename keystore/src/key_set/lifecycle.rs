@@ -58,7 +58,10 @@ pub(crate) fn load_all(core: &Arc<Core>) -> LoadedKeySets {
             let root = key_set.root();
             prefix.starts_with(&format!("/ks/{}/", root.id)) && prefix != prefix_of(root.id, root.incarnation)
         });
-        if left {
+        // A restore that did not come to its end: by the group's head there never was a root.
+        let id = prefix.get(4..36).and_then(KeySetId::from_hex);
+        let rootless = id.is_some_and(|id| core.store.get(&root_path(id)).is_none());
+        if left || rootless {
             core.background.purge(prefix);
         }
     }
@@ -102,7 +105,7 @@ fn prefix_of(id: KeySetId, incarnation: u32) -> String {
 }
 
 impl KeySet {
-    fn assemble(core: &Arc<Core>, root: Root) -> Arc<Self> {
+    pub(super) fn assemble(core: &Arc<Core>, root: Root) -> Arc<Self> {
         let tries = Tries::default();
         tries.limit(root.pin_tries);
         Arc::new(Self {

@@ -1,6 +1,9 @@
 //! The latch of DESIGN 8: one durable bit for key *material*, "has wrapped a sensitive key". It is kept under a keyed hash of
 //! the material, so it is shared by copies, by both halves of a pair, by a re-import and by every key set, and it outlives
 //! the objects. Which operations it bars is in `proto::init` and in [`super::wrap`].
+//!
+//! Objects that were restored from another fleet carry hashes under that fleet's key, which came with the backup, as did its
+//! latches. Here every material is hashed under the own key, and a latch under another one counts: a restore loosens none.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +15,15 @@ use hsmd_crypto::secret::SecretArray;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::meta::Curve;
 use hsmd_store::{Batch, Path, Store, Write};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::core::{Committed, Core, path};
 use crate::seal::{Barrier, FleetSecret, Kind};
 
 /// Where the records are.
-const PREFIX: &str = "/fleet/latch/";
+pub(crate) const PREFIX: &str = "/fleet/latch/";
+/// Where the latch keys of other fleets are.
+pub(crate) const KEYS: &str = "/fleet/latchkey/";
 /// Unused entries are dropped when the map has grown to this many since it was last tidied.
 const TIDY: usize = 4096;
 
@@ -42,6 +47,8 @@ impl Latch {
 /// All latches of the fleet.
 pub(crate) struct Latches {
     key: SecretArray<32>,
+    /// Of other fleets.
+    foreign: RwLock<Vec<SecretArray<32>>>,
     cells: Mutex<Cells>,
 }
 
@@ -74,36 +81,63 @@ impl Latches {
             set,
             tidy_at: TIDY,
         };
+        let mut foreign = Vec::new();
+        for (path, record) in store.scan(KEYS) {
+            let opened = barrier.open(&path, record.version, Kind::LatchKey, &record.value);
+            match opened.ok().and_then(|key| SecretArray::from_slice(&key)) {
+                Some(key) => foreign.push(key),
+                None => tracing::error!(record = %path, "the latch key of restored objects is damaged"),
+            }
+        }
         Self {
             key: fleet.key("latch"),
+            foreign: RwLock::new(foreign),
             cells: Mutex::new(cells),
         }
     }
 
-    /// The hash of a material: secret bytes; the RSA modulus; curve and x coordinate; the Edwards point. `None`: the
-    /// material is no key.
-    pub(crate) fn hash(&self, material: &Material) -> Option<MaterialHash> {
-        let (kind, value): (u8, &[u8]) = match material {
-            Material::Secret(value) => (1, value.expose()),
-            Material::RsaPrivate(key) => (2, without_zeros(&key.n)),
-            Material::RsaPublic { n, .. } => (2, without_zeros(n)),
-            Material::EcPublic { curve, point } => {
-                let kind = match curve {
-                    Curve::P384 => 4,
-                    Curve::P521 => 6,
-                    Curve::Secp256k1 => 7,
-                    _ => 3,
-                };
-                (kind, point.get(1..1 + curve.field_bytes())?)
+    /// Takes the latch key of another fleet into use, and latches that came with it.
+    pub(crate) fn adopt(&self, keys: impl IntoIterator<Item = SecretArray<32>>, set: &[MaterialHash]) {
+        let mut foreign = self.foreign.write();
+        for key in keys {
+            if key != self.key && !foreign.contains(&key) {
+                foreign.push(key);
             }
-            Material::EdPublic { point } => (5, point),
-            Material::MontgomeryPublic { point } => (8, point),
-            // Private keys on curves are hashed by their public half, which the caller computes.
-            Material::EcPrivate { .. } | Material::EdPrivate { .. } | Material::MontgomeryPrivate { .. } => {
-                return None;
-            }
+        }
+        drop(foreign);
+        set.iter().for_each(|material| self.mark(*material));
+    }
+
+    /// The hash of a stored key under the own key. One that was restored may have been hashed, and latched, under another.
+    pub(crate) fn translate(
+        &self,
+        stored: Option<MaterialHash>,
+        material: impl FnOnce() -> Option<Material>,
+    ) -> Option<MaterialHash> {
+        let stored = stored?;
+        if self.foreign.read().is_empty() {
+            return Some(stored);
+        }
+        let Some(own) = material().and_then(|material| self.hash(&material)) else {
+            return Some(stored);
         };
-        Some(MaterialHash(hmac(self.key.expose(), &[&[kind], value])))
+        if own != stored && self.cells.lock().set.contains_key(&stored) {
+            self.mark(own);
+        }
+        Some(own)
+    }
+
+    /// The hash of a material; it counts as latched if it is so under the key of another fleet. `None`: the material is no key.
+    pub(crate) fn hash(&self, material: &Material) -> Option<MaterialHash> {
+        let own = hash_under(&self.key, material)?;
+        let foreign = self.foreign.read();
+        if !foreign.is_empty() {
+            let set = |hash: MaterialHash| self.cells.lock().set.contains_key(&hash);
+            if !set(own) && foreign.iter().filter_map(|key| hash_under(key, material)).any(set) {
+                self.mark(own);
+            }
+        }
+        Some(own)
     }
 
     /// The latch of a material.
@@ -133,6 +167,31 @@ impl Latches {
     }
 }
 
+/// The hash of a material under a key: of secret bytes; the RSA modulus; curve and x coordinate; the Edwards point.
+fn hash_under(key: &SecretArray<32>, material: &Material) -> Option<MaterialHash> {
+    let (kind, value): (u8, &[u8]) = match material {
+        Material::Secret(value) => (1, value.expose()),
+        Material::RsaPrivate(key) => (2, without_zeros(&key.n)),
+        Material::RsaPublic { n, .. } => (2, without_zeros(n)),
+        Material::EcPublic { curve, point } => {
+            let kind = match curve {
+                Curve::P384 => 4,
+                Curve::P521 => 6,
+                Curve::Secp256k1 => 7,
+                _ => 3,
+            };
+            (kind, point.get(1..1 + curve.field_bytes())?)
+        }
+        Material::EdPublic { point } => (5, point),
+        Material::MontgomeryPublic { point } => (8, point),
+        // Private keys on curves are hashed by their public half, which the caller computes.
+        Material::EcPrivate { .. } | Material::EdPrivate { .. } | Material::MontgomeryPrivate { .. } => {
+            return None;
+        }
+    };
+    Some(MaterialHash(hmac(key.expose(), &[&[kind], value])))
+}
+
 /// Sets the latch of a material. When this returns, it is durable and every object of that material in this process knows.
 ///
 /// # Errors
@@ -157,7 +216,7 @@ pub(crate) fn set_wrapping(core: &Core, material: MaterialHash) -> Result<(), Rv
     Ok(())
 }
 
-fn path_of(material: MaterialHash) -> Path {
+pub(crate) fn path_of(material: MaterialHash) -> Path {
     use std::fmt::Write;
     let mut text = String::from(PREFIX);
     for byte in material.0 {
@@ -167,7 +226,7 @@ fn path_of(material: MaterialHash) -> Path {
     path(&text)
 }
 
-fn material_of(path: &Path) -> Option<MaterialHash> {
+pub(crate) fn material_of(path: &Path) -> Option<MaterialHash> {
     let hex = path.as_str().strip_prefix(PREFIX)?.as_bytes();
     let (pairs, []) = hex.as_chunks::<2>() else { return None };
     let digit = |digit: u8| {
@@ -209,6 +268,7 @@ mod tests {
         };
         Latches {
             key: SecretArray::new([7; 32]),
+            foreign: RwLock::default(),
             cells: Mutex::new(cells),
         }
     }
@@ -234,6 +294,31 @@ mod tests {
         };
         assert_eq!(latches.hash(&point(1)), latches.hash(&point(2)), "Q and -Q");
         assert_ne!(public, latches.hash(&Material::Secret(Secret::from_slice(&[0xc5, 1]))));
+    }
+
+    // A restore loosens no latch: neither of the objects that it brought, nor of the same material by another way.
+    #[test]
+    fn a_latch_under_the_key_of_another_fleet_counts() {
+        let (here, there) = (latches(), SecretArray::new([9; 32]));
+        let (latched, free) = (Secret::from_slice(&[1; 32]), Secret::from_slice(&[2; 32]));
+        let (latched, free) = (Material::Secret(latched), Material::Secret(free));
+        let early = here.cell(here.hash(&latched).unwrap());
+        let old = [&latched, &free].map(|material| hash_under(&there, material).unwrap());
+        here.adopt([there.duplicate()], &[old[0]]);
+        let own = here.translate(Some(old[0]), || Some(Material::Secret(Secret::from_slice(&[1; 32]))));
+        assert!(here.cell(own.unwrap()).wrapping() && early.wrapping());
+        let own = here.translate(Some(old[1]), || Some(Material::Secret(Secret::from_slice(&[2; 32]))));
+        assert!(!here.cell(own.unwrap()).wrapping());
+        assert_eq!(own, here.hash(&free));
+        // The restored one wraps: whoever has the material knows.
+        here.mark(own.unwrap());
+        assert!(here.cell(here.hash(&free).unwrap()).wrapping());
+        let again = latches();
+        again.adopt([there], &[old[0]]);
+        assert!(
+            again.cell(again.hash(&latched).unwrap()).wrapping(),
+            "made again by unwrapping"
+        );
     }
 
     #[test]

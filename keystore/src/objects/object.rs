@@ -129,6 +129,7 @@ impl Object {
         body: Body,
         latches: &Latches,
     ) -> Option<Self> {
+        let hash = latches.translate(body.material, || own_material(&body));
         let parts = Parts {
             id,
             version,
@@ -137,7 +138,7 @@ impl Object {
             origin: body.origin,
             held: body.held,
             request: body.request,
-            material: body.material,
+            material: hash,
             attributes: Arc::new(body.attributes),
             values: Arc::new(body.values),
             key: Arc::default(),
@@ -246,6 +247,20 @@ impl Object {
             attributes: Arc::clone(&self.attributes),
         }
     }
+}
+
+/// The material of a stored key, in the form in which it is hashed: the public half of a private key on a curve.
+fn own_material(body: &Body) -> Option<hsmd_crypto::Material> {
+    let number = |attribute| body.attributes.get(attribute).and_then(Attribute::as_ulong);
+    let shape = Shape::of_key(ObjectClass(number(A::CLASS)?), KeyType(number(A::KEY_TYPE)?)).ok()?;
+    let shape = match shape {
+        Shape::RsaPrivate => Shape::RsaPublic,
+        Shape::EcPrivate => Shape::EcPublic,
+        Shape::EdPrivate => Shape::EdPublic,
+        Shape::MontgomeryPrivate => Shape::MontgomeryPublic,
+        other => other,
+    };
+    material::of(shape, &body.attributes, &body.values).ok()
 }
 
 fn flag(attributes: &Template, attribute: A) -> bool {

@@ -17,6 +17,8 @@ const HEAD: u8 = 6;
 const FLEET: u8 = 7;
 const BARRIER: u8 = 8;
 const TICKET: u8 = 9;
+const RESTORING: u8 = 20;
+const ADOPTED: u8 = 21;
 
 /// Bytes of tag and length.
 const FRAME: usize = 5;
@@ -37,6 +39,10 @@ pub(crate) struct RootRecord {
     pub(crate) barrier: Vec<(u32, SecretArray<32>)>,
     /// Versions ascending.
     pub(crate) tickets: Vec<TicketKey>,
+    /// A restore of the whole store is under way; without `complete`, it did not finish.
+    pub(crate) restoring: bool,
+    /// Keys of the fleet secret that a restore brought along, by their labels.
+    pub(crate) adopted: Vec<(String, SecretArray<32>)>,
 }
 
 impl RootRecord {
@@ -56,6 +62,8 @@ impl RootRecord {
                 created: now,
                 secret: SecretArray::random(),
             }],
+            restoring: false,
+            adopted: Vec::new(),
         }
     }
 
@@ -71,13 +79,20 @@ impl RootRecord {
                 .map(|(version, key)| (*version, key.duplicate()))
                 .collect(),
             tickets: self.tickets.iter().map(TicketKey::duplicate).collect(),
+            adopted: self
+                .adopted
+                .iter()
+                .map(|(label, key)| (label.clone(), key.duplicate()))
+                .collect(),
             ..*self
         }
     }
 
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         // All at once: a vector that grows leaves copies behind.
-        let length = 9 * FRAME + 34 + 96 + self.barrier.len() * (FRAME + 36) + self.tickets.len() * (FRAME + 44);
+        let adopted: usize = self.adopted.iter().map(|(label, _)| FRAME + 33 + label.len()).sum();
+        let keys = self.barrier.len() * (FRAME + 36) + self.tickets.len() * (FRAME + 44) + adopted;
+        let length = 10 * FRAME + 35 + 96 + keys;
         let mut out = Zeroizing::new(Vec::with_capacity(length));
         put(&mut out, STORE, &[&self.store]);
         put(&mut out, NODE, &[&self.node.0]);
@@ -100,6 +115,12 @@ impl RootRecord {
                 ],
             );
         }
+        if self.restoring {
+            put(&mut out, RESTORING, &[&[1]]);
+        }
+        for (label, key) in &self.adopted {
+            put(&mut out, ADOPTED, &[key.expose(), label.as_bytes()]);
+        }
         debug_assert!(out.len() <= length);
         out
     }
@@ -107,7 +128,8 @@ impl RootRecord {
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut store: Option<[u8; 16]> = None;
         let mut node = None;
-        let [mut dev, mut complete] = [false; 2];
+        let [mut dev, mut complete, mut restoring] = [false; 3];
+        let mut adopted = Vec::new();
         let [mut journal, mut head, mut fleet] = [None, None, None];
         let (mut barrier, mut tickets) = (Vec::new(), Vec::new());
         while !bytes.is_empty() {
@@ -135,6 +157,12 @@ impl RootRecord {
                         secret,
                     });
                 }
+                RESTORING => restoring = value == [1],
+                ADOPTED => {
+                    let (key, label) = value.split_at_checked(32)?;
+                    let label = String::from_utf8(label.to_vec()).ok()?;
+                    adopted.push((label, SecretArray::from_slice(key)?));
+                }
                 _ => {}
             }
         }
@@ -151,6 +179,8 @@ impl RootRecord {
             fleet: fleet?,
             barrier,
             tickets,
+            restoring,
+            adopted,
         })
     }
 }
@@ -179,6 +209,8 @@ mod tests {
         let mut record = RootRecord::random(true, 77);
         record.complete = true;
         record.barrier.push((2, SecretArray::random()));
+        record.adopted.push(("latch".to_owned(), SecretArray::random()));
+        record.restoring = true;
         let mut bytes = record.encode().to_vec();
         put(&mut bytes, 200, &[b"from the future"]);
         let read = RootRecord::decode(&bytes).unwrap();
@@ -190,6 +222,7 @@ mod tests {
         assert_eq!(read.head, record.head);
         assert_eq!(read.fleet, record.fleet);
         assert_eq!(read.barrier, record.barrier);
+        assert_eq!((read.restoring, &read.adopted), (true, &record.adopted));
         assert_eq!((read.tickets[0].version, read.tickets[0].created), (1, 77));
         assert_eq!(read.tickets[0].secret, record.tickets[0].secret);
         for length in 0..record.encode().len() {

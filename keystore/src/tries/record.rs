@@ -86,6 +86,16 @@ pub(crate) fn settle(record: &TriesRecord, run: &Run, again: Option<&OperationId
     next
 }
 
+/// As it goes elsewhere: a try without a verdict gets none there, and counts as a failure.
+pub(crate) fn all_settled(record: &TriesRecord) -> TriesRecord {
+    let mut next = record.clone();
+    for place in &record.reservations {
+        take_place(&mut next, &place.attempt);
+        add_failure(&mut next, &place.attempt);
+    }
+    next
+}
+
 /// Takes a place, if there is one. The same attempt has one place only: while it is open in this run there is no other, and one
 /// left by an earlier run is taken over.
 pub(crate) fn reserve(mut record: TriesRecord, run: &Run, attempt: &OperationId) -> Option<TriesRecord> {

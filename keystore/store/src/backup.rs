@@ -1,32 +1,35 @@
 //! Automatic backups: the whole state at one revision in one sealed file, read back and compared before it counts. They are what
 //! sled is rebuilt from; the operator's backups, with their own passphrase, are made elsewhere.
 //!
-//! A file is: magic, revision, salt; then sealed chunks with their length, numbered by their nonce, the last one marked in its
-//! associated data, so that none can be cut off, added or moved.
+//! The file is a [`container`](crate::container) whose items are: the revision, the heads of all groups, the records, the end with
+//! its counts.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::batch::{Record, Revision};
+use zeroize::Zeroizing;
+
 use crate::codec::{Malformed, Reader, put_count, put_text, put_value};
+use crate::container::{ContainerError, Header, KeySource, Reader as ItemReader, Writer};
 use crate::disk::{Disk, DiskFile};
 use crate::head::Sum;
 use crate::keys::StoreKeys;
 use crate::path;
 use crate::report::{BackupError, BackupInfo};
-use crate::sealing::{FileKey, NONCE_BYTES, SALT_BYTES, TAG_BYTES, random};
+use crate::sealing::{FileKey, NONCE_BYTES, SALT_BYTES, TAG_BYTES};
 use crate::state::{Group, State};
 
-const MAGIC: &[u8; 8] = b"HSMDBK01";
-const HEADER: usize = 8 + 8 + SALT_BYTES;
+/// Begins a backup of the older form.
+const MAGIC_1: &[u8; 8] = b"HSMDBK01";
+const HEADER_1: usize = 8 + 8 + SALT_BYTES;
 const LABEL: &[u8] = b"hsmd store backup";
-/// A chunk is sealed when it has this many bytes; it is at most one record longer.
-const CHUNK: usize = 256 << 10;
-const LARGEST_CHUNK: usize = 16 << 20;
+const LARGEST_CHUNK_1: usize = 16 << 20;
 const GROUP: u8 = 1;
 const RECORD: u8 = 2;
 const END: u8 = 3;
+const HEAD: u8 = 4;
 
 /// The file of a revision.
 fn file_name(revision: u64) -> String {
@@ -92,90 +95,76 @@ pub(crate) fn same(a: &State, b: &State) -> bool {
             .all(|(a, b)| a.0 == b.0 && same_group(a.1, b.1))
 }
 
-/// Seals chunks one after the other.
-struct Writer<'a> {
+/// A file as the container reads and writes it.
+struct Positioned<'a> {
     file: &'a DiskFile,
-    key: FileKey,
-    header: Vec<u8>,
     offset: u64,
-    number: u64,
-    chunk: Vec<u8>,
+    length: u64,
 }
 
-impl Writer<'_> {
-    fn flush(&mut self, last: bool) -> io::Result<()> {
-        let aad = aad(&self.header, last);
-        let tag = self.key.seal(nonce(self.number), &aad, &mut self.chunk)?;
-        self.chunk.extend_from_slice(&tag);
-        let length = (self.chunk.len() as u32).to_le_bytes();
-        self.chunk.splice(..0, length);
-        self.file.write_all_at(&self.chunk, self.offset)?;
-        self.offset += self.chunk.len() as u64;
-        self.number += 1;
-        self.chunk.clear();
+impl io::Write for Positioned<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all_at(bytes, self.offset)?;
+        self.offset += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
 
-    fn flush_if_full(&mut self) -> io::Result<()> {
-        if self.chunk.len() >= CHUNK {
-            self.flush(false)
-        } else {
-            Ok(())
-        }
+impl io::Read for Positioned<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.length - self.offset).unwrap_or(usize::MAX);
+        let count = bytes.len().min(left);
+        self.file.read_exact_at(&mut bytes[..count], self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
     }
 }
 
-fn nonce(number: u64) -> [u8; NONCE_BYTES] {
-    let mut nonce = [0; NONCE_BYTES];
-    nonce[..8].copy_from_slice(&number.to_le_bytes());
-    nonce
-}
-
-fn aad(header: &[u8], last: bool) -> Vec<u8> {
-    let mut aad = header.to_vec();
-    aad.push(u8::from(last));
-    aad
+/// The key of one backup.
+fn file_key(keys: &StoreKeys, salt: &[u8; SALT_BYTES]) -> Zeroizing<[u8; 32]> {
+    keys.derive(LABEL, salt)
 }
 
 fn write_file(disk: &Disk, path: &Path, keys: &StoreKeys, state: &State) -> io::Result<u64> {
     let file = disk.create(path)?;
-    let salt: [u8; SALT_BYTES] = random()?;
-    let mut header = Vec::with_capacity(HEADER);
-    header.extend_from_slice(MAGIC);
-    header.extend_from_slice(&state.revision.0.to_le_bytes());
-    header.extend_from_slice(&salt);
-    file.write_all_at(&header, 0)?;
-    let key = FileKey::derive(keys, LABEL, &salt)?;
-    let mut writer = Writer {
+    let salt = Header::random_salt()?;
+    let key = file_key(keys, &salt);
+    let header = Header::new(KeySource::Store, salt, &key);
+    let out = Positioned {
         file: &file,
-        key,
-        header,
-        offset: HEADER as u64,
-        number: 0,
-        chunk: Vec::new(),
+        offset: 0,
+        length: 0,
     };
+    let mut writer = Writer::new(out, &header, &key)?;
+    writer.item(&[&[HEAD], &state.revision.0.to_le_bytes()])?;
+    let mut item = Vec::new();
     for (name, group) in &state.groups {
-        writer.chunk.push(GROUP);
-        put_text(&mut writer.chunk, name);
-        group.put(&mut writer.chunk);
-        writer.flush_if_full()?;
+        item.clear();
+        item.push(GROUP);
+        put_text(&mut item, name);
+        group.put(&mut item);
+        writer.item(&[&item])?;
     }
     for (path, record) in &state.records {
-        writer.chunk.push(RECORD);
-        put_text(&mut writer.chunk, path.as_str());
-        writer.chunk.extend_from_slice(&record.version.to_le_bytes());
-        writer.chunk.extend_from_slice(&record.revision.0.to_le_bytes());
-        put_value(&mut writer.chunk, &record.value);
-        writer.flush_if_full()?;
+        item.clear();
+        item.push(RECORD);
+        put_text(&mut item, path.as_str());
+        item.extend_from_slice(&record.version.to_le_bytes());
+        item.extend_from_slice(&record.revision.0.to_le_bytes());
+        put_value(&mut item, &record.value);
+        writer.item(&[&item])?;
     }
-    writer.chunk.push(END);
-    put_count(&mut writer.chunk, state.groups.len());
-    writer
-        .chunk
-        .extend_from_slice(&(state.records.len() as u64).to_le_bytes());
-    writer.chunk.extend_from_slice(&state.total.to_bytes());
-    writer.flush(true)?;
-    let bytes = writer.offset;
+    item.clear();
+    item.push(END);
+    put_count(&mut item, state.groups.len());
+    item.extend_from_slice(&(state.records.len() as u64).to_le_bytes());
+    item.extend_from_slice(&state.total.to_bytes());
+    writer.item(&[&item])?;
+    let bytes = writer.finish()?;
     file.sync_data()?;
     Ok(bytes)
 }
@@ -204,33 +193,76 @@ impl From<Malformed> for ReadError {
     }
 }
 
+impl From<ContainerError> for ReadError {
+    fn from(error: ContainerError) -> Self {
+        match error {
+            ContainerError::Io(error) => error.into(),
+            _ => Self::Damaged,
+        }
+    }
+}
+
 /// Reads a backup. The heads are not checked here: see [`State::is_true`].
 pub(crate) fn read(disk: &Disk, path: &Path, keys: &StoreKeys) -> Result<State, ReadError> {
     let file = disk.open(path)?;
     let length = file.len()?;
-    let mut header = [0; HEADER];
-    file.read_exact_at(&mut header, 0)?;
-    let mut reader = Reader(&header);
-    if reader.array::<8>()? != *MAGIC {
+    let mut magic = [0; MAGIC_1.len()];
+    file.read_exact_at(&mut magic, 0)?;
+    if magic == *MAGIC_1 {
+        return read_1(&file, length, keys);
+    }
+    let mut from = Positioned {
+        file: &file,
+        offset: 0,
+        length,
+    };
+    let header = Header::read(&mut from)?;
+    if header.source != KeySource::Store {
         return Err(ReadError::Damaged);
     }
+    let mut reader = ItemReader::new(from, &header, &file_key(keys, &header.salt))?;
+    let mut state = State::default();
+    let (mut begun, mut ended) = (false, false);
+    while let Some(item) = reader.item()? {
+        let first = item.first() == Some(&HEAD);
+        if ended || first == begun {
+            return Err(ReadError::Damaged);
+        }
+        if first {
+            let mut head = Reader(&item[1..]);
+            state.revision = Revision(head.u64()?);
+            head.end()?;
+            begun = true;
+        } else {
+            ended = take_items(item, &mut state)?;
+        }
+    }
+    if ended { Ok(state) } else { Err(ReadError::Damaged) }
+}
+
+/// Reads the older form: magic, revision, salt; then sealed chunks with their length, numbered by their nonce, the last one
+/// marked in its associated data. Written until the container came.
+fn read_1(file: &DiskFile, length: u64, keys: &StoreKeys) -> Result<State, ReadError> {
+    let mut header = [0; HEADER_1];
+    file.read_exact_at(&mut header, 0)?;
+    let mut reader = Reader(&header[MAGIC_1.len()..]);
     let mut state = State::default();
     state.revision = Revision(reader.u64()?);
     let key = FileKey::derive(keys, LABEL, &reader.array()?).map_err(io::Error::from)?;
-    let (mut offset, mut number) = (HEADER as u64, 0);
+    let (mut offset, mut number) = (HEADER_1 as u64, 0);
     loop {
         let mut prefix = [0; 4];
         file.read_exact_at(&mut prefix, offset)?;
         let bytes = u32::from_le_bytes(prefix) as usize;
         offset += 4;
-        if !(TAG_BYTES..=LARGEST_CHUNK).contains(&bytes) || offset + bytes as u64 > length {
+        if !(TAG_BYTES..=LARGEST_CHUNK_1).contains(&bytes) || offset + bytes as u64 > length {
             return Err(ReadError::Damaged);
         }
         let mut chunk = vec![0; bytes];
         file.read_exact_at(&mut chunk, offset)?;
         offset += bytes as u64;
         let last = offset == length;
-        let body = key.open(nonce(number), &aad(&header, last), &mut chunk)?;
+        let body = key.open(nonce_1(number), &aad_1(&header, last), &mut chunk)?;
         number += 1;
         let ended = take_items(body, &mut state)?;
         if ended != last {
@@ -242,19 +274,42 @@ pub(crate) fn read(disk: &Disk, path: &Path, keys: &StoreKeys) -> Result<State, 
     }
 }
 
-/// The file of these plain chunks, whatever they say: how `fuzzing` reaches what reads them.
+fn nonce_1(number: u64) -> [u8; NONCE_BYTES] {
+    let mut nonce = [0; NONCE_BYTES];
+    nonce[..8].copy_from_slice(&number.to_le_bytes());
+    nonce
+}
+
+fn aad_1(header: &[u8], last: bool) -> Vec<u8> {
+    let mut aad = header.to_vec();
+    aad.push(u8::from(last));
+    aad
+}
+
+/// The file of these items, whatever they say: how `fuzzing` reaches what reads them.
+pub(crate) fn sealed_items(keys: &StoreKeys, items: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let salt = [7; SALT_BYTES];
+    let key = file_key(keys, &salt);
+    let mut file = Vec::new();
+    let mut writer = Writer::new(&mut file, &Header::new(KeySource::Store, salt, &key), &key)?;
+    items.iter().try_for_each(|item| writer.item(&[item]))?;
+    writer.finish()?;
+    Ok(file)
+}
+
+/// The file of these plain chunks in the older form, whatever they say: how `fuzzing` reaches what reads them.
 pub(crate) fn sealed_chunks(keys: &StoreKeys, chunks: &[&[u8]]) -> io::Result<Vec<u8>> {
     let salt = [7; SALT_BYTES];
     let key = FileKey::derive(keys, LABEL, &salt)?;
-    let mut file = MAGIC.to_vec();
+    let mut file = MAGIC_1.to_vec();
     file.extend_from_slice(&9_u64.to_le_bytes());
     file.extend_from_slice(&salt);
     let header = file.clone();
     for (number, chunk) in chunks.iter().enumerate() {
         let mut sealed = chunk.to_vec();
         let tag = key.seal(
-            nonce(number as u64),
-            &aad(&header, number + 1 == chunks.len()),
+            nonce_1(number as u64),
+            &aad_1(&header, number + 1 == chunks.len()),
             &mut sealed,
         )?;
         put_count(&mut file, sealed.len() + tag.len());
@@ -296,4 +351,39 @@ fn take_items(body: &[u8], state: &mut State) -> Result<bool, Malformed> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzzing;
+
+    #[test]
+    fn a_backup_of_the_older_form_still_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("old.bak");
+        let keys = StoreKeys::new([1; 32], [2; 32]);
+        let chunk = fuzzing::backup_chunks();
+        let sealed = sealed_chunks(&keys, &[&chunk]).unwrap();
+        std::fs::write(&file, &sealed).unwrap();
+        let state = read(&Disk::default(), &file, &keys).unwrap();
+        assert_eq!((state.revision.0, state.records.len()), (9, 2));
+        for length in 0..sealed.len() {
+            std::fs::write(&file, &sealed[..length]).unwrap();
+            assert!(read(&Disk::default(), &file, &keys).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn the_backup_of_an_operator_is_not_one_of_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("other.bak");
+        let header = Header::new(KeySource::KeyFile, [7; SALT_BYTES], &[1; 32]);
+        let mut bytes = Vec::new();
+        let writer = Writer::new(&mut bytes, &header, &[1; 32]).unwrap();
+        writer.finish().unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        let keys = StoreKeys::new([1; 32], [2; 32]);
+        assert!(matches!(read(&Disk::default(), &file, &keys), Err(ReadError::Damaged)));
+    }
 }

@@ -208,13 +208,24 @@ pub fn frame_header(data: &[u8]) {
     let _ = Path::new(&String::from_utf8_lossy(data)).map(|path| path.group().len());
 }
 
-/// Reads a backup file whose chunks are in `data`, 2 bytes of length each; with `sealed` false `data` is the file itself.
+/// How the bytes of a fuzzed backup become a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupForm {
+    /// They are the file.
+    Raw,
+    /// They are its items, 2 bytes of length each.
+    Items,
+    /// They are its chunks in the older form, 2 bytes of length each.
+    Chunks,
+}
+
+/// Reads a backup file that is made of `data`.
 ///
 /// # Errors
 /// From the scratch folder.
-pub fn backup(folder: &FilePath, data: &[u8], sealed: bool) -> io::Result<()> {
+pub fn backup(folder: &FilePath, data: &[u8], form: BackupForm) -> io::Result<()> {
     let file = folder.join("fuzzed.bak");
-    if sealed {
+    if form != BackupForm::Raw {
         let mut chunks = Vec::new();
         let mut rest = data;
         while let Some((length, tail)) = rest.split_first_chunk::<2>() {
@@ -223,7 +234,14 @@ pub fn backup(folder: &FilePath, data: &[u8], sealed: bool) -> io::Result<()> {
             chunks.push(chunk);
             rest = tail;
         }
-        fs::write(&file, backup::sealed_chunks(&keys(), &chunks)?)?;
+        let bytes = if form == BackupForm::Items {
+            // Longer items cannot be written.
+            chunks.retain(|chunk| chunk.len() <= crate::container::MAX_ITEM);
+            backup::sealed_items(&keys(), &chunks)?
+        } else {
+            backup::sealed_chunks(&keys(), &chunks)?
+        };
+        fs::write(&file, bytes)?;
     } else {
         fs::write(&file, data)?;
     }
@@ -236,7 +254,22 @@ pub fn backup(folder: &FilePath, data: &[u8], sealed: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The plain chunks of a good backup, and the sealed file of one: seeds of the backup target.
+/// The items of a good backup: seeds of the backup target.
+#[must_use]
+pub fn backup_items() -> Vec<Vec<u8>> {
+    let mut end = vec![3];
+    crate::codec::put_count(&mut end, 0);
+    end.extend_from_slice(&1_u64.to_le_bytes());
+    end.extend_from_slice(&[0; 32]);
+    let mut record = vec![2];
+    crate::codec::put_text(&mut record, "/ks/00/object");
+    record.extend_from_slice(&[1; 16]);
+    crate::codec::put_value(&mut record, &[7; 20]);
+    let head = [&[4], 9_u64.to_le_bytes().as_slice()].concat();
+    vec![head, record, end]
+}
+
+/// The plain chunk of a good backup in the older form.
 #[must_use]
 pub fn backup_chunks() -> Vec<u8> {
     let mut chunk = Vec::new();

@@ -416,9 +416,10 @@ impl Thread {
 /// The state at one revision, copied in steps so that commits and reads go on meanwhile.
 pub(crate) fn snapshot(shared: &Shared) -> State {
     let mut copy = State::default();
+    let number;
     {
         let mut state = shared.state.write();
-        state.begin_snapshot();
+        number = state.begin_snapshot();
         copy.groups = state.groups.clone();
         copy.revision = state.revision;
         copy.total = state.total;
@@ -441,7 +442,7 @@ pub(crate) fn snapshot(shared: &Shared) -> State {
             break;
         }
     }
-    let before = shared.state.write().end_snapshot();
+    let before = shared.state.write().end_snapshot(number);
     for (path, record) in before {
         copy.put(&path, record);
     }

@@ -13,7 +13,7 @@
 //! | `lock` | held while a daemon uses the folder |
 //! | `store.0`, `store.1` | root value, twice: mark of the keys, where the journal began, whether the end was clean |
 //! | `journal/<n>.seg` | segments of fixed size: those in use, then one or two of zeros |
-//! | `backup/<revision>.bak` | the two newest automatic backups; the journal reaches back to the older one |
+//! | `backup/<revision>.bak` | (`container`) the two newest automatic backups; the journal reaches back to the older one |
 //! | `sled.<n>/` | sled's folder, which can be rebuilt from the two above |
 //! | `damaged/` | segments and backups that were found damaged, put aside; the operator may remove them |
 //!
@@ -22,6 +22,7 @@
 mod backup;
 mod batch;
 mod codec;
+pub mod container;
 mod disk;
 mod embedded;
 mod engine;
@@ -40,6 +41,7 @@ mod report;
 mod root;
 mod root_value;
 mod sealing;
+mod snapshot;
 mod state;
 mod store;
 mod tree;
@@ -56,5 +58,6 @@ pub use report::{
     Trouble,
 };
 pub use root::{RootError, RootFiles};
+pub use snapshot::Snapshot;
 pub use store::Store;
 pub use watch::{Change, Changes, Compacted, Watch};

@@ -19,8 +19,12 @@ pub(crate) struct FileKey(LessSafeKey);
 
 impl FileKey {
     pub(crate) fn derive(keys: &StoreKeys, label: &[u8], salt: &[u8; SALT_BYTES]) -> Result<Self, SealFailed> {
-        let derived = keys.derive(label, salt);
-        let key = UnboundKey::new(&AES_256_GCM, derived.as_ref()).map_err(|_| SealFailed)?;
+        Self::new(&keys.derive(label, salt))
+    }
+
+    /// Of these 32 bytes, which no other file has.
+    pub(crate) fn new(key: &[u8; 32]) -> Result<Self, SealFailed> {
+        let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_| SealFailed)?;
         Ok(Self(LessSafeKey::new(key)))
     }
 

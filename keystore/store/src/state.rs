@@ -46,6 +46,9 @@ impl Group {
     }
 }
 
+/// Records as they were; `None`: there was none.
+pub(crate) type Before = BTreeMap<Path, Option<Record>>;
+
 /// Everything that is stored.
 #[derive(Default)]
 pub(crate) struct State {
@@ -56,8 +59,8 @@ pub(crate) struct State {
     pub(crate) total: Sum,
     /// Bytes of all values.
     pub(crate) bytes: u64,
-    /// What changed since a snapshot in progress began: the records as they were then.
-    snapshot: Option<BTreeMap<Path, Option<Record>>>,
+    /// What changed since each snapshot in progress began: the records as they were then.
+    snapshots: Vec<(u64, Before)>,
 }
 
 /// One batch as it will be written: revision given, values shared between memory, journal and watchers.
@@ -116,15 +119,17 @@ impl Staged {
         }
     }
 
-    /// Checks `batch` against the state and the batches that were staged before it, and stages it if it fits.
-    pub(crate) fn admit(&mut self, state: &State, hasher: &Hasher, batch: Batch) -> Admission {
+    /// Checks `batch` against the state and the batches that were staged before it, and stages it if it fits. `import`: the
+    /// paths that it writes must be absent, and get the versions that it names.
+    pub(crate) fn admit(&mut self, state: &State, hasher: &Hasher, batch: Batch, import: bool) -> Admission {
         for compare in &batch.compares {
             if let Err(conflict) = self.expect_version(state, &compare.path, compare.version) {
                 return Admission::Done(Ok(conflict));
             }
         }
         for write in &batch.writes {
-            if let Err(conflict) = self.expect_version(state, &write.path, write.version - 1) {
+            let expected = if import { 0 } else { write.version - 1 };
+            if let Err(conflict) = self.expect_version(state, &write.path, expected) {
                 return Admission::Done(Ok(conflict));
             }
             if state
@@ -281,8 +286,8 @@ impl State {
         };
         let removed = old.as_ref().map_or(0, |record| record.value.len() as u64);
         self.bytes = self.bytes.saturating_add(added).saturating_sub(removed);
-        if let Some(before) = &mut self.snapshot {
-            before.entry(path.clone()).or_insert(old);
+        for (_, before) in &mut self.snapshots {
+            before.entry(path.clone()).or_insert_with(|| old.clone());
         }
     }
 
@@ -300,14 +305,23 @@ impl State {
         total && troubles.iter().all(|(name, _)| known(name))
     }
 
-    /// Starts to keep what changes from now on, so that a slow reader can put together the state as it is now.
-    pub(crate) fn begin_snapshot(&mut self) {
-        self.snapshot = Some(BTreeMap::new());
+    /// Starts to keep what changes from now on, so that a slow reader can put together the state as it is now. Its number.
+    pub(crate) fn begin_snapshot(&mut self) -> u64 {
+        let number = self.snapshots.last().map_or(0, |(number, _)| number + 1);
+        self.snapshots.push((number, Before::new()));
+        number
+    }
+
+    /// What changed since a snapshot began, as it was then.
+    pub(crate) fn before(&self, snapshot: u64) -> Option<&Before> {
+        let found = self.snapshots.iter().find(|(number, _)| *number == snapshot);
+        found.map(|(_, before)| before)
     }
 
     /// Ends what [`State::begin_snapshot`] began and returns the records that changed, as they were.
-    pub(crate) fn end_snapshot(&mut self) -> BTreeMap<Path, Option<Record>> {
-        self.snapshot.take().unwrap_or_default()
+    pub(crate) fn end_snapshot(&mut self, snapshot: u64) -> Before {
+        let found = self.snapshots.iter().position(|(number, _)| *number == snapshot);
+        found.map(|at| self.snapshots.remove(at).1).unwrap_or_default()
     }
 
     /// Computes all heads anew and returns the groups whose head does not fit, and whether the sum over all groups does.

@@ -19,6 +19,7 @@ use crate::keys::StoreKeys;
 use crate::open::{self, OpenError, SledOptions};
 use crate::path::Path;
 use crate::report::{BackupError, BackupInfo, CheckReport, CloseError, Fatal, LoadReport, StoreStatus, Trouble};
+use crate::snapshot::Snapshot;
 use crate::state::{Admission, Operations, Staged, State};
 use crate::watch::{Compacted, History, Watch};
 
@@ -56,6 +57,8 @@ struct Queue {
 
 struct Ticket {
     batch: Batch,
+    /// Paths must be absent, and their versions are as they are.
+    import: bool,
     seat: Arc<Seat>,
 }
 
@@ -180,6 +183,25 @@ impl Store {
     /// # Errors
     /// [`CommitError`]: the batch was not written (for [`CommitError::Stopped`] after a failed sync: may be found written later).
     pub fn commit(&self, batch: Batch) -> Result<Outcome, CommitError> {
+        self.commit_as(batch, false)
+    }
+
+    /// Commits records of a backup: as [`Store::commit`], but every path of a write must be absent, and gets the version that the
+    /// write names, whatever it is. Purges make no sense here.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn import(&self, batch: Batch) -> Result<Outcome, CommitError> {
+        self.commit_as(batch, true)
+    }
+
+    /// The state at one revision, to be read slowly while commits go on. What changes meanwhile is kept twice until it is dropped.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::begin(Arc::clone(&self.0.shared))
+    }
+
+    fn commit_as(&self, batch: Batch, import: bool) -> Result<Outcome, CommitError> {
         batch.check(&self.0.limits)?;
         let ambiguous = match self.0.faults.at(Step::Commit) {
             Some(Fault::Ambiguous { done: false }) => return Ok(Outcome::Unknown),
@@ -194,6 +216,7 @@ impl Store {
             }
             queue.waiting.push_back(Ticket {
                 batch,
+                import,
                 seat: Arc::clone(&seat),
             });
             !std::mem::replace(&mut queue.leading, true)
@@ -422,7 +445,7 @@ impl Inner {
                 answers.push((
                     operation,
                     ticket.seat,
-                    staged.admit(&state, &self.shared.hasher, ticket.batch),
+                    staged.admit(&state, &self.shared.hasher, ticket.batch, ticket.import),
                 ));
             }
         }

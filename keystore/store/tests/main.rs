@@ -10,3 +10,4 @@ mod memory;
 mod model;
 mod root;
 mod shared;
+mod snapshot;

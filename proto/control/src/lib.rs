@@ -48,6 +48,20 @@ pub const RECORD_VERSION_KEY: &str = "record-version";
 /// The metadata key of a watch of [`records`] that is refused or ended with OUT_OF_RANGE: the revision now.
 pub const REVISION_KEY: &str = "current-revision";
 
+mod backup_debug;
+
+/// Backup and restore.
+#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    unused_qualifications,
+    reason = "generated code"
+)]
+pub mod backup {
+    tonic::include_proto!("hsmd.backup.v1");
+}
+
 /// The compiled `FileDescriptorSet` of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hsmd_control.bin"));
 

@@ -21,7 +21,7 @@ pub(super) fn initialise(slots: &Slots, slot: u32) {
         .unwrap();
 }
 
-fn partitions(model: &Model, count: usize) -> Vec<PartitionRecord> {
+pub(super) fn partitions(model: &Model, count: usize) -> Vec<PartitionRecord> {
     let one = |_| {
         let hsm = model.create_hsm(&NewHsm::default()).unwrap();
         model.confirm(&hsm.id).unwrap();
@@ -30,7 +30,7 @@ fn partitions(model: &Model, count: usize) -> Vec<PartitionRecord> {
     (0..count).map(one).collect()
 }
 
-fn set(model: &Model, arn: &str, members: &[&PartitionRecord]) -> Result<(), ModelError> {
+pub(super) fn set(model: &Model, arn: &str, members: &[&PartitionRecord]) -> Result<(), ModelError> {
     let members = Some(members.iter().map(|record| record.serial.clone()).collect());
     let change = GroupChange {
         members,

@@ -15,7 +15,7 @@ fn latches() -> crate::objects::Latches {
     let keys = hsmd_store::StoreKeys::new([0; 32], [0; 32]);
     let store = hsmd_store::Store::memory(keys, hsmd_store::Limits::default());
     let barrier = crate::seal::Barrier::new(&[(1, hsmd_crypto::secret::SecretArray::new([2; 32]))]);
-    let fleet = FleetSecret::new(hsmd_crypto::secret::SecretArray::new([1; 32]));
+    let fleet = FleetSecret::new(hsmd_crypto::secret::SecretArray::new([1; 32]), Vec::new());
     crate::objects::Latches::open(&store, &barrier, &fleet)
 }
 
