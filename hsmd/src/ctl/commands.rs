@@ -2,7 +2,9 @@
 
 use super::connect::connect;
 use super::exit::{Error, Exit};
-use super::{Command, Format, alias, backup, client, env, group, hsm, partition, snippet, status, tag, usage, wait, watch};
+use super::{
+    Command, Format, alias, backup, client, env, group, hsm, partition, snippet, status, tag, usage, wait, watch,
+};
 
 /// Runs a command.
 pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
