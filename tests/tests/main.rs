@@ -6,6 +6,7 @@ mod applications;
 mod attacks;
 mod aws;
 mod backup;
+mod cli;
 mod control;
 mod disk;
 mod docs;

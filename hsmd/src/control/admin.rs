@@ -1,5 +1,6 @@
 //! `hsmd.admin.v1.HsmAdmin`: partitions, who may use them, and the state of the daemon.
 
+mod access;
 mod clients;
 mod logins;
 mod officers;
@@ -197,6 +198,14 @@ impl HsmAdmin for Service {
     ) -> Result<Response<DeleteLocalClientResponse>, Status> {
         self.run(request, clients::delete_local).await?;
         Ok(Response::new(DeleteLocalClientResponse {}))
+    }
+
+    async fn describe_access(
+        &self,
+        request: Request<DescribeAccessRequest>,
+    ) -> Result<Response<DescribeAccessResponse>, Status> {
+        let answer = access::describe(&self.0, request.into_inner());
+        answer.map(Response::new).map_err(|error| fault::status(&error))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {

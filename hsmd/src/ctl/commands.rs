@@ -3,7 +3,7 @@
 use super::connect::connect;
 use super::exit::{Error, Exit};
 use super::{
-    Command, Format, alias, backup, client, env, group, hsm, partition, snippet, status, tag, usage, wait, watch,
+    Command, Format, alias, backup, client, env, group, hsm, partition, setup, snippet, status, tag, usage, wait, watch,
 };
 
 /// Runs a command.
@@ -32,6 +32,7 @@ pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format
         Command::Login(command) => usage::login(channel, command, format).await,
         Command::Connection(command) => usage::connection(channel, command, format).await,
         Command::Log(command) => usage::log(channel, command, format).await,
+        Command::SetupClient(options) => setup::run(channel, options, format).await,
         Command::Zones => hsm::zones(channel, format).await,
         // Answered above, or before a daemon is looked for.
         Command::Env | Command::Snippet(_) | Command::Cloudhsm(_) => Ok(Exit::Ok),

@@ -125,7 +125,7 @@ pub(super) enum Hsm {
         name: String,
     },
     /// Ends a suspension.
-    #[command(after_help = "Example:\n  hsmctl hsm resume hsm-1a2b3c4d")]
+    #[command(after_help = "Example:\n  hsmctl hsm suspend hsm-1a2b3c4d && hsmctl hsm resume hsm-1a2b3c4d")]
     Resume {
         /// Id, serial number or ARN.
         name: String,

@@ -59,13 +59,26 @@ fn markdown() -> String {
         "# hsmctl\n\nEvery command with its arguments, written from the program (`hsmctl man --markdown`); a test \
                     compares, another runs the examples.\n"
             .to_owned();
-    section(&mut built(), &mut page);
+    let mut command = built();
+    section(&mut command, &mut page);
     page
 }
 
+/// What every command has, and is on the first page already.
+const COMMON: [&str; 8] = [
+    "endpoint",
+    "output",
+    "help",
+    "aws-region",
+    "aws-access-key-id",
+    "aws-secret-access-key",
+    "aws-host",
+    "aws-port",
+];
+
 fn section(command: &mut clap::Command, page: &mut String) {
-    let title = command.get_bin_name().unwrap_or_default().to_owned();
-    let help = command.render_long_help().to_string();
+    let title = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+    let help = command.render_help().to_string();
     let help: String = help.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
     // Writing to a String cannot fail.
     let _ = write!(page, "\n## {title}\n\n```text\n{}\n```\n", help.trim_end());
@@ -75,9 +88,18 @@ fn section(command: &mut clap::Command, page: &mut String) {
         .map(|sub| sub.get_name().to_owned())
         .collect();
     for name in names {
-        if let Some(sub) = command.find_subcommand_mut(&name) {
-            section(sub, page);
-        }
+        let Some(sub) = command.find_subcommand_mut(&name) else {
+            continue;
+        };
+        let common: Vec<_> = sub
+            .get_arguments()
+            .map(|arg| arg.get_id().clone())
+            .filter(|id| COMMON.contains(&id.as_str()))
+            .collect();
+        *sub = common
+            .into_iter()
+            .fold(sub.clone(), |sub, id| sub.mut_arg(id, |arg| arg.hide(true)));
+        section(sub, page);
     }
 }
 

@@ -21,6 +21,7 @@ mod partition;
 mod provision;
 mod record;
 mod secret;
+mod setup;
 mod snippet;
 mod status;
 mod tag;
@@ -39,10 +40,9 @@ use std::process::ExitCode;
 #[command(
     name = "hsmctl",
     version,
-    about,
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, \
     5 locked or not initialised, 6 unavailable, 7 conflict, 8 timeout\n\nExamples:\n  hsmctl status\n  \
-    hsmctl partition create web\n  hsmctl partition list -o json"
+    hsmctl partition create payments --hsm hsm-2b3c4d5e\n  hsmctl partition list -o json"
 )]
 struct Cli {
     /// The control plane's address, unix:///path; default: $HSMD_ENDPOINT, a running `hsmd dev`, the system's daemon.
@@ -95,6 +95,11 @@ enum Command {
     /// Application hosts, known by their certificates.
     #[command(subcommand)]
     Client(client::Client),
+    /// Everything for a client on another host in one step: key pair, registration, assignment, configuration files.
+    #[command(
+        after_help = "Examples:\n  hsmctl setup-client shop1 --group web\n  hsmctl setup-client shop2 --partition old --out shop2-files"
+    )]
+    SetupClient(setup::Options),
     /// Tags of HSMs, groups and clients.
     #[command(subcommand)]
     Tag(tag::Tag),

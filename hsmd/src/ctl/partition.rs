@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 pub(super) enum Partition {
     /// Creates a partition: with PINs its token is ready to use, without them C_InitToken initialises it.
     #[command(
-        after_help = "Examples:\n  hsmctl partition create payments\n  hsmctl partition create web2 --policy strict --hsm hsm-2b3c4d5e\n  hsmctl partition create api --so-pin-file so.txt --pin-file pin.txt --max-objects 1000 --hsm hsm-2b3c4d5e"
+        after_help = "Examples:\n  hsmctl partition create payments --hsm hsm-2b3c4d5e\n  hsmctl partition create archive --policy strict --hsm hsm-2b3c4d5e\n  hsmctl partition create api --so-pin-file so.txt --pin-file pin.txt --max-objects 1000 --hsm hsm-2b3c4d5e"
     )]
     Create {
         /// The label, and that of the token if it is initialised.

@@ -1,5 +1,5 @@
 //! `hsmd dev`: a token to try things with, from nothing to a signature in two commands. Everything in one folder, which
-//! `hsmd serve` refuses; random PINs per store unless given; no listener beyond Unix sockets.
+//! `hsmd serve` refuses; random PINs per store unless given; no listener beyond Unix sockets, and the loopback if asked.
 //!
 //! Without `--data-dir` the folder is `$XDG_STATE_HOME/hsmd/dev` (`~/.local/state/hsmd/dev`), so that keys survive a
 //! restart and `hsmctl` finds the daemon; with `--ephemeral` it is a temporary one, removed at the end.
@@ -19,6 +19,7 @@ use crate::{log, memory, server, trouble};
 use clap::Args;
 use hsmd_keystore::{Error, Keystore, MasterKey};
 use place::Place;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `hsmd dev`.
@@ -49,6 +50,9 @@ pub struct DevOptions {
     /// Offer an uninitialised slot after all others, as SoftHSM does.
     #[arg(long)]
     free_slot: bool,
+    /// Serve clients with certificates on this address of the loopback as well, as on another host.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
     /// Write `export` lines for a shell to this file (mode 0600) once everything listens.
     #[arg(long, value_name = "PATH")]
     env_file: Option<PathBuf>,
@@ -98,6 +102,16 @@ fn configuration(options: &DevOptions, place: &Place) -> Result<Config, Failure>
     config.data.socket = place.socket("data.sock")?;
     config.data.socket_mode = "0600".into();
     config.control.socket = place.socket("control.sock")?;
+    if let Some(address) = options.listen {
+        if !address.ip().is_loopback() {
+            let message = format!(
+                "--listen {address}: a development server stays on this machine\n  remedy: 127.0.0.1, ::1, or `hsmd serve`"
+            );
+            return Err(Failure::Other(message));
+        }
+        config.data.listen = vec![address];
+        config.data.advertise = address.to_string();
+    }
     // A start and a login take milliseconds; guessing is as cheap. The store is marked as one for development.
     config.pin.memory_kib = 1024;
     config.pin.passes = 1;

@@ -13,9 +13,29 @@ use super::world::World;
 
 /// Last words of commands that change nothing: their examples share a world.
 const READING: &[&str] = &[
-    "list", "describe", "status", "watch", "wait", "ready", "hsm", "group", "zones", "doctor", "env", "snippet", "completion",
-    "man", "config", "assignments", "version", "hsmctl", "verify", "tail", "show",
-    "roles", "officer",
+    "list",
+    "describe",
+    "status",
+    "watch",
+    "wait",
+    "ready",
+    "hsm",
+    "group",
+    "zones",
+    "doctor",
+    "env",
+    "snippet",
+    "completion",
+    "man",
+    "config",
+    "assignments",
+    "version",
+    "hsmctl",
+    "verify",
+    "tail",
+    "show",
+    "roles",
+    "officer",
 ];
 
 fn page() -> String {
@@ -30,7 +50,9 @@ pub(crate) fn examples() -> BTreeMap<String, Vec<String>> {
     let examples = |section: &str| {
         let name = section.lines().next().unwrap_or_default().to_owned();
         let lines = section.lines().skip_while(|line| !line.starts_with("Example")).skip(1);
-        let lines = lines.take_while(|line| !line.starts_with("```")).map(|line| line.trim().to_owned());
+        let lines = lines
+            .take_while(|line| !line.starts_with("```"))
+            .map(|line| line.trim().to_owned());
         (name, lines.filter(|line| !line.is_empty()).collect())
     };
     sections.map(examples).collect()
@@ -43,9 +65,17 @@ fn reads(command: &str) -> bool {
 
 /// Runs the examples of one command, in their order; gives what went wrong.
 fn go(world: &World, command: &str, lines: &[String]) -> Vec<String> {
-    let runs = lines.iter().map(|line| (line, world.shell(line)));
+    // What goes on until it is interrupted is good if it does.
+    let endless = |line: &str| line.contains(" watch ") && !line.contains("--count");
+    let run = |line: &String| match endless(line) {
+        true => world.shell(&format!("timeout 1 {line}; test $? = 124")),
+        false => world.shell(line),
+    };
+    let runs = lines.iter().map(|line| (line, run(line)));
     let failed = runs.filter(|(_, run)| !run.good);
-    failed.map(|(line, run)| format!("{command}: `{line}`\n{}", run.text)).collect()
+    failed
+        .map(|(line, run)| format!("{command}: `{line}`\n{}", run.text))
+        .collect()
 }
 
 #[test]
@@ -79,7 +109,12 @@ fn every_example_of_every_help_text_succeeds() {
         }
     });
     let failed = failed.into_inner().expect("no panic");
-    assert!(failed.is_empty(), "{} examples failed:\n{}", failed.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} examples failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
 }
 
 #[test]
@@ -106,7 +141,12 @@ fn headings(table: &str) -> Vec<String> {
 #[test]
 fn the_json_of_every_list_has_the_fields_of_its_table() {
     let world = World::new();
-    let lists = |command: &&String| command.ends_with(" list") || command.ends_with(" assignments") || command.ends_with(" zones") || command.ends_with(" snippet");
+    let lists = |command: &&String| {
+        command.ends_with(" list")
+            || command.ends_with(" assignments")
+            || command.ends_with(" zones")
+            || command.ends_with(" snippet")
+    };
     let all = examples();
     let mut seen = 0;
     for command in all.keys().filter(lists) {
@@ -120,12 +160,25 @@ fn the_json_of_every_list_has_the_fields_of_its_table() {
         assert!(!headings.is_empty(), "{}", table.text);
         for record in records {
             let lacking: Vec<_> = headings.iter().filter(|key| record.get(key).is_none()).collect();
-            assert!(lacking.is_empty(), "{command}: the JSON lacks {lacking:?}:\n{}{record}", table.text);
+            assert!(
+                lacking.is_empty(),
+                "{command}: the JSON lacks {lacking:?}:\n{}{record}",
+                table.text
+            );
         }
         let yaml = world.shell(&format!("{line} -o yaml"));
         let names = world.shell(&format!("{line} -o name"));
-        assert_eq!(String::from_utf8_lossy(&names.output).lines().count(), records.len(), "{}", names.text);
-        assert!(yaml.good && (records.is_empty() || yaml.output.starts_with(b"- ")), "{}", yaml.text);
+        assert_eq!(
+            String::from_utf8_lossy(&names.output).lines().count(),
+            records.len(),
+            "{}",
+            names.text
+        );
+        assert!(
+            yaml.good && (records.is_empty() || yaml.output.starts_with(b"- ")),
+            "{}",
+            yaml.text
+        );
         seen += 1;
     }
     assert!(seen >= 7, "only {seen} lists");

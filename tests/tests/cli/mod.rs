@@ -4,6 +4,7 @@
 mod aliases;
 mod doctor;
 mod examples;
+mod setup;
 mod snippets;
 pub(crate) mod world;
 
@@ -19,26 +20,48 @@ use world::{World, shell};
 fn a_running_hsmd_dev_is_found_without_a_variable_and_named() {
     let mut daemon = Daemon::start();
     let status = succeed(&mut shell(&daemon, "hsmctl status"));
-    assert!(status.error.contains("hsmctl: using ") && status.error.contains("dev-control.sock"), "{}", status.error);
+    assert!(
+        status.error.contains("hsmctl: using ") && status.error.contains("dev-control.sock"),
+        "{}",
+        status.error
+    );
     daemon.kill9();
     let status = run(&mut shell(&daemon, "hsmctl status"));
     assert_eq!(status.code, Some(6), "{}", status.text);
-    assert!(status.error.contains("looked at") && status.error.contains("/run/hsmd/control.sock"), "{}", status.error);
+    assert!(
+        status.error.contains("looked at") && status.error.contains("/run/hsmd/control.sock"),
+        "{}",
+        status.error
+    );
 }
 
 #[test]
 fn status_shows_everything_at_a_glance() {
     let world = World::new();
     let status = world.shell("hsmctl status");
-    for words in ["HSMs         3 (3 RUNNING)", "Groups       2 (2 READY)", "Clients      1", "Partitions   4"] {
+    for words in [
+        "HSMs         3 (3 RUNNING)",
+        "Groups       2 (2 READY)",
+        "Clients      1",
+        "Partitions   4",
+    ] {
         assert!(status.text.contains(words), "{words}: {}", status.text);
     }
     assert!(world.shell("hsmctl hsm suspend hsm-2b3c4d5e").good);
     let status = world.shell("hsmctl status");
     assert_eq!(status.code, Some(1), "{}", status.text);
-    assert!(status.text.contains("degraded") && status.text.contains("1 SUSPENDED"), "{}", status.text);
+    assert!(
+        status.text.contains("degraded") && status.text.contains("1 SUSPENDED"),
+        "{}",
+        status.text
+    );
     let twice = world.shell("hsmctl status --watch --count 2 --interval 50 -o json");
-    assert_eq!(String::from_utf8_lossy(&twice.output).lines().count(), 2, "{}", twice.text);
+    assert_eq!(
+        String::from_utf8_lossy(&twice.output).lines().count(),
+        2,
+        "{}",
+        twice.text
+    );
 }
 
 #[test]
@@ -49,7 +72,9 @@ fn watch_tells_of_each_change_in_one_line() {
         .stderr(Stdio::null())
         .spawn()
         .expect("hsmctl starts");
-    let mut lines = BufReader::new(watch.stdout.take().expect("its output")).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(watch.stdout.take().expect("its output"))
+        .lines()
+        .map_while(Result::ok);
     let mut next = |words: &str| lines.find(|line| line.contains(words)).expect(words);
     next(world.name("hsm-2b3c4d5e"));
     assert!(world.shell("hsmctl hsm suspend hsm-2b3c4d5e").good);
@@ -93,7 +118,11 @@ fn what_destroys_asks_first_and_never_hangs_without_a_terminal() {
         }
     }
     let status = world.shell("hsmctl status");
-    assert!(status.text.contains("Partitions   4") && status.text.contains("Clients      1"), "{}", status.text);
+    assert!(
+        status.text.contains("Partitions   4") && status.text.contains("Clients      1"),
+        "{}",
+        status.text
+    );
 }
 
 #[test]
@@ -101,7 +130,11 @@ fn env_leads_other_programs_to_the_daemon() {
     let daemon = Daemon::start();
     let line = "eval \"$(hsmctl env)\"; pkcs11-tool --module \"$PKCS11_MODULE_PATH\" --list-token-slots; hsmctl status";
     let shown = succeed(&mut shell(&daemon, line));
-    assert!(shown.text.contains("demo") && shown.text.contains("State"), "{}", shown.text);
+    assert!(
+        shown.text.contains("demo") && shown.text.contains("State"),
+        "{}",
+        shown.text
+    );
 }
 
 #[test]

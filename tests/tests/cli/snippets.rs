@@ -19,12 +19,27 @@ struct Ready {
 fn ready(app: &str) -> Ready {
     let daemon = Daemon::start();
     let pin = daemon.folder().join("pin");
-    fs::write(&pin, format!("{PIN}\n")).expect("a file");
+    fs::write(&pin, PIN).expect("a file");
     let mut generate = daemon.command(&program("pkcs11-tool"));
-    generate.arg("--module").arg(daemon.module_path()).args(["--login", "--pin", PIN, "--keypairgen"]);
-    succeed(generate.args(["--key-type", "EC:prime256v1", "--id", "01", "--label", "web", "--usage-sign"]));
+    generate
+        .arg("--module")
+        .arg(daemon.module_path())
+        .args(["--login", "--pin", PIN, "--keypairgen"]);
+    succeed(generate.args([
+        "--key-type",
+        "EC:prime256v1",
+        "--id",
+        "01",
+        "--label",
+        "web",
+        "--usage-sign",
+    ]));
     let out = daemon.folder().join("out");
-    let line = format!("hsmctl snippet {app} --key web --pin-file {} --out {}", pin.display(), out.display());
+    let line = format!(
+        "hsmctl snippet {app} --key web --pin-file {} --out {}",
+        pin.display(),
+        out.display()
+    );
     succeed(&mut shell(&daemon, &line));
     Ready { daemon, out }
 }
@@ -44,7 +59,11 @@ fn openssl_signs_with_its_snippet() {
 #[test]
 fn keytool_makes_and_lists_an_entry_with_its_snippet() {
     let shown = succeed(&mut ready("java").command());
-    assert!(shown.text.contains("java, PrivateKeyEntry") || shown.text.contains("java,"), "{}", shown.text);
+    assert!(
+        shown.text.contains("java, PrivateKeyEntry") || shown.text.contains("java,"),
+        "{}",
+        shown.text
+    );
 }
 
 #[test]
@@ -66,7 +85,10 @@ fn p11_kit_sees_the_token_with_its_snippet() {
         // p11-kit reads a user's own modules only for one who is not root.
         let inner = ready.command();
         let mut outer = Command::new(program("unshare"));
-        outer.args(["--user", "--map-user=1000"]).arg(inner.get_program()).args(inner.get_args());
+        outer
+            .args(["--user", "--map-user=1000"])
+            .arg(inner.get_program())
+            .args(inner.get_args());
         for (name, value) in inner.get_envs() {
             match value {
                 Some(value) => outer.env(name, value),
@@ -97,7 +119,8 @@ fn nginx_serves_with_its_snippet() {
     let log = fs::read_to_string(ready.out.join("error.log")).unwrap_or_default();
     assert!(started.good, "{log}");
     let mut curl = Command::new(program("curl"));
-    curl.args(["--silent", "--show-error", "--fail", "--cacert"]).arg(ready.out.join("certificate.pem"));
+    curl.args(["--silent", "--show-error", "--fail", "--cacert"])
+        .arg(ready.out.join("certificate.pem"));
     let answer = wait::until(wait::PATIENCE, || socket.exists().then_some(()))
         .map(|()| run(curl.arg("--unix-socket").arg(&socket).arg("https://localhost/")));
     let pid = fs::read_to_string(ready.out.join("nginx.pid")).expect("nginx runs");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,10 +34,20 @@ impl World {
     pub(crate) fn new() -> Self {
         static PREPARED: OnceLock<Prepared> = OnceLock::new();
         let prepared = PREPARED.get_or_init(prepare);
-        let data = tempfile::Builder::new().prefix("hsmd").tempdir().expect("a folder").keep();
-        succeed(Command::new("cp").arg("-a").arg(prepared.folder.path().join("data/.")).arg(&data));
+        let data = tempfile::Builder::new()
+            .prefix("hsmd")
+            .tempdir()
+            .expect("a folder")
+            .keep();
+        succeed(
+            Command::new("cp")
+                .arg("-a")
+                .arg(prepared.folder.path().join("data/."))
+                .arg(&data),
+        );
         let options = Options {
             data_dir: Some(data),
+            arguments: vec!["--listen".to_owned(), free_port()],
             ..Options::default()
         };
         let world = Self {
@@ -57,7 +68,10 @@ impl World {
 
     /// A line for the shell, with the names of the examples replaced by those of this store.
     pub(crate) fn shell(&self, line: &str) -> Run {
-        let line = self.names.iter().fold(line.to_owned(), |line, (example, name)| line.replace(example, name));
+        let line = self
+            .names
+            .iter()
+            .fold(line.to_owned(), |line, (example, name)| line.replace(example, name));
         let mut command = shell(&self.daemon, &line);
         run(command.current_dir(self.folder()))
     }
@@ -75,14 +89,27 @@ impl Drop for World {
     }
 }
 
+/// An address of the loopback with a port that was free a moment ago.
+pub(crate) fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").to_string()
+}
+
 /// A shell as a user has it: `hsmctl` in the path, no variable that names the daemon.
 pub(crate) fn shell(daemon: &Daemon, line: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", line]);
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", binaries().display()));
-    command.env("XDG_RUNTIME_DIR", daemon.folder().join("run")).env("HOME", daemon.folder());
-    for name in ["HSMD_ENDPOINT", "HSMD_CONFIG", "XDG_STATE_HOME", "CREDENTIALS_DIRECTORY"] {
+    command
+        .env("XDG_RUNTIME_DIR", daemon.folder().join("run"))
+        .env("HOME", daemon.folder());
+    for name in [
+        "HSMD_ENDPOINT",
+        "HSMD_CONFIG",
+        "XDG_STATE_HOME",
+        "CREDENTIALS_DIRECTORY",
+    ] {
         command.env_remove(name);
     }
     command
@@ -95,15 +122,26 @@ fn json(daemon: &Daemon, line: &str) -> Value {
 }
 
 fn text(value: &Value, key: &str) -> String {
-    value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}")).to_owned()
+    value[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {key} in {value}"))
+        .to_owned()
 }
 
 /// A self-signed certificate that a client may have.
 pub(crate) fn certificate(file: &Path, name: &str) {
     let key = file.with_extension("key");
     let mut make = Command::new(program("openssl"));
-    make.args(["req", "-new", "-x509", "-days", "365", "-newkey", "rsa:2048", "-nodes", "-subj"]);
-    succeed(make.arg(format!("/CN={name}")).arg("-keyout").arg(key).arg("-out").arg(file));
+    make.args([
+        "req", "-new", "-x509", "-days", "365", "-newkey", "rsa:2048", "-nodes", "-subj",
+    ]);
+    succeed(
+        make.arg(format!("/CN={name}"))
+            .arg("-keyout")
+            .arg(key)
+            .arg("-out")
+            .arg(file),
+    );
 }
 
 fn prepare() -> Prepared {
@@ -113,10 +151,14 @@ fn prepare() -> Prepared {
     for (name, content) in [
         ("so.txt", SO_PIN),
         ("pin.txt", PIN),
-        ("id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZvcnRoZXRlc3RzZm9ydGhldGVzdHNmb3J0aGV0ZXN0 admin\n"),
+        (
+            "id.pub",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZvcnRoZXRlc3RzZm9ydGhldGVzdHNmb3J0aGV0ZXN0 admin\n",
+        ),
     ] {
         fs::write(files.join(name), content).expect("a file");
     }
+    fs::write(files.join("web.json"), "{}").expect("a file");
     certificate(&files.join("app.pem"), "app");
     certificate(&files.join("new.pem"), "new");
     let options = Options {
@@ -134,16 +176,26 @@ fn fill(daemon: &Daemon, files: &Path) -> Names {
     let second = json(daemon, "hsm create --wait");
     let third = json(daemon, "hsm create --wait");
     let create = |label: &str, hsm: &Value| {
-        text(&json(daemon, &format!("partition create {label} --hsm {}", text(hsm, "id")))[0], "serial")
+        text(
+            &json(daemon, &format!("partition create {label} --hsm {}", text(hsm, "id")))[0],
+            "serial",
+        )
     };
     let (web, old, member) = (create("web", &first), create("old", &first), create("other", &second));
     initialise(daemon);
     json(daemon, "group create web");
     json(daemon, "group create shop");
     json(daemon, &format!("group add web {web} {member}"));
-    json(daemon, &format!("client create --certificate-file {}/app.pem --label app", files.display()));
+    json(
+        daemon,
+        &format!(
+            "client create --certificate-file {}/app.pem --label app",
+            files.display()
+        ),
+    );
     json(daemon, &format!("tag add {} stage=test owner=web", text(&first, "arn")));
     json(daemon, &format!("client assign app {web}"));
+    json(daemon, &format!("record put config/web --file {}/web.json", files.display()));
     Names::from([
         ("hsm-1a2b3c4d", text(&first, "id")),
         ("hsm-2b3c4d5e", text(&second, "id")),

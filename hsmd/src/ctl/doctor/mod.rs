@@ -4,6 +4,7 @@
 mod module;
 mod place;
 mod probe;
+mod remote;
 mod server;
 
 use super::Format;
@@ -17,8 +18,8 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub(super) struct Options {
     /// Load this PKCS#11 module in a process of its own, as an application would; without a path: ours.
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "", value_parser = clap::value_parser!(PathBuf))]
-    module: Option<PathBuf>,
+    #[arg(long, value_name = "PATH", num_args = 0..=1)]
+    module: Option<Option<PathBuf>>,
     /// The daemon's configuration file; default: /etc/hsmd/hsmd.toml, or what a running `hsmd dev` works with.
     #[arg(long, value_name = "PATH", conflicts_with = "module")]
     config: Option<PathBuf>,
@@ -116,8 +117,8 @@ impl Table for Report {
 /// Runs the command: exit code 1 when a check failed.
 pub(super) fn run(options: &Options, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
     let findings = match &options.module {
-        Some(path) if options.probe => return Ok(probe::run(path)),
-        Some(path) => module::examine(path)?,
+        Some(Some(path)) if options.probe => return Ok(probe::run(path)),
+        Some(path) => module::examine(path.as_deref())?,
         None => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| Error::failed(&error))?;

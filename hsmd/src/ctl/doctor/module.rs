@@ -16,12 +16,11 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Examines a module.
-pub(super) fn examine(path: &Path) -> Result<Vec<Finding>, Error> {
+pub(super) fn examine(path: Option<&Path>) -> Result<Vec<Finding>, Error> {
     let program = std::env::current_exe().map_err(|error| Error::failed(&error))?;
-    let module = if path.as_os_str().is_empty() {
-        module_near(program.parent().unwrap_or(Path::new("/")))
-    } else {
-        path.to_path_buf()
+    let module = match path {
+        Some(path) => path.to_path_buf(),
+        None => module_near(program.parent().unwrap_or(Path::new("/"))),
     };
     let mut findings = vec![file(&module)];
     if findings.iter().any(|finding| finding.state == super::State::Failure) {

@@ -2,6 +2,7 @@
 //! search as the module's, which itself may say nothing but `CKR_GENERAL_ERROR`.
 
 use super::Finding;
+use super::remote::{self, Remote};
 use crate::memory::effective_user;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,16 +14,26 @@ use toml::Table;
 const SERVICE_SOCKET: &str = "/run/hsmd/hsmd.sock";
 const SERVICE_USER: &str = "hsmd";
 
+/// The port of a server that names none.
+const PORT: u16 = 1792;
+
 /// One place and how it is called.
 struct Candidate {
     path: PathBuf,
     why: &'static str,
     /// It is used even if it is not there: then C_Initialize fails.
     named: bool,
+    /// It is a `Chrystoki.conf`, not a client file of ours.
+    luna: bool,
 }
 
 fn candidates(module: &Path) -> Vec<Candidate> {
-    let place = |path, why, named| Candidate { path, why, named };
+    let place = |path, why, named| Candidate {
+        path,
+        why,
+        named,
+        luna: false,
+    };
     let variable = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
@@ -30,6 +41,17 @@ fn candidates(module: &Path) -> Vec<Candidate> {
     };
     let mut places = vec![place(module.with_extension("toml"), "beside the module", false)];
     places.extend(variable("HSMD_CONFIG").map(|path| place(path, "named by HSMD_CONFIG", true)));
+    let luna = variable("ChrystokiConfigurationPath").map(|path| Candidate {
+        path: if path.is_dir() {
+            path.join("Chrystoki.conf")
+        } else {
+            path
+        },
+        why: "named by ChrystokiConfigurationPath",
+        named: true,
+        luna: true,
+    });
+    places.extend(luna);
     let home = variable("HOME").map(|home| home.join(".config/hsmd/hsmd-client.toml"));
     places.extend(home.map(|path| place(path, "of this user", false)));
     places.push(place("/etc/hsmd/hsmd-client.toml".into(), "of this machine", false));
@@ -44,10 +66,17 @@ pub(super) fn examine(module: &Path) -> Vec<Finding> {
         let looked: Vec<_> = places.iter().map(|place| place.path.display().to_string()).collect();
         let message = format!("none; looked at {}", looked.join(", "));
         let (socket, user) = default_socket();
+        let old = Path::new("/etc/Chrystoki.conf");
+        if !socket.exists() && old.is_file() {
+            return luna(old, "of a Luna client");
+        }
         let mut findings = vec![Finding::skipped("client file", message)];
         findings.extend(reach(&socket, user));
         return findings;
     };
+    if used.luna {
+        return luna(&used.path, used.why);
+    }
     match read(&used.path) {
         Err((message, remedy)) => vec![Finding::failure(
             "client file",
@@ -57,9 +86,76 @@ pub(super) fn examine(module: &Path) -> Vec<Finding> {
         Ok(table) => {
             let message = format!("{} ({})", used.path.display(), used.why);
             let mut findings = vec![Finding::ok("client file", message)];
-            findings.extend(follow(&table));
+            findings.extend(follow(&table, used.path.parent().unwrap_or(Path::new("/"))));
             findings
         }
+    }
+}
+
+/// A `Chrystoki.conf`: only what says where the servers are is read here; the module itself is stricter.
+fn luna(path: &Path, why: &str) -> Vec<Finding> {
+    let shown = path.display();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let remedy = "correct ChrystokiConfigurationPath (it names the folder), or unset it";
+            return vec![Finding::failure(
+                "client file",
+                format!("{shown} ({why}): {error}"),
+                remedy,
+            )];
+        }
+    };
+    let value = |key: &str| {
+        let lines = text
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(';')?.split_once('='));
+        let mut values = lines
+            .filter(|(name, _)| name.trim() == key)
+            .map(|(_, value)| value.trim().to_owned());
+        values.next()
+    };
+    let server = |number: usize| {
+        let host = value(&format!("ServerName{number:02}"))?;
+        let port = value(&format!("ServerPort{number:02}")).and_then(|port| port.parse().ok());
+        Some((host, port.unwrap_or(PORT)))
+    };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let file = |key| value(key).map(|name| locate(Path::new(&name), folder));
+    let files = (file("ServerCAFile"), file("ClientCertFile"), file("ClientPrivKeyFile"));
+    let (Some(ca), Some(certificate), Some(key)) = files else {
+        let message = format!("{shown} ({why}): without ServerCAFile, ClientCertFile or ClientPrivKeyFile");
+        return vec![Finding::failure(
+            "client file",
+            message,
+            "`hsmctl client config` writes it",
+        )];
+    };
+    let servers: Vec<_> = (0..100).map_while(server).collect();
+    let mut findings = vec![Finding::ok("client file", format!("{shown} ({why})"))];
+    if servers.is_empty() {
+        findings.push(Finding::failure(
+            "client file",
+            "no ServerName00",
+            "`hsmctl client config` writes it",
+        ));
+    }
+    findings.extend(remote::examine(&Remote {
+        servers,
+        ca,
+        certificate,
+        key,
+    }));
+    findings
+}
+
+/// As the module: beside the file that names it, if it is not where an absolute path says.
+fn locate(path: &Path, folder: &Path) -> PathBuf {
+    let beside = folder.join(path.file_name().unwrap_or_default());
+    match (path.is_absolute(), path.exists()) {
+        (true, false) if beside.exists() => beside,
+        (true, _) => path.to_path_buf(),
+        (false, _) => folder.join(path),
     }
 }
 
@@ -93,8 +189,8 @@ fn read(path: &Path) -> Result<Table, (String, &'static str)> {
     Ok(table)
 }
 
-/// The keys of a client file, and what they lead to.
-fn follow(table: &Table) -> Vec<Finding> {
+/// The keys of a client file, which lies in `folder`, and what they lead to.
+fn follow(table: &Table, folder: &Path) -> Vec<Finding> {
     const REMEDY: &str = "docs/client-file.md has the keys";
     if let Some(fork) = table.get("fork").filter(|fork| fork.as_str() != Some("fail")) {
         let message = format!("fork = {fork}: only \"fail\" is in this version");
@@ -115,6 +211,12 @@ fn follow(table: &Table) -> Vec<Finding> {
         Some((_, uid)) => uid,
         None => None,
     };
+    if table.contains_key("servers") {
+        return match servers(table, folder) {
+            Ok(remote) => remote::examine(&remote),
+            Err(message) => vec![Finding::failure("client file", message, REMEDY)],
+        };
+    }
     match table.get("socket") {
         None => reach(Path::new(SERVICE_SOCKET), user),
         Some(socket) => match socket.as_str().map(Path::new).filter(|path| path.is_absolute()) {
@@ -125,6 +227,36 @@ fn follow(table: &Table) -> Vec<Finding> {
             }
         },
     }
+}
+
+/// Servers on other hosts, and the files for them.
+fn servers(table: &Table, folder: &Path) -> Result<Remote, String> {
+    if table.contains_key("socket") {
+        return Err("both socket and servers: one of them".to_owned());
+    }
+    let file = |key: &str| {
+        let name = table.get(key).and_then(toml::Value::as_str);
+        let name = name.ok_or_else(|| format!("servers without {key}"));
+        name.map(|name| locate(Path::new(name), folder))
+    };
+    let server = |value: &toml::Value| {
+        let text = value.as_str().unwrap_or_default();
+        let split = text
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (host, port) = split.ok_or_else(|| format!("servers: {value}: a server is \"host:port\""))?;
+        Ok((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+    };
+    let list = table.get("servers").and_then(toml::Value::as_array);
+    let list = list
+        .filter(|list| !list.is_empty())
+        .ok_or("servers: a list of \"host:port\"")?;
+    Ok(Remote {
+        servers: list.iter().map(server).collect::<Result<_, String>>()?,
+        ca: file("ca")?,
+        certificate: file("certificate")?,
+        key: file("key")?,
+    })
 }
 
 /// Connects as the module does, and looks who is at the other end.
@@ -218,7 +350,7 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> Finding {
-        follow(&toml::from_str(text).unwrap()).remove(0)
+        follow(&toml::from_str(text).unwrap(), Path::new("/")).remove(0)
     }
 
     #[test]
@@ -229,6 +361,9 @@ mod tests {
             ("socket = 7", "absolute"),
             ("service_user = \"no such user\"", "no user of this machine"),
             ("deadline_ms = \"5\"", "must be a number"),
+            ("servers = [\"x\"]", "host:port"),
+            ("servers = [\"x:1\"]", "without ca"),
+            ("servers = [\"x:1\"]\nsocket = \"/x\"", "both"),
         ] {
             let finding = one(text);
             assert_eq!(

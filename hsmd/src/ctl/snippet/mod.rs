@@ -27,7 +27,7 @@ pub(super) struct Options {
     /// The label of the key.
     #[arg(long, value_name = "LABEL", default_value = "web")]
     key: String,
-    /// A file that holds the user PIN.
+    /// A file that holds the user PIN, without a line end (`printf %s PIN > FILE`): OpenSSL's engine takes it as it is.
     #[arg(long, value_name = "PATH", default_value = "/etc/hsmd/pin")]
     pin_file: PathBuf,
     /// Write the files into this folder; it is made if it is not there.
