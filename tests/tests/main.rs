@@ -6,7 +6,6 @@ mod applications;
 mod attacks;
 mod aws;
 mod backup;
-mod cli;
 mod control;
 mod disk;
 mod docs;

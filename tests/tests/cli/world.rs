@@ -195,7 +195,10 @@ fn fill(daemon: &Daemon, files: &Path) -> Names {
     );
     json(daemon, &format!("tag add {} stage=test owner=web", text(&first, "arn")));
     json(daemon, &format!("client assign app {web}"));
-    json(daemon, &format!("record put config/web --file {}/web.json", files.display()));
+    json(
+        daemon,
+        &format!("record put config/web --file {}/web.json", files.display()),
+    );
     Names::from([
         ("hsm-1a2b3c4d", text(&first, "id")),
         ("hsm-2b3c4d5e", text(&second, "id")),
