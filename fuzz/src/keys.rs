@@ -1,4 +1,4 @@
-//! Targets of the keystore and its cryptography: records behind their seal, private keys, points, unwrapped blobs.
+//! Targets of the keystore and its cryptography: records behind their seal, private keys, points, unwrapped blobs; certificates.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -39,6 +39,11 @@ pub(crate) fn private_keys(data: &[u8]) {
         let again = pkcs8::encode(&material).map(|der| pkcs8::decode(der.expose()).is_some());
         assert!(again != Some(false), "a private key reads back");
     }
+}
+
+/// Certificates and requests.
+pub(crate) fn certificates(data: &[u8]) {
+    hsmd::control::fuzzing::certificates(data);
 }
 
 /// A good key of each kind.

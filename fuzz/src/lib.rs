@@ -159,6 +159,13 @@ pub const TARGETS: &[Target] = &[
         &[],
     ),
     target(
+        "certificates",
+        "certificates and requests that administrators send",
+        keys::certificates,
+        hsmd::control::fuzzing::certificate_seeds,
+        &[],
+    ),
+    target(
         "points",
         "public points and curve parameters",
         keys::points,

@@ -132,8 +132,12 @@ pub enum Locals {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Control {
-    /// The Unix socket of the gRPC services.
+    /// The Unix socket of the gRPC services. Root and the daemon's own user are administrators there.
     pub socket: PathBuf,
+    /// Ids of further users who are operators on the socket.
+    pub operators: Vec<u32>,
+    /// Ids of further users who are auditors on the socket.
+    pub auditors: Vec<u32>,
     /// Addresses of the same services for administrators on other hosts, over mutual TLS, such as "0.0.0.0:1793"; empty:
     /// none.
     pub listen: Vec<SocketAddr>,
@@ -149,6 +153,8 @@ impl Default for Control {
     fn default() -> Self {
         Self {
             socket: "/run/hsmd/control.sock".into(),
+            operators: Vec::new(),
+            auditors: Vec::new(),
             listen: Vec::new(),
             max_connections: 1_024,
             handshake_timeout_ms: 10_000,
@@ -410,6 +416,14 @@ impl Data {
             "0600" => Some(0o600),
             _ => None,
         }
+    }
+}
+
+impl Control {
+    /// Whether others than root and the daemon's own user may use the socket.
+    #[must_use]
+    pub const fn has_users(&self) -> bool {
+        !self.operators.is_empty() || !self.auditors.is_empty()
     }
 }
 

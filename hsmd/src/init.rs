@@ -4,9 +4,11 @@ use crate::cli::{Failure, print};
 use crate::config::{Config, Pin};
 use crate::control::{Model, NewHsm};
 use crate::files;
+use crate::pki::Pki;
 use crate::slots::Slots;
 use clap::Args;
 use hsmd_keystore::{Keystore, MasterKey, Options, PinCost};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,15 @@ pub struct InitOptions {
     /// The master key file to make, mode 0400; default: beside the configuration file.
     #[arg(long, value_name = "PATH")]
     master_key: Option<PathBuf>,
+    /// An address for applications on other hosts, over mutual TLS, such as 0.0.0.0:1792; may be repeated.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<SocketAddr>,
+    /// An address for administrators on other hosts, over mutual TLS, such as 0.0.0.0:1793; may be repeated.
+    #[arg(long, value_name = "ADDR:PORT")]
+    control_listen: Vec<SocketAddr>,
+    /// The host name or address under which other hosts reach this one, for their configuration.
+    #[arg(long, value_name = "HOST[:PORT]", default_value = "")]
+    advertise: String,
     /// Offer one uninitialised slot after all others, as SoftHSM does.
     #[arg(long)]
     free_slot: bool,
@@ -80,13 +91,28 @@ pub(crate) fn run(options: &InitOptions) -> Result<(), Failure> {
         }
         return Err(failure);
     }
+    print(&report(&config, &config_path))
+}
+
+/// What was made, and what to do next.
+fn report(config: &Config, config_path: &Path) -> String {
     let (config_path, key) = (config_path.display(), config.store.master_key.display());
-    print(&format!(
-        "Store       {}\nMaster key  {key}\n            Without this file every key is lost. Keep a copy apart from backups of the store.\n\
-         Settings    {config_path}\n\nNext:\n  hsmd serve --config {config_path}\n  hsmctl partition create NAME --endpoint unix://{}\n",
-        config.store.data_dir.display(),
-        config.control.socket.display(),
-    ))
+    let (store, socket) = (config.store.data_dir.display(), config.control.socket.display());
+    let mut text = format!(
+        "Store       {store}\nMaster key  {key}\n            Without this file every key is lost. Keep a copy apart from backups of the store.\n\
+         Settings    {config_path}\nAuthorities in the store: of servers, of administrators\n\nNext:\n  \
+         hsmd serve --config {config_path}\n  hsmctl partition create NAME --endpoint unix://{socket}\n"
+    );
+    if let Some(address) = config.control.listen.first() {
+        let host = crate::pki::host_of(&config.data.advertise).unwrap_or_else(|| "HOST".into());
+        text += &format!(
+            "\nThe first administrator on another host; then give NAME.key, NAME.pem and ca.pem to that host:\n  \
+             hsmctl certificate issue NAME --role admin --endpoint unix://{socket}\n  \
+             hsmctl status --endpoint https://{host}:{} --ca ca.pem --cert NAME.pem --key NAME.key\n",
+            address.port()
+        );
+    }
+    text
 }
 
 pub(crate) fn configuration(options: &InitOptions, config_path: &Path) -> Result<Config, Failure> {
@@ -101,6 +127,9 @@ pub(crate) fn configuration(options: &InitOptions, config_path: &Path) -> Result
         Some(path) => files::absolute(path)?,
         None => config_path.with_file_name("master.key"),
     };
+    config.data.listen.clone_from(&options.listen);
+    config.control.listen.clone_from(&options.control_listen);
+    config.data.advertise.clone_from(&options.advertise);
     config.hsm.free_slot = options.free_slot;
     if let Some(policy) = &options.policy {
         policy.clone_into(&mut config.hsm.policy);
@@ -115,6 +144,9 @@ fn create_store(config: &Config, master: &MasterKey) -> Result<(), Failure> {
     let explain = |error: crate::control::ModelError| Failure::Other(error.to_string());
     let model = Model::load(keystore.clone(), config.hsm.clone(), Arc::new(Slots::default())).map_err(explain)?;
     let model = model.over(config.subnet.clone());
+    // The authorities: what other hosts will know the daemon by.
+    Pki::open(&keystore, config, model.client_pins(), model.admin_pins())
+        .map_err(|error| Failure::Other(format!("identity: {error}")))?;
     let hsm = model.create_hsm(&first_hsm(config)).map_err(explain)?;
     model.confirm(&hsm.id).map_err(explain)?;
     keystore.close().map_err(|error| Failure::keystore(folder, error))

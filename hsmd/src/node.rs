@@ -1,10 +1,10 @@
 //! What the whole daemon shares: the keystore, the slots, the turnstiles, who is connected.
 
 use crate::config::Config;
-use crate::control::Model;
+use crate::control::{Denials, Model, Open};
 use crate::data::{Clients, Pulse, Traffic, Turnstile};
 use crate::memory::Protection;
-use crate::pki::{Pins, Pki, PkiError};
+use crate::pki::{Pki, PkiError};
 use crate::slots::Slots;
 use hsmd_keystore::{Error, Identity, KeySet, Keystore};
 use std::sync::Arc;
@@ -17,6 +17,9 @@ pub struct Node {
     pub(crate) keystore: Keystore,
     pub(crate) model: Model,
     pub(crate) pki: Pki,
+    /// Connections of the control plane over TLS.
+    pub(crate) administrators: Arc<Open>,
+    pub(crate) denials: Denials,
     pub(crate) slots: Arc<Slots>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) turns: Turns,
@@ -70,7 +73,7 @@ impl Node {
     pub fn new(keystore: Keystore, config: Config, protection: Protection) -> Result<Self, StartError> {
         let slots = Arc::new(Slots::default());
         let model = Model::load(keystore.clone(), config.hsm.clone(), slots.clone())?.over(config.subnet.clone());
-        let pki = Pki::open(&keystore, &config, model.client_pins(), Arc::new(Pins::default()))?;
+        let pki = Pki::open(&keystore, &config, model.client_pins(), model.admin_pins())?;
         pki.cover(model.hsms().into_iter().map(|hsm| hsm.eni_ip))?;
         let work = &config.work;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -89,6 +92,8 @@ impl Node {
             keystore,
             model,
             pki,
+            administrators: Arc::default(),
+            denials: Denials::default(),
             slots,
             turns,
             pulse: Pulse::start(Duration::from_millis(config.data.heartbeat_ms))?,
@@ -128,6 +133,12 @@ impl Node {
         };
         tracing::info!(?identity, connections, logins, "ended");
         Ok(())
+    }
+
+    /// Ends the control plane's connections whose certificate is no longer registered or valid; says how many.
+    pub(crate) fn end_strangers(&self) -> usize {
+        self.administrators
+            .retain(|sha256| self.model.caller_of(sha256).is_some())
     }
 
     pub(crate) fn count_request(&self) {

@@ -2,7 +2,7 @@
 //! requests finish, the store closes.
 
 use crate::control;
-use crate::data::{Listener, Remote, bind_socket};
+use crate::data::{Listener, Remote};
 use crate::node::Node;
 use crate::notify;
 use std::future::Future;
@@ -60,7 +60,7 @@ pub async fn serve(
     let data = Listener::bind(&node.config.data)?;
     let remote = Remote::bind(&node.config.data).await?;
     let addresses = remote.addresses();
-    let control_listener = bind_socket(&node.config.control.socket, 0o600, None)?;
+    let sockets = control::Sockets::bind(&node.config.control).await?;
     let (stop, stopping) = watch::channel(false);
     let (alive, mut ended) = mpsc::channel::<()>(1);
     remote.run(&node, &stopping, &alive);
@@ -68,7 +68,7 @@ pub async fn serve(
     let control = {
         let (node, stopping, alive) = (node.clone(), stopping.clone(), alive);
         async move {
-            let served = control::serve(node, control_listener, stopping).await;
+            let served = control::serve(node, sockets, stopping).await;
             drop(alive);
             served
         }
@@ -125,6 +125,7 @@ async fn housekeeping(node: Arc<Node>) {
     loop {
         ticks.tick().await;
         node.pki.keep_fresh();
+        node.end_strangers();
         let keystore = node.keystore.clone();
         if tokio::task::spawn_blocking(move || keystore.idle_wipe()).await.is_err() {
             tracing::error!("housekeeping panicked; please report this");
@@ -135,6 +136,7 @@ async fn housekeeping(node: Arc<Node>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::bind_socket;
     use crate::data::tests::{Client, node};
     use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
     use hsmd_control::admin::{CreatePartitionRequest, ListPartitionsRequest, StatusRequest};

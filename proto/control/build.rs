@@ -4,10 +4,8 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(
-        ["cloudhsm.proto", "admin.proto", "records.proto", "backup.proto"],
-        ["proto"],
-    )?;
+    let files = ["cloudhsm.proto", "admin.proto", "records.proto", "backup.proto", "identity.proto"];
+    let descriptors = protox::compile(files, ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("hsmd_control.bin"), descriptors.encode_to_vec())?;
     // Values of records must not get into a log by way of a `{:?}`, nor PINs or the keys of backups; `src/records_debug.rs`,

@@ -13,6 +13,7 @@ mod fork;
 mod frames;
 mod full_disk;
 mod hostile;
+mod identity;
 mod io_sweep;
 mod java;
 mod kill_storm;

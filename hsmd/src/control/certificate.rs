@@ -2,6 +2,9 @@
 //! is pinned, not chained: who signed it does not matter.
 
 use md5::{Digest as _, Md5};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::server::ParsedCertificate;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 use x509_cert::Certificate;
@@ -27,6 +30,9 @@ pub enum CertificateError {
     /// A key that mutual TLS will not take.
     #[error("the key must be RSA of 2048 bits or more, or EC on P-256, P-384 or P-521")]
     Key,
+    /// TLS 1.3 does not take it.
+    #[error("the certificate is not of version 3, or has critical extensions that are unknown here")]
+    Tls,
     /// Past its end.
     #[error("the certificate has expired")]
     Expired,
@@ -39,6 +45,18 @@ pub(super) struct Fingerprints {
     pub(super) md5: String,
     /// 64 lower-case hexadecimal digits.
     pub(super) sha256: String,
+}
+
+/// As [`check`], for certificates that are of use on TLS connections only: also version 3, and no critical extension that is
+/// unknown here.
+///
+/// # Errors
+/// See [`CertificateError`].
+pub(super) fn check_for_tls(pem: &str) -> Result<Fingerprints, CertificateError> {
+    let prints = check(pem)?;
+    let der = CertificateDer::from_pem_slice(pem.trim().as_bytes()).map_err(|_| CertificateError::Form)?;
+    ParsedCertificate::try_from(&der).map_err(|_| CertificateError::Tls)?;
+    Ok(prints)
 }
 
 /// Parses and checks a certificate.

@@ -37,6 +37,9 @@ enum RecordError {
     /// A field that does not fit: its name and rule.
     #[error("{0} must be {1}")]
     Invalid(&'static str, &'static str),
+    /// Not the caller's own.
+    #[error("a service has the namespace of its own name, and no other")]
+    Foreign,
     /// No such record.
     #[error("there is no record of this key")]
     NotFound,
@@ -64,6 +67,7 @@ impl From<RecordError> for Status {
     fn from(error: RecordError) -> Self {
         let code = match &error {
             RecordError::Invalid(..) => Code::InvalidArgument,
+            RecordError::Foreign => Code::PermissionDenied,
             RecordError::NotFound => Code::NotFound,
             RecordError::Version(_) | RecordError::Keystore(Error::Contended) => Code::Aborted,
             RecordError::OverQuota(..) | RecordError::Namespaces(_) => Code::ResourceExhausted,

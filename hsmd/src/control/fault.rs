@@ -40,10 +40,13 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         | ModelError::Missing(..)
         | ModelError::Invalid(..)
         | ModelError::Log(_)
-        | ModelError::Certificate(_) => (Code::InvalidArgument, Fault::InvalidRequest),
+        | ModelError::Certificate(_)
+        | ModelError::Request(_) => (Code::InvalidArgument, Fault::InvalidRequest),
         ModelError::LabelTaken
         | ModelError::TokenReused
         | ModelError::CertificateTaken(_)
+        | ModelError::CertificateRevoked(_)
+        | ModelError::RoleDiffers(_)
         | ModelError::UserTaken(_)
         | ModelError::AddressTaken => (Code::AlreadyExists, Fault::Service),
         ModelError::PinWrong(_) | ModelError::PinNeeded => (Code::PermissionDenied, Fault::Service),
@@ -67,7 +70,9 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         ModelError::Keystore(Store::Restore(error)) => restore_kind(error),
         ModelError::Keystore(Store::Full | Store::TooLarge) => (Code::ResourceExhausted, Fault::Service),
         ModelError::Keystore(Store::Stopped) => (Code::Unavailable, Fault::Service),
-        ModelError::Keystore(_) | ModelError::Token(_) => (Code::Internal, Fault::Internal),
+        ModelError::Keystore(_) | ModelError::Token(_) | ModelError::Authority(_) => {
+            (Code::Internal, Fault::Internal)
+        }
     }
 }
 

@@ -6,21 +6,30 @@
 //! are the rules of the API as rows; `fault` is the table of errors; `cloudhsm` and `admin` are the services, `listener` their
 //! socket. Keys are none of its business: it makes, shares and deletes key sets.
 
+mod access;
 mod admin;
+mod administrators;
 mod assignments;
 mod backup;
 mod certificate;
 mod chrystoki;
 mod clients;
 mod cloudhsm;
+mod denials;
 mod documents;
 mod fault;
 mod fields;
+#[doc(hidden)]
+pub mod fuzzing;
+mod gate;
 mod groups;
 mod hsms;
+mod identity;
+mod incoming;
 mod listener;
 mod model;
 mod officers;
+mod origin;
 mod page;
 mod partitions;
 mod provision;
@@ -34,12 +43,16 @@ mod virtual_slots;
 #[cfg(test)]
 mod tests;
 
+pub use administrators::AdminRecord;
 pub use assignments::{Assignment, Revoked};
 pub use certificate::CertificateError;
+pub(crate) use denials::Denials;
 pub use groups::{GroupChange, GroupView};
 pub use hsms::HsmChange;
+pub(crate) use incoming::Sockets;
 pub(crate) use listener::serve;
 pub use model::{Model, ModelError, NewHsm};
 pub use officers::OfficerView;
 pub use provision::{NewPartition, RoleView};
+pub(crate) use origin::Open;
 pub use records::{ClientRecord, GroupRecord, HsmRecord, HsmState, PartitionRecord, Tags, UserRecord};

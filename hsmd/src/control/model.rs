@@ -1,6 +1,7 @@
 //! HSMs and partitions: what is recorded, and how it changes. One lock; each change is one batch of documents that
 //! compares versions, so that a second node would be noticed.
 
+use super::administrators::{ADMIN_PREFIX, AdminRecord, Callers};
 use super::certificate::CertificateError;
 use super::records::{
     CLIENT_PREFIX, ClientRecord, Document, FORMAT, GROUP_PREFIX, GroupRecord, HSM_PREFIX, HsmRecord, HsmState, Officer,
@@ -8,7 +9,7 @@ use super::records::{
 };
 use super::subnets::Place;
 use crate::config::{Hsm as Config, Subnet};
-use crate::pki::Pins;
+use crate::pki::{AuthorityError, Pins, RequestError};
 use crate::slots::{Slot, Slots};
 use hsmd_keystore::{DocumentOutcome, DocumentWrite, Error, Keystore};
 use hsmd_proto::ids::{KeySetId, OperationId, SlotId};
@@ -30,6 +31,8 @@ pub struct Model {
     pub(super) tokens: RwLock<()>,
     /// The certificates of clients: what the data plane lets in.
     pub(super) client_pins: Arc<Pins>,
+    /// The certificates of administrators, and who they are.
+    pub(super) callers: Callers,
 }
 
 /// All records with the versions of their documents.
@@ -39,6 +42,7 @@ pub(super) struct State {
     pub(super) partitions: BTreeMap<String, Versioned<PartitionRecord>>,
     pub(super) groups: BTreeMap<String, Versioned<GroupRecord>>,
     pub(super) clients: BTreeMap<String, Versioned<ClientRecord>>,
+    pub(super) administrators: BTreeMap<String, Versioned<AdminRecord>>,
     pub(super) users: BTreeMap<String, Versioned<UserRecord>>,
     pub(super) counter: Versioned<SlotCounter>,
 }
@@ -171,6 +175,18 @@ pub enum ModelError {
     /// A local user that is a client, with another label.
     #[error("the user is a client already, labelled {0}")]
     UserTaken(String),
+    /// A certificate that was revoked stays so.
+    #[error("the certificate was revoked as {0}; make a new one")]
+    CertificateRevoked(String),
+    /// A name has one role.
+    #[error("this name is registered as {0}: choose another name, or revoke those certificates first")]
+    RoleDiffers(String),
+    /// A request that cannot be granted.
+    #[error("request: {0}")]
+    Request(#[from] RequestError),
+    /// The authority's word.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// A certificate that cannot be registered.
     #[error("Certificate: {0}")]
     Certificate(#[from] CertificateError),
@@ -199,6 +215,7 @@ impl Model {
             partitions: read_all(&keystore, PARTITION_PREFIX)?,
             groups: read_all(&keystore, GROUP_PREFIX)?,
             clients: read_all(&keystore, CLIENT_PREFIX)?,
+            administrators: read_all(&keystore, ADMIN_PREFIX)?,
             users: read_all(&keystore, USER_PREFIX)?,
             counter: read_all(&keystore, SLOTS)?.remove("").unwrap_or_default(),
         };
@@ -210,8 +227,10 @@ impl Model {
             state: Mutex::new(state),
             tokens: RwLock::new(()),
             client_pins: Arc::default(),
+            callers: Callers::default(),
         };
         model.pin_clients(&model.state.lock());
+        model.pin_administrators(&model.state.lock());
         model.finish_interrupted()?;
         model.show();
         Ok(model)

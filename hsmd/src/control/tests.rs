@@ -1,5 +1,6 @@
 //! The model over a keystore in memory: slots, deletion, restart, idempotent creation.
 
+mod administrators;
 mod assignments;
 mod clients;
 mod documents;

@@ -9,6 +9,7 @@ use super::Format;
 use super::connect::connect;
 use super::exit::{Error, Exit};
 use super::output::show;
+use super::profile::Target;
 use crate::passphrase::{SecretError, SecretOptions};
 use clap::{Args, Subcommand};
 use hsmd_control::backup::backup_client::BackupClient;
@@ -74,10 +75,10 @@ pub(super) struct Read {
 }
 
 /// Runs a command.
-pub(super) async fn run(command: Backup, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
+pub(super) async fn run(command: Backup, target: &Target, format: Format) -> Result<Exit, Error> {
     match command {
-        Backup::Create(options) => create(options, endpoint, format).await,
-        Backup::List => list(endpoint, format).await,
+        Backup::Create(options) => create(options, target, format).await,
+        Backup::List => list(target, format).await,
         Backup::Verify(options) => {
             let contents = verify(&options.file, &secret(&options.secret, false)?)?;
             show(&view::ContentsView::new(&contents), format)
@@ -94,7 +95,7 @@ pub(super) async fn run(command: Backup, endpoint: Option<&str>, format: Format)
     }
 }
 
-async fn create(options: Create, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
+async fn create(options: Create, target: &Target, format: Format) -> Result<Exit, Error> {
     let mut file = file::Fresh::create(&options.file)?;
     let key = secret(&options.secret, true)?
         .seal(PinCost::PRODUCTION)
@@ -104,7 +105,7 @@ async fn create(options: Create, endpoint: Option<&str>, format: Format) -> Resu
         hsm: options.hsm,
         partition: options.partition,
     };
-    let mut parts = BackupClient::new(connect(endpoint).await?)
+    let mut parts = BackupClient::new(connect(target).await?)
         .create(request)
         .await?
         .into_inner();
@@ -124,8 +125,8 @@ async fn create(options: Create, endpoint: Option<&str>, format: Format) -> Resu
     show(&view::SummaryView::new(summary, &options.file), format)
 }
 
-async fn list(endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
-    let mut client = BackupClient::new(connect(endpoint).await?);
+async fn list(target: &Target, format: Format) -> Result<Exit, Error> {
+    let mut client = BackupClient::new(connect(target).await?);
     let found = client.list_automatic(ListAutomaticRequest {}).await?.into_inner();
     show(&view::AutomaticList::new(found.backups), format)
 }

@@ -2,23 +2,25 @@
 
 use super::connect::connect;
 use super::exit::{Error, Exit};
+use super::profile::Target;
 use super::{
-    Command, Format, alias, backup, client, env, group, hsm, partition, setup, snippet, status, tag, usage, wait, watch,
+    Command, Format, alias, backup, certificate, client, env, group, hsm, partition, setup, snippet, status, tag, usage,
+    wait, watch,
 };
 
 /// Runs a command.
-pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
+pub(super) async fn run(command: Command, target: &Target, format: Format) -> Result<Exit, Error> {
     let command = match command {
-        Command::Wait(wait::For::Ready { patience }) => return wait::ready(endpoint, patience, format).await,
-        Command::Env => return env::run(endpoint, format).await,
-        Command::Snippet(options) => return snippet::run(options, endpoint, format).await,
-        Command::Cloudhsm(command) => return alias::run(command, endpoint).await,
+        Command::Wait(wait::For::Ready { patience }) => return wait::ready(target, patience, format).await,
+        Command::Env => return env::run(target, format).await,
+        Command::Snippet(options) => return snippet::run(options, target, format).await,
+        Command::Cloudhsm(command) => return alias::run(command, target).await,
         // Some of these need no daemon.
-        Command::Backup(command) => return backup::run(command, endpoint, format).await,
-        Command::Restore(options) => return backup::run_restore(options, endpoint, format).await,
+        Command::Backup(command) => return backup::run(command, target, format).await,
+        Command::Restore(options) => return backup::run_restore(options, target, format).await,
         command => command,
     };
-    let channel = connect(endpoint).await?;
+    let channel = connect(target).await?;
     match command {
         Command::Status(options) => status::run(channel, options, format).await,
         Command::Watch(options) => watch::run(channel, options, format).await,
@@ -27,6 +29,7 @@ pub(super) async fn run(command: Command, endpoint: Option<&str>, format: Format
         Command::Partition(command) => partition::run(channel, command, format).await,
         Command::Group(command) => group::run(channel, command, format).await,
         Command::Client(command) => client::run(channel, command, format).await,
+        Command::Certificate(verb) => certificate::run(channel, verb, format).await,
         Command::Tag(command) => tag::run(channel, command, format).await,
         Command::Record(command) => super::record::run(channel, command, format).await,
         Command::Login(command) => usage::login(channel, command, format).await,

@@ -1,7 +1,9 @@
-//! Finds the daemon: the argument, `HSMD_ENDPOINT`, a running `hsmd dev`, the system's. Says which one, when it had to
-//! look.
+//! Finds the daemon: the argument, `HSMD_ENDPOINT`, the profile file, a running `hsmd dev`, the system's. Says which one, when
+//! it had to look.
 
 use super::exit::{Error, Exit};
+use super::profile::Target;
+use super::remote::{self, Files};
 use crate::config::Control;
 use crate::dev;
 use std::io::Write as _;
@@ -14,27 +16,30 @@ use tonic::transport::{Channel, Endpoint};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Connects.
-pub(super) async fn connect(given: Option<&str>) -> Result<Channel, Error> {
-    connect_to(&locate(given)?).await
+pub(super) async fn connect(target: &Target) -> Result<Channel, Error> {
+    Ok(reach(target).await?.1)
 }
 
-/// The address: what was given, or found.
-pub(super) fn locate(given: Option<&str>) -> Result<String, Error> {
-    match given {
-        Some(uri) => Ok(uri.to_owned()),
-        None => match std::env::var("HSMD_ENDPOINT") {
-            Ok(uri) if !uri.is_empty() => Ok(uri),
-            _ => search(),
-        },
-    }
+/// Connects, and says to which address: the one that was given, or found.
+pub(super) async fn reach(target: &Target) -> Result<(String, Channel), Error> {
+    let target = target.complete()?;
+    let uri = match &target.endpoint {
+        Some(uri) => uri.clone(),
+        None => search()?,
+    };
+    let channel = if uri.starts_with("https:") {
+        remote::connect(&uri, files(&uri, target)?, DEADLINE).await?
+    } else {
+        local(&uri).await?
+    };
+    Ok((uri, channel))
 }
 
-/// Connects to an address.
-pub(super) async fn connect_to(uri: &str) -> Result<Channel, Error> {
+async fn local(uri: &str) -> Result<Channel, Error> {
     if !uri.starts_with("unix:") {
         return Err(Error::new(
             Exit::Usage,
-            format!("{uri}: an endpoint is unix:///path/to/control.sock"),
+            format!("{uri}: an endpoint is unix:///path/to/control.sock or https://host:port"),
         ));
     }
     let endpoint = Endpoint::from_shared(uri.to_owned())
@@ -44,6 +49,22 @@ pub(super) async fn connect_to(uri: &str) -> Result<Channel, Error> {
         let message =
             format!("{uri}: no daemon answers\n  remedy: start `hsmd serve` or `hsmd dev`, or correct the endpoint");
         Error::new(Exit::Unavailable, message)
+    })
+}
+
+/// All three files, or an error that names the missing one.
+fn files(uri: &str, target: Target) -> Result<Files, Error> {
+    let missing = |name: &str, variable: &str| {
+        let message = format!(
+            "{uri}: no {name} is named\n  remedy: say --{name} PATH, set {variable}, or write {name} = \"PATH\" into \
+             ~/.config/hsmd/hsmctl.toml; `hsmctl certificate issue` on the daemon's host makes these files"
+        );
+        Error::new(Exit::Usage, message)
+    };
+    Ok(Files {
+        ca: target.ca.ok_or_else(|| missing("ca", "HSMD_CA"))?,
+        cert: target.cert.ok_or_else(|| missing("cert", "HSMD_CERT"))?,
+        key: target.key.ok_or_else(|| missing("key", "HSMD_KEY"))?,
     })
 }
 

@@ -1,9 +1,10 @@
 //! `hsmctl env`: what a shell needs so that programs find the daemon that `hsmctl` found.
 
 use super::Format;
-use super::connect::{connect_to, locate};
+use super::connect::reach;
 use super::exit::{Error, Exit};
 use super::output::{Table, raw, record, show};
+use super::profile::Target;
 use crate::dev::{default_folder, module_near};
 use crate::files::shell_quote;
 use hsmd_control::admin::StatusRequest;
@@ -22,8 +23,8 @@ pub(super) struct Found {
 }
 
 /// Runs the command.
-pub(super) async fn run(endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
-    let view = EnvView(variables(&find(endpoint).await?));
+pub(super) async fn run(target: &Target, format: Format) -> Result<Exit, Error> {
+    let view = EnvView(variables(&find(target).await?));
     match format {
         Format::Table => raw(view.exports().as_bytes()),
         format => show(&view, format),
@@ -31,9 +32,8 @@ pub(super) async fn run(endpoint: Option<&str>, format: Format) -> Result<Exit, 
 }
 
 /// Finds the daemon and what belongs to it.
-pub(super) async fn find(endpoint: Option<&str>) -> Result<Found, Error> {
-    let endpoint = locate(endpoint)?;
-    let channel = connect_to(&endpoint).await?;
+pub(super) async fn find(target: &Target) -> Result<Found, Error> {
+    let (endpoint, channel) = reach(target).await?;
     let status = HsmAdminClient::new(channel.clone())
         .status(StatusRequest {})
         .await?

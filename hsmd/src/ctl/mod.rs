@@ -4,6 +4,7 @@
 mod alias;
 mod assign;
 mod backup;
+mod certificate;
 mod client;
 mod commands;
 mod confirm;
@@ -18,8 +19,10 @@ mod manual;
 mod officer;
 mod output;
 mod partition;
+mod profile;
 mod provision;
 mod record;
+mod remote;
 mod secret;
 mod setup;
 mod snippet;
@@ -45,9 +48,8 @@ use std::process::ExitCode;
     hsmctl partition create payments --hsm hsm-2b3c4d5e\n  hsmctl partition list -o json"
 )]
 struct Cli {
-    /// The control plane's address, unix:///path; default: $HSMD_ENDPOINT, a running `hsmd dev`, the system's daemon.
-    #[arg(long, global = true, value_name = "URI")]
-    endpoint: Option<String>,
+    #[command(flatten)]
+    target: profile::Target,
     /// Form of the output.
     #[arg(short, long, global = true, value_enum, default_value = "table")]
     output: Format,
@@ -100,6 +102,9 @@ enum Command {
         after_help = "Examples:\n  hsmctl setup-client shop1 --group web\n  hsmctl setup-client shop2 --partition old --out shop2-files"
     )]
     SetupClient(setup::Options),
+    /// Certificates of those who administer the daemon from other hosts.
+    #[command(subcommand)]
+    Certificate(certificate::Verb),
     /// Tags of HSMs, groups and clients.
     #[command(subcommand)]
     Tag(tag::Tag),
@@ -178,11 +183,11 @@ fn run(cli: Cli) -> Result<Exit, exit::Error> {
     match cli.command {
         Command::Completion { shell } => manual::completion(shell),
         Command::Man(options) => manual::run(&options),
-        Command::Doctor(options) => doctor::run(&options, cli.endpoint.as_deref(), cli.output),
+        Command::Doctor(options) => doctor::run(&options, &cli.target, cli.output),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| exit::Error::failed(&error))?;
-            runtime.block_on(commands::run(command, cli.endpoint.as_deref(), cli.output))
+            runtime.block_on(commands::run(command, &cli.target, cli.output))
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::connect::connect;
 use super::exit::{Error, Exit};
 use super::output::{Table, record, show};
+use super::profile::Target;
 use super::{Format, group, hsm};
 use clap::{Args, Subcommand};
 use hsmd_control::admin::StatusRequest;
@@ -88,10 +89,10 @@ pub(super) async fn run(channel: Channel, command: For, format: Format) -> Resul
 }
 
 /// Runs `hsmctl wait ready`: connects as often as it takes.
-pub(super) async fn ready(endpoint: Option<&str>, patience: Patience, format: Format) -> Result<Exit, Error> {
+pub(super) async fn ready(target: &Target, patience: Patience, format: Format) -> Result<Exit, Error> {
     let mut progress = Progress::new("the daemon", patience);
     loop {
-        let answer = match connect(endpoint).await {
+        let answer = match connect(target).await {
             Ok(channel) => HsmAdminClient::new(channel)
                 .status(StatusRequest {})
                 .await

@@ -104,7 +104,7 @@ impl SigningKey for AuthorityKey {
 
 impl AuthorityKey {
     /// From PKCS #8.
-    fn open(der: &[u8]) -> Option<Self> {
+    pub(super) fn open(der: &[u8]) -> Option<Self> {
         let material = pkcs8::decode(der)?;
         let Material::EcPublic { point, .. } = Key::open(&material).ok()?.public()? else {
             return None;

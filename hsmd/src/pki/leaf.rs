@@ -153,8 +153,7 @@ pub(super) fn names(config: &Config) -> BTreeSet<String> {
     names.extend(addresses.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
     names.extend(host_of(&config.data.advertise));
     // Empty or odd host names are left out: the addresses still fit.
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    names.extend(host_of(machine.trim()));
+    names.extend(host_of(&rustix::system::uname().nodename().to_string_lossy()));
     names
 }
 

@@ -9,15 +9,19 @@ mod authority;
 mod leaf;
 mod pins;
 mod refusals;
+mod request;
 #[cfg(test)]
 mod tests;
 mod verifier;
 
+pub(crate) use authority::AuthorityError;
 use authority::Kind;
-pub(crate) use authority::{Authority, AuthorityError, days};
+pub(crate) use authority::{Authority, days, pem};
 pub(crate) use leaf::host_of;
-pub(crate) use pins::{Pins, from_hex};
+pub(crate) use pins::{Pins, Validity, from_hex};
 pub(crate) use refusals::Refusals;
+pub(crate) use request::RequestError;
+pub(crate) use request::{make as make_request, read as read_request};
 
 use crate::config::Config;
 use hsmd_keystore::Keystore;

@@ -1,6 +1,5 @@
 //! Handshakes in memory: who gets in, and that all others are told the same.
 
-use super::authority::pem;
 use super::*;
 use hsmd_keystore::Options;
 use rcgen::{CertificateParams, KeyPair};

@@ -62,6 +62,18 @@ pub mod backup {
     tonic::include_proto!("hsmd.backup.v1");
 }
 
+/// Who may use the control plane.
+#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    unused_qualifications,
+    reason = "generated code"
+)]
+pub mod identity {
+    tonic::include_proto!("hsmd.identity.v1");
+}
+
 /// The compiled `FileDescriptorSet` of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hsmd_control.bin"));
 
@@ -71,6 +83,9 @@ pub const ERROR_KEY: &str = "aws-error";
 pub const RETRYABLE_KEY: &str = "aws-retryable";
 /// The request's metadata key of ModifyHapg that makes it a compare-and-set: the LastModifiedTimestamp that was read.
 pub const IF_LAST_MODIFIED_KEY: &str = "if-last-modified";
+
+/// The metadata key of a denied call: the id by which an auditor finds out why it was denied.
+pub const DENIAL_KEY: &str = "hsmd-denial";
 
 /// Operations, shapes, patterns and errors of CloudHSM Classic (API version 2014-05-30) as JSON, for tests.
 #[doc(hidden)]

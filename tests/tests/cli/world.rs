@@ -199,7 +199,10 @@ fn fill(daemon: &Daemon, files: &Path) -> Names {
         daemon,
         &format!("record put config/web --file {}/web.json", files.display()),
     );
+    let issue = format!("certificate issue carol --role operator --out-dir {}", files.display());
+    let carol = json(daemon, &issue);
     Names::from([
+        ("cert-1a2b3c4d", text(&carol, "id")),
         ("hsm-1a2b3c4d", text(&first, "id")),
         ("hsm-2b3c4d5e", text(&second, "id")),
         ("hsm-3c4d5e6f", text(&third, "id")),

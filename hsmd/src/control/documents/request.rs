@@ -1,6 +1,7 @@
 //! What requests for records say, checked: namespaces, keys, values, page tokens, batches. No state, no store.
 
 use super::RecordError;
+use crate::control::access::{Caller, Role};
 use hsmd_control::records::Operation;
 use hsmd_control::records::operation::Kind;
 use hsmd_keystore::DocumentBatch;
@@ -26,17 +27,23 @@ const MAX_BATCH: usize = 960 << 10;
 pub(super) struct Namespace(String);
 
 impl Namespace {
-    /// The namespace of a request, whose field says `asked`.
-    pub(super) fn of<T>(_request: &tonic::Request<T>, asked: &str) -> Result<Self, RecordError> {
-        Self::new(if asked.is_empty() { LOCAL } else { asked })
+    /// The namespace of a request, whose field says `asked`. A service has its own, which has its name; an administrator has
+    /// all.
+    pub(super) fn of<T>(request: &tonic::Request<T>, asked: &str) -> Result<Self, RecordError> {
+        let caller = request.extensions().get::<Caller>().ok_or(RecordError::Foreign)?;
+        match caller.role {
+            Role::Admin => Self::new(if asked.is_empty() { LOCAL } else { asked }),
+            _ if asked.is_empty() || *asked == *caller.name => Self::new(&caller.name),
+            _ => Err(RecordError::Foreign),
+        }
     }
 
     fn new(name: &str) -> Result<Self, RecordError> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'@');
         if (1..=MAX_NAMESPACE).contains(&name.len()) && name.bytes().all(fits) {
             Ok(Self(name.to_owned()))
         } else {
-            let rule = "1 to 64 letters, digits, dots, hyphens and underscores";
+            let rule = "1 to 64 letters, digits, dots, hyphens, underscores and @";
             Err(RecordError::Invalid("namespace", rule))
         }
     }

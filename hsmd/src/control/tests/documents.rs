@@ -1,6 +1,7 @@
 //! Records through the service: what is refused and how, quotas, batches, pages, watches. What the keystore keeps of them is tested
 //! there; what survives a kill in `tests/tests/control`.
 
+use crate::control::access::{Caller, Role};
 use crate::control::documents::Service;
 use crate::data::tests::node;
 use hsmd_control::records::operation::Kind;
@@ -20,6 +21,47 @@ fn service(limits: impl FnOnce(&mut crate::config::Records)) -> (Service, tokio:
     let (sender, stop) = tokio::sync::watch::channel(false);
     let node = node(|config| limits(&mut config.records));
     (Service { node, stop }, sender)
+}
+
+/// A request as the gate hands it on.
+fn by<T>(name: &str, role: Role, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let name = name.into();
+    request.extensions_mut().insert(Caller { name, role });
+    request
+}
+
+fn by_admin<T>(message: T) -> Request<T> {
+    by("uid:0", Role::Admin, message)
+}
+
+#[tokio::test]
+async fn a_service_sees_the_namespace_of_its_own_name_and_no_other() {
+    let (service, _stop) = service(|_| {});
+    let put = |namespace: &str| PutRequest {
+        namespace: namespace.into(),
+        ..put("key", b"value", None)
+    };
+    service.put(by("web", Role::Service, put(""))).await.unwrap();
+    service.put(by("web", Role::Service, put("web"))).await.unwrap();
+    for other in ["local", "shop", "web2", "WEB"] {
+        let refused = service.put(by("web", Role::Service, put(other))).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{other}");
+    }
+    let read = |namespace: &str| GetRequest {
+        namespace: namespace.into(),
+        ..get("key")
+    };
+    assert!(service.get(by("web", Role::Service, read("web"))).await.is_ok());
+    assert!(service.get(by_admin(read("web"))).await.is_ok());
+    let refused = service.get(by("shop", Role::Service, read("web"))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let own = service.get(by("shop", Role::Service, read(""))).await.unwrap_err();
+    assert_eq!(own.code(), Code::NotFound);
+    assert!(
+        service.get(Request::new(read(""))).await.is_err(),
+        "nobody in particular"
+    );
 }
 
 fn put(key: &str, value: &[u8], expected_version: Option<u64>) -> PutRequest {
@@ -71,18 +113,15 @@ async fn batch(service: &Service, operations: Vec<Operation>) -> Result<BatchRes
         operations,
         ..BatchRequest::default()
     };
-    Ok(service.batch(Request::new(request)).await?.into_inner())
+    Ok(service.batch(by_admin(request)).await?.into_inner())
 }
 
 async fn written(service: &Service, request: PutRequest) -> Result<PutResponse, Status> {
-    Ok(service.put(Request::new(request)).await?.into_inner())
+    Ok(service.put(by_admin(request)).await?.into_inner())
 }
 
 async fn value(service: &Service, key: &str) -> Result<Vec<u8>, Code> {
-    let found = service
-        .get(Request::new(get(key)))
-        .await
-        .map_err(|status| status.code())?;
+    let found = service.get(by_admin(get(key))).await.map_err(|status| status.code())?;
     Ok(found.into_inner().record.unwrap_or_default().value)
 }
 
@@ -103,17 +142,17 @@ async fn a_version_that_does_not_fit_is_refused_and_named() {
     let second = written(&service, put("a", b"2", Some(first.version))).await.unwrap();
     assert!(second.version > first.version && second.revision > first.revision);
     let refused = service
-        .delete(Request::new(delete("a", Some(first.version))))
+        .delete(by_admin(delete("a", Some(first.version))))
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::Aborted);
     service
-        .delete(Request::new(delete("a", Some(second.version))))
+        .delete(by_admin(delete("a", Some(second.version))))
         .await
         .unwrap();
     assert_eq!(value(&service, "a").await, Err(Code::NotFound));
     // What is not there is deleted already.
-    service.delete(Request::new(delete("a", None))).await.unwrap();
+    service.delete(by_admin(delete("a", None))).await.unwrap();
     let again = written(&service, put("a", b"3", Some(0))).await.unwrap();
     assert!(again.version > second.version, "a version is never used twice");
 }
@@ -247,14 +286,14 @@ async fn namespaces_do_not_see_each_other_and_have_quotas_of_their_own() {
         namespace: "on".into(),
         ..ListRequest::default()
     };
-    let list = service.list(Request::new(request)).await.unwrap().into_inner();
+    let list = service.list(by_admin(request)).await.unwrap().into_inner();
     assert_eq!(list.records.len(), 1, "{list:?}");
     // Room again.
     let gone = DeleteRequest {
         namespace: "on".into(),
         ..delete("a", None)
     };
-    service.delete(Request::new(gone)).await.unwrap();
+    service.delete(by_admin(gone)).await.unwrap();
     written(&service, within("three", "a")).await.unwrap();
 }
 
@@ -276,11 +315,7 @@ async fn a_list_has_pages_and_tokens_of_another_list_are_refused() {
     };
     let (mut keys, mut token, mut revisions) = (Vec::new(), String::new(), Vec::new());
     loop {
-        let list = service
-            .list(Request::new(page("p/", token)))
-            .await
-            .unwrap()
-            .into_inner();
+        let list = service.list(by_admin(page("p/", token))).await.unwrap().into_inner();
         assert!(
             list.records
                 .iter()
@@ -305,7 +340,7 @@ async fn a_list_has_pages_and_tokens_of_another_list_are_refused() {
         "000000000000000zp/01",
         "\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}",
     ] {
-        let refused = service.list(Request::new(page("p/", token.into()))).await.unwrap_err();
+        let refused = service.list(by_admin(page("p/", token.into()))).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{token}");
     }
 }
@@ -320,7 +355,7 @@ async fn a_watch_under_load_sees_every_change_once_and_in_order() {
         prefix: "w/".into(),
         ..WatchRequest::default()
     };
-    let mut stream = service.watch(Request::new(request)).await.unwrap().into_inner();
+    let mut stream = service.watch(by_admin(request)).await.unwrap().into_inner();
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let service = service.clone();
@@ -371,7 +406,7 @@ async fn a_watch_from_a_forgotten_revision_says_where_to_begin() {
             after: Some(after),
             ..WatchRequest::default()
         };
-        service.watch(Request::new(request))
+        service.watch(by_admin(request))
     };
     // A watch that nobody reads falls behind and is told so.
     let mut slow = watch(first).await.unwrap().into_inner();

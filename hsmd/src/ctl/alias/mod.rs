@@ -9,6 +9,7 @@ mod table;
 use super::connect::connect;
 use super::exit::{Error, Exit};
 use super::output::raw;
+use super::profile::Target;
 use clap::builder::{ArgAction, Resettable};
 use clap::{Arg, ArgMatches, Command};
 use serde::Serialize;
@@ -128,7 +129,7 @@ impl Call<'_> {
 }
 
 /// Runs a command.
-pub(super) async fn run(command: Cloudhsm, endpoint: Option<&str>) -> Result<Exit, Error> {
+pub(super) async fn run(command: Cloudhsm, target: &Target) -> Result<Exit, Error> {
     let matches = &command.0;
     let Some((name, flags)) = matches.subcommand() else {
         return Err(Error::new(Exit::Usage, "no command"));
@@ -148,7 +149,7 @@ pub(super) async fn run(command: Cloudhsm, endpoint: Option<&str>) -> Result<Exi
     if row.act == table::Act::Version {
         return show(&serde_json::json!({ "Version": env!("CARGO_PKG_VERSION") }));
     }
-    let channel = connect(endpoint).await?;
+    let channel = connect(target).await?;
     show(&act::run(channel, &call).await?)
 }
 

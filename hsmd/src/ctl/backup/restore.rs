@@ -6,6 +6,7 @@ use super::super::confirm::sure;
 use super::super::connect::connect;
 use super::super::exit::{Error, Exit};
 use super::super::output::show;
+use super::super::profile::Target;
 use super::{file, message, refused, say, view};
 use crate::passphrase::SecretOptions;
 use clap::Args;
@@ -49,12 +50,12 @@ pub(in super::super) struct Restore {
 }
 
 /// Runs the command.
-pub(in super::super) async fn run(options: Restore, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
+pub(in super::super) async fn run(options: Restore, target: &Target, format: Format) -> Result<Exit, Error> {
     let (header, _) = file::open(&options.file)?;
     let key = super::secret(&options.secret, false)?
         .open(header)
         .map_err(|error| refused(&options.file, &error))?;
-    let mut client = BackupClient::new(connect(endpoint).await?);
+    let mut client = BackupClient::new(connect(target).await?);
     let plan = send(&mut client, &options, &key, true).await?;
     if options.dry_run {
         return show(&view::RestoredView::new(plan, options.resurrect), format);

@@ -10,6 +10,7 @@ mod server;
 use super::Format;
 use super::exit::{Error, Exit};
 use super::output::{Table, show};
+use super::profile::Target;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -115,14 +116,14 @@ impl Table for Report {
 }
 
 /// Runs the command: exit code 1 when a check failed.
-pub(super) fn run(options: &Options, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
+pub(super) fn run(options: &Options, target: &Target, format: Format) -> Result<Exit, Error> {
     let findings = match &options.module {
         Some(Some(path)) if options.probe => return Ok(probe::run(path)),
         Some(path) => module::examine(path.as_deref())?,
         None => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| Error::failed(&error))?;
-            runtime.block_on(server::examine(options.config.as_deref(), endpoint))
+            runtime.block_on(server::examine(options.config.as_deref(), target))
         }
     };
     let report = Report::new(findings);

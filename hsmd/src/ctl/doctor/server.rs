@@ -1,6 +1,7 @@
 //! `hsmctl doctor`: the daemon on this machine, from its files to its answers.
 
 use super::super::connect::connect;
+use super::super::profile::Target;
 use super::super::{client, expiry, hsm};
 use super::Finding;
 use super::place::user_name;
@@ -27,9 +28,9 @@ struct Paths {
 }
 
 /// Examines the daemon.
-pub(super) async fn examine(config: Option<&Path>, endpoint: Option<&str>) -> Vec<Finding> {
+pub(super) async fn examine(config: Option<&Path>, target: &Target) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let channel = match connect(endpoint).await {
+    let channel = match connect(target).await {
         Ok(channel) => channel,
         Err(error) => {
             let mut lines = error.to_string();

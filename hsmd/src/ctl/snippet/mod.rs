@@ -6,6 +6,7 @@ mod table;
 use super::env::{self, Found};
 use super::exit::{Error, Exit};
 use super::output::{Table, list, raw, show};
+use super::profile::Target;
 use super::{Format, partition};
 use crate::files::{absolute, shell_quote};
 use clap::Args;
@@ -36,7 +37,7 @@ pub(super) struct Options {
 }
 
 /// Runs the command.
-pub(super) async fn run(options: Options, endpoint: Option<&str>, format: Format) -> Result<Exit, Error> {
+pub(super) async fn run(options: Options, target: &Target, format: Format) -> Result<Exit, Error> {
     let Some(name) = &options.app else {
         return show(&AppList(TABLE.iter().map(AppView::from).collect()), format);
     };
@@ -47,7 +48,7 @@ pub(super) async fn run(options: Options, endpoint: Option<&str>, format: Format
             format!("there is no snippet for {name}\n  remedy: one of {}", names.join(", ")),
         )
     })?;
-    let found = env::find(endpoint).await?;
+    let found = env::find(target).await?;
     let values = values(&options, &found).await?;
     let filled = Snippet {
         app: app.name,
