@@ -70,9 +70,7 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         ModelError::Keystore(Store::Restore(error)) => restore_kind(error),
         ModelError::Keystore(Store::Full | Store::TooLarge) => (Code::ResourceExhausted, Fault::Service),
         ModelError::Keystore(Store::Stopped) => (Code::Unavailable, Fault::Service),
-        ModelError::Keystore(_) | ModelError::Token(_) | ModelError::Authority(_) => {
-            (Code::Internal, Fault::Internal)
-        }
+        ModelError::Keystore(_) | ModelError::Token(_) | ModelError::Authority(_) => (Code::Internal, Fault::Internal),
     }
 }
 

@@ -53,6 +53,6 @@ pub(crate) use incoming::Sockets;
 pub(crate) use listener::serve;
 pub use model::{Model, ModelError, NewHsm};
 pub use officers::OfficerView;
-pub use provision::{NewPartition, RoleView};
 pub(crate) use origin::Open;
+pub use provision::{NewPartition, RoleView};
 pub use records::{ClientRecord, GroupRecord, HsmRecord, HsmState, PartitionRecord, Tags, UserRecord};
