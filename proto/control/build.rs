@@ -4,7 +4,13 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = ["cloudhsm.proto", "admin.proto", "records.proto", "backup.proto", "identity.proto"];
+    let files = [
+        "cloudhsm.proto",
+        "admin.proto",
+        "records.proto",
+        "backup.proto",
+        "identity.proto",
+    ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("hsmd_control.bin"), descriptors.encode_to_vec())?;
