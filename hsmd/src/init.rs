@@ -49,6 +49,9 @@ impl InitOptions {
     /// For a restore: the rest as by default.
     pub(crate) fn new(config: PathBuf, data_dir: Option<PathBuf>, master_key: Option<PathBuf>) -> Self {
         Self {
+            listen: Vec::new(),
+            control_listen: Vec::new(),
+            advertise: String::new(),
             config,
             data_dir,
             master_key,
