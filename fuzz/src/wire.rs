@@ -206,6 +206,7 @@ pub(crate) fn reply_seeds() -> Vec<Vec<u8>> {
         frame(&|writer| {
             reply::Result::Login(wire::LoginReply {
                 ticket: Some(writer.hide(&[1; 81])),
+                key_set: vec![2; 16],
             })
         }),
     ]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use hsmd_crypto::random;
 use hsmd_crypto::seal::{hmac, sha256};
 use hsmd_proto::ids::OperationId;
-use hsmd_store::{Batch, Compare, Outcome, Path, Record};
+use hsmd_store::{Batch, Compare, Outcome, Path, Record, Write};
 use parking_lot::{Mutex, RwLock};
 
 use crate::core::{Committed, Core, path};
@@ -224,6 +224,20 @@ impl Documents {
         operation: OperationId,
         writes: Vec<DocumentWrite>,
     ) -> Result<DocumentOutcome, Error> {
+        self.commit_with(core, operation, writes, Vec::new())
+    }
+
+    /// As [`Documents::commit`], with other records in the same batch.
+    ///
+    /// # Errors
+    /// [`Error::Contended`] if one of those has another version: nothing was written.
+    pub(crate) fn commit_with(
+        &self,
+        core: &Core,
+        operation: OperationId,
+        writes: Vec<DocumentWrite>,
+        others: Vec<Write>,
+    ) -> Result<DocumentOutcome, Error> {
         self.check_served()?;
         check_size(writes.iter().map(|write| (write.name.as_str(), write.value.as_ref())))?;
         let _one = self.commit.lock();
@@ -246,6 +260,7 @@ impl Documents {
                 prepared.change(core, there, write.name, write.value, 0);
             }
         }
+        prepared.batch.writes.extend(others);
         match self.write(core, prepared)? {
             Ok(_) => Ok(self.committed(&names)),
             Err((name, current)) => Ok(DocumentOutcome::Conflict { name, current }),
@@ -376,7 +391,7 @@ impl Documents {
                 self.table.write().trim_tombstones();
                 return Ok(purged);
             }
-            let writes = old.iter().map(|(name, stored)| hsmd_store::Write {
+            let writes = old.iter().map(|(name, stored)| Write {
                 path: name_path(core, name),
                 version: stored + 1,
                 value: None,
@@ -407,6 +422,7 @@ impl Documents {
                 }
                 Ok(Ok(revision.0))
             }
+            Committed::Conflict(path) if !path.as_str().starts_with(PREFIX) => Err(Error::Contended),
             // Another node was faster, or memory does not follow the store.
             Committed::Conflict(path) => self.reread(core, &path).map(Err),
         }

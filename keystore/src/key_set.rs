@@ -4,6 +4,7 @@
 
 mod flags;
 mod lifecycle;
+mod merging;
 mod officer;
 mod pins;
 mod quota;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use hsmd_proto::ids::{KeySetId, OperationId};
+use hsmd_proto::ids::{JoinId, KeySetId, OperationId, UniqueId};
 use hsmd_proto::policy::Policy;
 use hsmd_store::{Compare, Path};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -54,6 +55,8 @@ pub struct KeySet {
     verifiers: Verifiers,
     /// Objects whose records do not open (INV-7).
     damaged: Mutex<BTreeSet<String>>,
+    /// Objects that were copied for joins that are not done.
+    hidden: Mutex<BTreeSet<(JoinId, UniqueId)>>,
     /// [`crate::core::Clock::now`] of the last request that came with a login.
     used: AtomicU64,
 }
@@ -72,6 +75,12 @@ pub(crate) struct Root {
     deleted: bool,
     quota: Quota,
     pin_tries: u32,
+    /// Objects may not be changed.
+    protected: bool,
+    /// The joins that are done.
+    joins: Vec<JoinId>,
+    /// The key set whose id is in the names of the SO's counters.
+    counters: KeySetId,
 }
 
 /// The right to write objects: while it is held, the root does not change.
@@ -121,6 +130,11 @@ impl Root {
         }
     }
 
+    /// Whether this and another root are the same version of one record.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.version == other.version
+    }
+
     fn record(&self) -> KeySetRecord {
         KeySetRecord {
             format: FORMAT,
@@ -133,6 +147,12 @@ impl Root {
             max_objects: self.quota.objects,
             max_bytes: self.quota.bytes,
             pin_tries: self.pin_tries,
+            protected: self.protected,
+            joins: self.joins.iter().map(|join| join.0.to_vec()).collect(),
+            counters: match self.counters == self.id {
+                true => Vec::new(),
+                false => self.counters.0.to_vec(),
+            },
         }
     }
 
@@ -152,7 +172,27 @@ impl Root {
                 bytes: record.max_bytes,
             },
             pin_tries: record.pin_tries,
+            protected: record.protected,
+            joins: record
+                .joins
+                .iter()
+                .map(|join| JoinId::from_slice(join).ok_or_else(damaged))
+                .collect::<Result<_, _>>()?,
+            counters: match record.counters.as_slice() {
+                [] => id,
+                counters => KeySetId::from_slice(counters).ok_or_else(damaged)?,
+            },
         })
+    }
+
+    /// Whether objects may not be changed: they are being copied to a group's key set.
+    pub(crate) fn protected(&self) -> bool {
+        self.protected
+    }
+
+    /// Whether what was copied for this join is seen.
+    pub(crate) fn has_joined(&self, join: &JoinId) -> bool {
+        self.joins.contains(join)
     }
 
     /// Whether `operation` is among the last ones on this record (INV-10).

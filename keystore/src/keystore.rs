@@ -1,6 +1,8 @@
 //! The keystore: opening and closing it, its key sets and documents. Who may do what with them is decided by whoever calls: the
 //! control plane for key sets and documents, [`KeySet`] for what PKCS#11 does.
 
+mod key_sets;
+
 use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -12,7 +14,6 @@ use hsmd_crypto::random;
 use hsmd_crypto::seal::hmac;
 use hsmd_crypto::secret::{Secret, SecretArray};
 use hsmd_proto::ids::{KeySetId, NodeId, OperationId};
-use hsmd_proto::policy::Policy;
 use hsmd_store::{
     BackupInfo, Batch, CheckReport, FolderLock, Limits, LoadReport, RootFiles, SledOptions, Store, StoreKeys,
     StoreStatus,
@@ -20,7 +21,6 @@ use hsmd_store::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::background::Background;
-use crate::caller::Identity;
 use crate::core::{Clock, Committed, Core, path};
 use crate::document::{
     Document, DocumentBatch, DocumentBatchOutcome, DocumentChanges, DocumentOutcome, DocumentPage, DocumentUsage,
@@ -361,55 +361,6 @@ impl Keystore {
         secrets::put(&self.0.core, name, value)
     }
 
-    /// Makes a key set, uninitialised, under a new id.
-    ///
-    /// # Errors
-    /// From the store.
-    pub fn create_key_set(&self, policy: Policy) -> Result<Arc<KeySet>, Error> {
-        self.create_key_set_as(KeySetId(random::array()), policy)
-    }
-
-    /// As [`Keystore::create_key_set`], under an id that the caller has chosen: a repeated call finds what the first one made (INV-10).
-    ///
-    /// # Errors
-    /// [`Error::KeySetExists`] if it has another policy; from the store.
-    pub fn create_key_set_as(&self, id: KeySetId, policy: Policy) -> Result<Arc<KeySet>, Error> {
-        // Not the list's own lock: requests must not wait for the disk.
-        let _one = self.0.creating.lock();
-        if let Some(there) = self.key_set(id) {
-            return if there.policy() == policy {
-                Ok(there)
-            } else {
-                Err(Error::KeySetExists)
-            };
-        }
-        let key_set = KeySet::create(&self.0.core, id, policy)?;
-        self.0.key_sets.write().insert(id, Arc::clone(&key_set));
-        Ok(key_set)
-    }
-
-    /// Deletes a key set: nothing of it is used or found again when this returns; its records are purged in the background.
-    /// One that is not there is deleted already.
-    ///
-    /// # Errors
-    /// From the store.
-    pub fn delete_key_set(&self, id: KeySetId) -> Result<(), Error> {
-        let Some(key_set) = self.key_set(id) else { return Ok(()) };
-        key_set.delete()?;
-        self.0.key_sets.write().remove(&id);
-        Ok(())
-    }
-
-    /// Ends the logins of an identity on all key sets; says how many there were.
-    ///
-    /// # Errors
-    /// The first of [`KeySet::end_logins_of`]; the other key sets are done all the same.
-    pub fn end_logins(&self, identity: &Identity) -> Result<usize, Error> {
-        let ended = self.key_sets();
-        let ended = ended.iter().map(|key_set| key_set.end_logins_of(identity));
-        ended.reduce(|a, b| Ok(a? + b?)).unwrap_or(Ok(0))
-    }
-
     /// How long PINs are, in bytes.
     #[must_use]
     pub fn pin_length(&self) -> std::ops::RangeInclusive<usize> {
@@ -422,18 +373,6 @@ impl Keystore {
         let key = self.0.core.fleet.key("name");
         let name = hmac(key.expose(), &[purpose.as_bytes(), &[0], text]);
         name[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// A key set that is served.
-    #[must_use]
-    pub fn key_set(&self, id: KeySetId) -> Option<Arc<KeySet>> {
-        self.0.key_sets.read().get(&id).cloned()
-    }
-
-    /// All key sets that are served.
-    #[must_use]
-    pub fn key_sets(&self) -> Vec<Arc<KeySet>> {
-        self.0.key_sets.read().values().cloned().collect()
     }
 
     /// What is not served (INV-7): groups (`/ks/<id>`, `/fleet`) whose records do not fit their head or whose root record does

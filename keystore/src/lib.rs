@@ -18,6 +18,7 @@ mod key_set;
 mod keystore;
 mod login;
 mod master_key;
+mod merge;
 mod objects;
 mod options;
 mod pin;
@@ -47,11 +48,12 @@ pub use hsmd_crypto::secret::Secret;
 pub use hsmd_store::container::{
     ContainerError, HEADER_BYTES as BACKUP_HEADER_BYTES, Header as BackupHeader, KeySource as BackupKeySource,
 };
-pub use hsmd_store::{BackupInfo, CheckReport, Fatal, Faults, LoadReport, Notice, StoreStatus};
+pub use hsmd_store::{BackupInfo, CheckReport, Fatal, Fault, Faults, LoadReport, Notice, Step, StoreStatus};
 pub use key_set::{KeySet, LoginView, Quota, TokenState, Used};
 pub use keystore::{Keystore, Status};
 pub use login::{Login, Role};
 pub use master_key::MasterKey;
+pub use merge::{Copied, Joined, KeySetChange, MergeError, MergeKeys};
 pub use objects::{ObjectRef, ObjectView};
 pub use options::Options;
 pub use ticket::Ticket;

@@ -42,6 +42,15 @@ pub(crate) struct KeySetRecord {
     /// Wrong tries until a role is locked; 0: as configured.
     #[prost(uint32, tag = "10")]
     pub(crate) pin_tries: u32,
+    /// Objects may not be changed: they are being copied to a group's key set.
+    #[prost(bool, tag = "20")]
+    pub(crate) protected: bool,
+    /// The joins that are done: objects that were copied for another one are not seen.
+    #[prost(bytes = "vec", repeated, tag = "21")]
+    pub(crate) joins: Vec<Vec<u8>>,
+    /// Of a copy: the key set whose id is in the names of the SO's counters. Empty: this one.
+    #[prost(bytes = "vec", tag = "22")]
+    pub(crate) counters: Vec<u8>,
 }
 
 /// `/ks/<id>/<incarnation>/pin/<role>`: the PSK wrapped under a PIN.

@@ -4,6 +4,7 @@
 mod documents;
 mod files;
 mod logins;
+mod merging;
 mod pins;
 mod quotas;
 mod sealing;

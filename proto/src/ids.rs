@@ -61,6 +61,10 @@ id128! {
     KeySetId
 }
 id128! {
+    /// One joining of a partition with keys of its own to a group: what was copied for it is seen when it is done.
+    JoinId
+}
+id128! {
     /// A login record.
     LoginId
 }

@@ -12,6 +12,7 @@ mod docs;
 mod fork;
 mod frames;
 mod full_disk;
+mod groups;
 mod hostile;
 mod identity;
 mod io_sweep;

@@ -58,7 +58,6 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         | ModelError::Keystore(Store::PolicyLoosened)
         | ModelError::HoldsTokens(_)
         | ModelError::InGroup(_)
-        | ModelError::NeedsMerge(_)
         | ModelError::PolicyDiffers(_)
         | ModelError::KeysMissing(_)
         | ModelError::NoMembers(_) => (Code::FailedPrecondition, Fault::Service),

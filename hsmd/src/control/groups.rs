@@ -1,9 +1,13 @@
 //! Groups of the model. All members refer to one key set (INV-3): what one member holds, the others hold in the same
-//! instant. A partition without a token joins by changing its reference, in the same batch as the group's record; the
-//! keys stay with the group when a partition leaves. Joining two sets of keys is not done here: it is refused.
+//! instant. A partition without a token joins by changing its reference, in the same batch as the group's record. One with keys
+//! of its own joins when they are merged, one that leaves goes when it has a copy: `moves` does what this file records.
 
 use super::model::{Model, ModelError, State, Versioned, fresh, hex8, now_ms, write};
-use super::records::{Document as _, FORMAT, GroupRecord, HsmState, PartitionRecord, SLOTS, SlotCounter, Tags};
+use super::records::{
+    Document as _, FORMAT, GroupRecord, HsmState, Joining, Leaving, PartitionRecord, SLOTS, SlotCounter, Tags,
+};
+use hsmd_keystore::KeySetChange;
+use hsmd_proto::ids::JoinId;
 use std::collections::BTreeSet;
 
 /// The most members of a group.
@@ -26,8 +30,14 @@ pub struct GroupChange {
 pub struct GroupView {
     /// What is stored.
     pub record: GroupRecord,
-    /// READY or DEGRADED. Joins and leaves are one batch, so that a group is never seen UPDATING.
+    /// UPDATING while a join or leave is open; DEGRADED while a member does not serve, or one of these has failed; READY.
     pub state: &'static str,
+    /// ARNs of the HSMs whose partitions join.
+    pub pending_registration: Vec<String>,
+    /// ARNs of the HSMs whose partitions leave.
+    pub pending_deletion: Vec<String>,
+    /// ARNs of the HSMs whose partitions could not join or leave.
+    pub last_action_failed: Vec<String>,
 }
 
 impl Model {
@@ -51,6 +61,8 @@ impl Model {
             label: label.to_owned(),
             members: Vec::new(),
             slot: Some(slot),
+            joining: Vec::new(),
+            leaving: Vec::new(),
             key_set: String::new(),
             created_ms: now,
             modified_ms: now,
@@ -97,17 +109,51 @@ impl Model {
             })
         };
         let ready = record.members.iter().all(serves);
-        Ok(GroupView {
-            record,
-            state: if ready { "READY" } else { "DEGRADED" },
-        })
+        let hsms = |serials: Vec<&String>| {
+            let records = serials.into_iter().filter_map(|serial| state.partitions.get(serial));
+            let hsms = records.filter_map(|partition| state.hsms.get(&partition.record.hsm));
+            let arns: BTreeSet<_> = hsms.map(|hsm| hsm.record.arn.clone()).collect();
+            arns.into_iter().collect::<Vec<_>>()
+        };
+        let joining = record
+            .joining
+            .iter()
+            .map(|joining| (&joining.serial, joining.failed.is_empty()));
+        let leaving = record
+            .leaving
+            .iter()
+            .map(|leaving| (&leaving.serial, leaving.failed.is_empty()));
+        let open = |(serial, going): (&'_ String, bool)| going.then_some(serial).cloned();
+        let joins: Vec<_> = joining.clone().filter_map(open).collect();
+        let leaves: Vec<_> = leaving.clone().filter_map(open).collect();
+        let failed = joining
+            .chain(leaving)
+            .filter(|(_, going)| !going)
+            .map(|(serial, _)| serial);
+        let last_action_failed = hsms(failed.collect());
+        let view = GroupView {
+            state: match (
+                joins.is_empty() && leaves.is_empty(),
+                ready && last_action_failed.is_empty(),
+            ) {
+                (false, _) => "UPDATING",
+                (true, false) => "DEGRADED",
+                (true, true) => "READY",
+            },
+            pending_registration: hsms(joins.iter().collect()),
+            pending_deletion: hsms(leaves.iter().collect()),
+            last_action_failed,
+            record: record.clone(),
+        };
+        Ok(view)
     }
 
-    /// Changes the label, the members, or both, in one batch.
+    /// Changes the label, the members, or both, in one batch; then lets go who leaves, and merges what needs no PIN. A join that
+    /// is not wanted any more is cancelled, one that had failed is tried again.
     ///
     /// # Errors
-    /// No such group or partition, two partitions of one HSM, a member of another group, another policy, a token that would
-    /// be lost, [`ModelError::Changed`]; the keystore's errors.
+    /// No such group or partition, two partitions of one HSM, a member of another group, another policy,
+    /// [`ModelError::Changed`]; the keystore's errors.
     pub fn modify_group(&self, arn: &str, change: GroupChange) -> Result<GroupRecord, ModelError> {
         let joined = {
             // INV-2: a partition without a token gets none between the look and the change.
@@ -121,6 +167,7 @@ impl Model {
         for hsm in &joined.hsms {
             self.ensure_free(hsm)?;
         }
+        self.finish_group(&joined.group.id);
         // The keys that joined partitions had: none. A stop here leaves them to the next start.
         self.sweep_key_sets()?;
         self.show();
@@ -135,10 +182,14 @@ impl Model {
         let mut state = self.state.lock();
         let entry = state.groups.values().find(|group| group.record.arn == arn);
         let entry = entry.ok_or(ModelError::Unknown("HapgArn", "group"))?;
-        let id = entry.record.id.clone();
-        self.commit(vec![write::<GroupRecord>(&entry.record.name(), entry.version, None)])?;
-        state.groups.remove(&id);
+        let (mut group, version) = (entry.record.clone(), entry.version);
+        let before = group.clone();
+        group.joining.clear();
+        let keys = self.protections(&state, &before, &group);
+        self.commit_with(vec![write::<GroupRecord>(&group.name(), version, None)], keys)?;
+        state.groups.remove(&group.id);
         drop(state);
+        self.forget_joins();
         self.show();
         Ok(())
     }
@@ -157,6 +208,7 @@ impl Model {
             Some(members) => self.change_members(state, &mut group, members)?,
             None => Vec::new(),
         };
+        let keys = self.protections(state, &entry.record, &group);
         group.modified_ms = now_ms().max(group.modified_ms + 1);
         let mut writes = vec![write(&group.name(), version, Some(&group))];
         let version_of =
@@ -165,7 +217,7 @@ impl Model {
             .iter()
             .map(|record| write(&record.name(), version_of(record), Some(record)));
         writes.extend(documents);
-        self.commit(writes)?;
+        self.commit_with(writes, keys)?;
         if let Some(entry) = state.groups.get_mut(&group.id) {
             let record = group.clone();
             *entry = Versioned {
@@ -191,27 +243,47 @@ impl Model {
         members: Vec<String>,
     ) -> Result<Vec<PartitionRecord>, ModelError> {
         let wanted = find_members(state, group, &members)?;
-        let old = std::mem::replace(&mut group.members, members);
+        let keys = group.key_set.clone();
+        let full = |serial: &&String| !group.joining.iter().any(|joining| joining.serial == **serial);
+        let gone = |serial: &&String| full(serial) && !members.contains(serial);
+        let leavers: Vec<String> = group.members.iter().filter(gone).cloned().collect();
+        // The keys stay with the group. When nobody of the group is left, and whoever comes has keys, the member that was
+        // first goes with them.
+        let stays = wanted.iter().any(|record| record.key_set == keys);
+        let own = wanted
+            .iter()
+            .any(|record| record.key_set != keys && self.has_token(record));
+        let left = !stays && (own || wanted.is_empty());
+        if left {
+            group.key_set.clear();
+        }
+        group.joining.retain(|joining| members.contains(&joining.serial));
+        group.leaving.retain(|leaving| !members.contains(&leaving.serial));
+        group.members = members;
+        group.leaving.iter_mut().for_each(|leaving| leaving.failed.clear());
         let mut changed = Vec::new();
         if !wanted.is_empty() {
             self.share_keys(group, &wanted, &mut changed)?;
         }
-        // The keys stay with the group; when nobody is left, with the member that was first.
-        let leavers = old.iter().filter(|serial| !group.members.contains(serial));
-        for serial in leavers.skip(usize::from(wanted.is_empty())) {
-            if let Some(entry) = state.partitions.get(serial) {
+        let shared = self.key_set(&keys).is_some_and(|key_set| key_set.token().initialized);
+        for serial in leavers.into_iter().skip(usize::from(left)) {
+            let Some(entry) = state.partitions.get(&serial) else {
+                continue;
+            };
+            if shared {
+                let failed = String::new();
+                group.leaving.push(Leaving { serial, failed });
+            } else {
                 let mut record = entry.record.clone();
                 record.key_set = self.keystore.create_key_set(record.policy())?.id().to_string();
                 changed.push(record);
             }
         }
-        if wanted.is_empty() {
-            group.key_set.clear();
-        }
         Ok(changed)
     }
 
     /// Lets all wanted partitions refer to the group's key set, which is the first one with a token if the group has none.
+    /// Those with a token of their own are joining.
     fn share_keys(
         &self,
         group: &mut GroupRecord,
@@ -235,12 +307,14 @@ impl Model {
             if record.policy() != policy {
                 return Err(ModelError::PolicyDiffers(record.serial.clone()));
             }
-            if record.key_set == key_set && !record.free {
+            // INV-2: keys of its own are merged, not lost.
+            if record.key_set != key_set && token(&record.key_set) {
+                await_merge(group, record);
                 continue;
             }
-            // INV-2: keys of its own would be lost.
-            if record.key_set != key_set && token(&record.key_set) {
-                return Err(ModelError::NeedsMerge(record.serial.clone()));
+            group.joining.retain(|joining| joining.serial != record.serial);
+            if record.key_set == key_set && !record.free {
+                continue;
             }
             let mut record = record.clone();
             record.key_set.clone_from(&key_set);
@@ -250,6 +324,30 @@ impl Model {
         group.key_set = key_set;
         Ok(())
     }
+
+    /// What the change of a group means for the key sets of those who join: they are read-only as long as it goes on.
+    pub(super) fn protections(&self, state: &State, before: &GroupRecord, after: &GroupRecord) -> Vec<KeySetChange> {
+        let (old, new) = (state.merging(before), state.merging(after));
+        let key_sets = old.symmetric_difference(&new);
+        key_sets
+            .filter(|id| !state.merging_elsewhere(id, &after.id))
+            .filter_map(|id| Some(KeySetChange::Protect(self.key_set(id)?, new.contains(id))))
+            .collect()
+    }
+}
+
+/// Records that a partition joins as soon as its keys are merged.
+fn await_merge(group: &mut GroupRecord, record: &PartitionRecord) {
+    let mut joining = group.joining.iter_mut();
+    if let Some(joining) = joining.find(|joining| joining.serial == record.serial) {
+        joining.failed.clear();
+        return;
+    }
+    group.joining.push(Joining {
+        serial: record.serial.clone(),
+        join: JoinId(hsmd_crypto::random::array()).to_string(),
+        failed: String::new(),
+    });
 }
 
 /// What a change of a group did.

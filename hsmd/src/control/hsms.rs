@@ -178,8 +178,9 @@ impl Model {
             .filter_map(|hsm| KeySetId::from_hex(&hsm.record.officer.key_set));
         let referred: Vec<_> = state.partitions.values().filter_map(key_set).chain(officers).collect();
         for key_set in self.keystore.key_sets() {
-            if !key_set.token().initialized && !referred.contains(&key_set.id()) {
-                self.keystore.delete_key_set(key_set.id())?;
+            let id = key_set.id();
+            if !key_set.token().initialized && !referred.contains(&id) && !self.moves.makes(id) {
+                self.keystore.delete_key_set(id)?;
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! The control plane: records of HSMs, partitions, groups and clients with their state machines, and the gRPC services over
 //! them.
 //!
-//! `records` is what is stored; `model` with `hsms`, `partitions`, `groups` (and
-//! `virtual_slots`), `clients`, `assignments`, `officers` (of HSMs), `provision` (what is in partitions), `subnets`, `tags` changes it; `shapes` and `fields`
+//! `records` is what is stored; `model` with `hsms`, `partitions`, `groups` (with
+//! `moves` and `virtual_slots`), `clients`, `assignments`, `officers` (of HSMs), `provision` (what is in partitions), `subnets`, `tags` changes it; `shapes` and `fields`
 //! are the rules of the API as rows; `fault` is the table of errors; `cloudhsm` and `admin` are the services, `listener` their
 //! socket. Keys are none of its business: it makes, shares and deletes key sets.
 
@@ -28,6 +28,7 @@ mod identity;
 mod incoming;
 mod listener;
 mod model;
+mod moves;
 mod officers;
 mod origin;
 mod page;

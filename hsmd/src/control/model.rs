@@ -3,6 +3,7 @@
 
 use super::administrators::{ADMIN_PREFIX, AdminRecord, Callers};
 use super::certificate::CertificateError;
+use super::moves::Moves;
 use super::records::{
     CLIENT_PREFIX, ClientRecord, Document, FORMAT, GROUP_PREFIX, GroupRecord, HSM_PREFIX, HsmRecord, HsmState, Officer,
     PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter, Tags, USER_PREFIX, UserRecord,
@@ -11,7 +12,7 @@ use super::subnets::Place;
 use crate::config::{Hsm as Config, Subnet};
 use crate::pki::{AuthorityError, Pins, RequestError};
 use crate::slots::{Slot, Slots};
-use hsmd_keystore::{DocumentOutcome, DocumentWrite, Error, Keystore};
+use hsmd_keystore::{DocumentOutcome, DocumentWrite, Error, KeySetChange, Keystore};
 use hsmd_proto::ids::{KeySetId, OperationId, SlotId};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use serde::Serialize;
@@ -33,6 +34,7 @@ pub struct Model {
     pub(super) client_pins: Arc<Pins>,
     /// The certificates of administrators, and who they are.
     pub(super) callers: Callers,
+    pub(super) moves: Moves,
 }
 
 /// All records with the versions of their documents.
@@ -154,12 +156,6 @@ pub enum ModelError {
     /// The partition is a member of a group.
     #[error("a partition is a member of {0}; take it out of the group first")]
     InGroup(String),
-    /// A member whose token would be lost.
-    #[error(
-        "partition {0} has a token of its own: it cannot join a group that has one already; let it join before \
-         C_InitToken"
-    )]
-    NeedsMerge(String),
     /// Members of one group have one policy.
     #[error("partition {0} has another policy than the group")]
     PolicyDiffers(String),
@@ -228,6 +224,7 @@ impl Model {
             tokens: RwLock::new(()),
             client_pins: Arc::default(),
             callers: Callers::default(),
+            moves: Moves::default(),
         };
         model.pin_clients(&model.state.lock());
         model.pin_administrators(&model.state.lock());
@@ -359,6 +356,7 @@ impl Model {
             self.finish_hsm(&hsm.id)?;
         }
         self.forget_terminated()?;
+        self.finish_groups();
         self.sweep_key_sets()?;
         self.allot_virtual_slots()?;
         for slot in self.taken_slots() {
@@ -391,13 +389,19 @@ impl Model {
                     key_set: key_set.and_then(|id| self.keystore.key_set(id)),
                 }
             });
+        self.moves.look(&state);
         let assigned = self.assigned(&state);
         self.slots.replace(slots.chain(self.virtual_slots(&state)), assigned);
     }
 
     pub(super) fn commit(&self, writes: Vec<DocumentWrite>) -> Result<(), ModelError> {
+        self.commit_with(writes, Vec::new())
+    }
+
+    /// As [`Model::commit`], with changes of key sets in the same batch.
+    pub(super) fn commit_with(&self, writes: Vec<DocumentWrite>, keys: Vec<KeySetChange>) -> Result<(), ModelError> {
         let operation = OperationId(hsmd_crypto::random::array());
-        match self.keystore.commit_documents(operation, writes)? {
+        match self.keystore.commit_with_key_sets(operation, writes, keys)? {
             DocumentOutcome::Committed { .. } => Ok(()),
             DocumentOutcome::Conflict { .. } => Err(ModelError::Conflict),
         }
@@ -460,10 +464,11 @@ impl State {
             .any(|hsm| hsm.eni_ip == ip && hsm.id != except && hsm.state != HsmState::Terminated)
     }
 
-    /// The group of which a partition is a member.
+    /// The group of which a partition is a member, or still leaving.
     pub(super) fn group_of(&self, serial: &str) -> Option<&GroupRecord> {
         let mut groups = self.groups.values().map(|group| &group.record);
-        groups.find(|group| group.members.iter().any(|member| member == serial))
+        let leaves = |group: &GroupRecord| group.leaving.iter().any(|leaving| leaving.serial == serial);
+        groups.find(|group| group.members.iter().any(|member| member == serial) || leaves(group))
     }
 }
 

@@ -249,8 +249,14 @@ pub struct GroupRecord {
     /// The virtual slot, allotted once; `None`: a record of an earlier version, until the next start.
     #[serde(default)]
     pub slot: Option<u32>,
-    /// The key set to which all members refer: 32 hexadecimal digits; empty without members.
+    /// The key set to which all members refer, but for those that join: 32 hexadecimal digits; empty without members.
     pub key_set: String,
+    /// Members with keys of their own, until these are merged.
+    #[serde(default)]
+    pub joining: Vec<Joining>,
+    /// Partitions that are members no more and refer to the group's keys until they have a copy.
+    #[serde(default)]
+    pub leaving: Vec<Leaving>,
     /// Milliseconds since 1970.
     pub created_ms: u64,
     /// Milliseconds since 1970; increases with every change.
@@ -258,6 +264,28 @@ pub struct GroupRecord {
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
+}
+
+/// A member whose keys are to be merged with the group's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joining {
+    /// The partition.
+    pub serial: String,
+    /// The id of what is copied for it: 32 hexadecimal digits.
+    pub join: String,
+    /// Why it failed; empty: it is going on.
+    #[serde(default)]
+    pub failed: String,
+}
+
+/// A partition that gets a copy of the group's keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// The partition.
+    pub serial: String,
+    /// Why it failed; empty: it is going on.
+    #[serde(default)]
+    pub failed: String,
 }
 
 /// An application host.

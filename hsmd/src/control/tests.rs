@@ -5,6 +5,7 @@ mod assignments;
 mod clients;
 mod documents;
 mod groups;
+mod moves;
 mod officers;
 mod provision;
 mod restore;

@@ -22,7 +22,7 @@ pub(super) enum Group {
     /// Creates a group without members.
     #[command(after_help = "Example:\n  hsmctl group create web")]
     Create {
-        /// The label of the virtual token.
+        /// The label.
         label: String,
     },
     /// Lists groups.
@@ -43,7 +43,8 @@ pub(super) enum Group {
         #[arg(long, value_name = "LABEL")]
         label: String,
     },
-    /// Adds partitions, each of another HSM. One without a token takes on the group's keys at once.
+    /// Adds partitions, each of another HSM. One without a token takes on the group's keys at once; the keys of one with a token
+    /// are merged at the next login whose PIN opens both (UPDATING until then).
     #[command(after_help = "Example:\n  hsmctl group add web 157826001 157714001 --wait")]
     Add {
         /// Id, ARN, serial number or label.
@@ -54,7 +55,7 @@ pub(super) enum Group {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Takes partitions out. The keys stay with the group: a partition that leaves is uninitialised, unless it was the last.
+    /// Takes partitions out. One that leaves has a copy of the keys, with the same PINs, and goes its own way.
     #[command(after_help = "Example:\n  hsmctl group remove web 157714001 --yes")]
     Remove {
         /// Id, ARN, serial number or label.
@@ -121,7 +122,9 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
             }
             super::confirm::sure(
                 yes,
-                &format!("a partition that leaves {name} has no token afterwards; the group keeps the keys"),
+                &format!(
+                    "a partition that leaves {name} has a copy of its keys; what changes in the group is not seen there any more"
+                ),
             )?;
             let members = view
                 .partitions

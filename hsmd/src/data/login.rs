@@ -11,13 +11,25 @@ pub(super) fn login(call: &mut Call<'_>, request: &wire::Login) -> Answer {
         let login = call.context.login.as_ref().ok_or(Rv::USER_NOT_LOGGED_IN)?;
         call.key_set()?
             .reauthenticate(&call.context.caller, login, pin, attempt)?;
-        return Ok(Some(reply::Result::Login(wire::LoginReply { ticket: None })));
+        return Ok(Some(reply::Result::Login(wire::LoginReply::default())));
     }
-    let ticket = call
-        .key_set()?
-        .login(&call.context.caller, UserType(request.user), pin, attempt)?;
+    let (caller, user) = (call.context.caller, UserType(request.user));
+    let mut key_set = call.key_set()?;
+    let mut ticket = key_set.login(&caller, user, pin, attempt)?;
+    if user == UserType::USER && call.node.model.joins_wait() {
+        call.node.model.merge_with(&key_set, &caller, pin);
+        // The slot's keys may be the group's now; the same PIN opens both.
+        let now = call.key_set()?;
+        if now.id() != key_set.id() {
+            ticket = now.login(&caller, user, pin, attempt)?;
+            key_set = now;
+        }
+    }
     let ticket = call.writer.hide(ticket.expose());
-    Ok(Some(reply::Result::Login(wire::LoginReply { ticket: Some(ticket) })))
+    Ok(Some(reply::Result::Login(wire::LoginReply {
+        ticket: Some(ticket),
+        key_set: key_set.id().0.to_vec(),
+    })))
 }
 
 pub(super) fn logout(call: &Call<'_>) -> Answer {

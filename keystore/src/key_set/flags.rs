@@ -10,6 +10,7 @@ use crate::seal::Kind;
 use crate::tries::{Counts, Run, counts};
 
 const RNG: u64 = 0x1;
+const WRITE_PROTECTED: u64 = 0x2;
 const LOGIN_REQUIRED: u64 = 0x4;
 const USER_PIN_INITIALIZED: u64 = 0x8;
 const TOKEN_INITIALIZED: u64 = 0x400;
@@ -51,6 +52,9 @@ impl KeySet {
             flags |= bits(user, [USER_PIN_COUNT_LOW, USER_PIN_FINAL_TRY, USER_PIN_LOCKED]);
             flags |= bits(so, [SO_PIN_COUNT_LOW, SO_PIN_FINAL_TRY, SO_PIN_LOCKED]);
         }
+        if root.protected {
+            flags |= WRITE_PROTECTED;
+        }
         if has_user_pin {
             flags |= USER_PIN_INITIALIZED;
         }
@@ -64,7 +68,7 @@ impl KeySet {
         }
     }
 
-    fn worst_counts(&self, prefix: &hsmd_store::Path) -> Counts {
+    pub(super) fn worst_counts(&self, prefix: &hsmd_store::Path) -> Counts {
         let run = Run::of(&self.core).limited(self.root().pin_tries);
         let found = self.core.store.scan(prefix.as_str());
         let each = found.iter().map(|(path, record)| {

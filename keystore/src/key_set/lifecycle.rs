@@ -121,6 +121,7 @@ impl KeySet {
             tries,
             verifiers: Verifiers::default(),
             damaged: Mutex::default(),
+            hidden: Mutex::default(),
             used: AtomicU64::new(core.clock.now()),
         })
     }
@@ -138,6 +139,9 @@ impl KeySet {
             deleted: false,
             quota: Quota::default(),
             pin_tries: 0,
+            protected: false,
+            joins: Vec::new(),
+            counters: id,
         };
         let write = core.put(&root_path(id), 0, Kind::KeySet, &root.record());
         root.version = write.version;
@@ -152,7 +156,7 @@ impl KeySet {
     }
 
     /// The write that makes `root` the record; moves `root.version` on.
-    pub(super) fn put_root(&self, root: &mut Root) -> Write {
+    pub(crate) fn put_root(&self, root: &mut Root) -> Write {
         let write = self
             .core
             .put(&root_path(self.id), root.version, Kind::KeySet, &root.record());
@@ -162,7 +166,7 @@ impl KeySet {
 
     /// `root` is durable: makes it the one in use. Another epoch ends all logins but `except`; another incarnation forgets all
     /// objects. The caller holds the gate for writing.
-    pub(super) fn switch(&self, root: Root, except: Option<&Login>) {
+    pub(crate) fn switch(&self, root: Root, except: Option<&Login>) {
         let before = self.root.swap(Arc::new(root));
         let now = self.root();
         if before.epoch == now.epoch {
@@ -189,6 +193,7 @@ impl KeySet {
             self.tries.clear();
             self.objects.clear();
             self.damaged.lock().clear();
+            self.hidden.lock().clear();
             if before.incarnation > 0 {
                 self.core.background.purge(prefix_of(self.id, before.incarnation));
             }
@@ -219,6 +224,9 @@ impl KeySet {
         if before.has_done(&operation) {
             return Ok(());
         }
+        if before.protected {
+            return Err(Rv::TOKEN_WRITE_PROTECTED);
+        }
         if before.initialized() {
             self.prove_so(caller, so_pin, operation)?;
         } else {
@@ -237,9 +245,11 @@ impl KeySet {
         if root.has_done(&operation) {
             return Ok(());
         }
-        if root.incarnation != before.incarnation || root.deleted {
+        if root.incarnation != before.incarnation || root.deleted || root.protected {
             return Err(Rv::FUNCTION_FAILED);
         }
+        root.joins.clear();
+        root.counters = self.id;
         root.incarnation += 1;
         root.epoch += 1;
         root.label = *label;

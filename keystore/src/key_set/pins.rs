@@ -24,8 +24,8 @@ use crate::tries::{Begin, Gate, Lockout};
 use crate::verifier::Subject;
 
 /// A PIN that was found right.
-struct Proven {
-    psk: Psk,
+pub(super) struct Proven {
+    pub(super) psk: Psk,
     /// The root when the check began: what was proven holds for its epoch.
     root: Arc<Root>,
 }
@@ -245,13 +245,13 @@ impl KeySet {
         }
         // DESIGN 7: a locked SO closes the role to that client. The name is a keyed hash: INV-7, a thief learns no identity.
         let key = self.core.fleet.key("identity");
-        let name = hmac(key.expose(), &[&self.id.0, &identity.0]);
+        let name = hmac(key.expose(), &[&root.counters.0, &identity.0]);
         let name: String = name[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         self.tries.gate(root.path(&format!("tries/so/{name}")))
     }
 
     /// The PIN check.
-    fn prove(&self, caller: &Caller, role: Role, pin: &[u8], attempt: OperationId) -> Result<Proven, Rv> {
+    pub(super) fn prove(&self, caller: &Caller, role: Role, pin: &[u8], attempt: OperationId) -> Result<Proven, Rv> {
         let root = self.root();
         let path = self.pin_path(&root, role);
         let record = match root.initialized() {

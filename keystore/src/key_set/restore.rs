@@ -30,6 +30,7 @@ impl Place {
         // Whatever was sealed to the key set of the backup is not good here.
         root.epoch += 1;
         root.operations.clear();
+        root.protected = false;
         root.version = 1;
         Ok(Self { root, replaces: 0 })
     }
@@ -94,6 +95,7 @@ impl KeySet {
             root.pin_tries = now.pin_tries;
         }
         root.operations.clear();
+        root.protected = now.protected;
         Ok(Place {
             root,
             replaces: now.version,

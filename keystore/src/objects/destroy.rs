@@ -4,7 +4,7 @@ use hsmd_proto::ck::{AttributeType as A, Rv};
 use hsmd_proto::ids::OperationId;
 use hsmd_store::{Batch, Write};
 
-use super::commit::{TRIES, record_path};
+use super::commit::{TRIES, may_change, record_path};
 use super::record::Tombstone;
 use super::table::Entry;
 use super::{ObjectRef, access};
@@ -41,6 +41,7 @@ impl KeySet {
             }
             let core = self.core();
             let writing = self.begin_write();
+            may_change(writing.root())?;
             let (id, version) = (object.id, object.version + 1);
             let path = record_path(writing.root(), id);
             let tombstone = Tombstone {

@@ -71,6 +71,8 @@ pub(crate) fn encoded_envelope(body: &[u8]) -> WipingVec {
         sequence: 3,
         class: ObjectClass::SECRET_KEY,
         content: Content::Public(WipingVec::from(body)),
+        join: None,
+        sealed_at: Some(5),
     };
     envelope.encode()
 }

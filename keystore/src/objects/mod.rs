@@ -39,6 +39,14 @@ use hsmd_proto::ids::UniqueId;
 pub(crate) use latch::Latches;
 pub(crate) use table::ObjectTable;
 
+/// What copying objects from one key set to another needs of them.
+pub(crate) mod merging {
+    pub(crate) use super::commit::{put_for, record_path};
+    pub(crate) use super::object::{Object, Parts};
+    pub(crate) use super::record::{Content, Envelope, encode_body};
+    pub(crate) use super::table::{Stored, read_for};
+}
+
 /// An object as a request names it.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectRef<'a> {

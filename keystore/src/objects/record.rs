@@ -7,7 +7,7 @@
 use hsmd_crypto::secret::Secret;
 use hsmd_proto::attribute::{Attribute, Template};
 use hsmd_proto::ck::{AttributeType, ObjectClass};
-use hsmd_proto::ids::{OperationId, UniqueId};
+use hsmd_proto::ids::{JoinId, OperationId, UniqueId};
 use hsmd_proto::meta::Usage;
 use hsmd_proto::wipe::WipingVec;
 
@@ -25,6 +25,8 @@ mod tag {
     pub(super) const PUBLIC_BODY: u16 = 5;
     pub(super) const PRIVATE_BODY: u16 = 6;
     pub(super) const DESTROYED: u16 = 7;
+    pub(super) const JOIN: u16 = 8;
+    pub(super) const SEALED_AT: u16 = 9;
     pub(super) const ORIGIN: u16 = 16;
     pub(super) const HELD: u16 = 17;
     pub(super) const MATERIAL: u16 = 18;
@@ -43,6 +45,10 @@ pub(crate) struct Envelope {
     pub(crate) sequence: u64,
     pub(crate) class: ObjectClass,
     pub(crate) content: Content,
+    /// Copied for this join: not seen before it is done.
+    pub(crate) join: Option<JoinId>,
+    /// Of a copy: the version under which the PSK has sealed the body. `None`: the record's own.
+    pub(crate) sealed_at: Option<u64>,
 }
 
 /// The body, as far as it can be read yet.
@@ -96,12 +102,19 @@ impl Envelope {
             Content::Public(body) => out.field(tag::PUBLIC_BODY, &[body]),
             Content::Private(sealed) => out.field(tag::PRIVATE_BODY, &[sealed]),
         }
+        if let Some(join) = &self.join {
+            out.field(tag::JOIN, &[&join.0]);
+        }
+        if let Some(version) = self.sealed_at {
+            out.field(tag::SEALED_AT, &[&version.to_le_bytes()]);
+        }
         out.0
     }
 
     /// Reads what [`Self::encode`] wrote; `None` for anything else.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (mut id, mut operation, mut sequence, mut class, mut content) = (None, None, None, None, None);
+        let (mut join, mut sealed_at) = (None, None);
         for field in Reader::new(bytes)? {
             let (tag, value) = field?;
             match tag {
@@ -111,6 +124,8 @@ impl Envelope {
                 tag::CLASS => class = number(value).map(ObjectClass),
                 tag::PUBLIC_BODY => content = Some(Content::Public(WipingVec::from(value))),
                 tag::PRIVATE_BODY => content = Some(Content::Private(value.to_vec())),
+                tag::JOIN => join = Some(JoinId::from_slice(value)?),
+                tag::SEALED_AT => sealed_at = Some(number(value)?),
                 _ => {}
             }
         }
@@ -120,6 +135,8 @@ impl Envelope {
             sequence: sequence?,
             class: class?,
             content: content?,
+            join,
+            sealed_at,
         })
     }
 }
@@ -344,12 +361,15 @@ mod tests {
             sequence: 3,
             class: ObjectClass::DATA,
             content: Content::Private(vec![1, 2, 3]),
+            join: Some(JoinId([4; 16])),
+            sealed_at: Some(5),
         };
         let back = Envelope::decode(&envelope.encode()).unwrap();
         assert_eq!(
             (back.id, back.operation, back.sequence, back.class),
             (UniqueId([1; 16]), OperationId([2; 16]), 3, ObjectClass::DATA)
         );
+        assert_eq!((back.join, back.sealed_at), (envelope.join, Some(5)));
         assert!(matches!(back.content, Content::Private(sealed) if sealed == [1, 2, 3]));
         let tombstone = Tombstone {
             id: UniqueId([1; 16]),

@@ -7,7 +7,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::load::{Stored, read};
+pub(crate) use self::load::{Stored, read, read_for};
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};

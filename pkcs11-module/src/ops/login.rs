@@ -45,7 +45,14 @@ pub(crate) fn login(
     if user == UserType::SO && gate.read_only > 0 {
         return Err(Rv::SESSION_READ_ONLY_EXISTS);
     }
-    let ticket = ask(Asker::session(instance, &session), user, pin)?.ok_or(Rv::DEVICE_ERROR)?;
+    let (ticket, key_set) = ask(Asker::session(instance, &session), user, pin)?;
+    let ticket = ticket.ok_or(Rv::DEVICE_ERROR)?;
+    let known = slot.info().token.as_ref().map(|token| token.key_set.clone());
+    if !key_set.is_empty() && known.is_some_and(|known| known != key_set) {
+        // The partition has joined a group: its token is another one. If the daemon is away just now, the next question
+        // tells, and ends this login.
+        let _ = instance.refresh_slots(false);
+    }
     // A session that was closed meanwhile may have been the last.
     if session.ended().is_some() {
         return Err(Rv::SESSION_CLOSED);
@@ -54,8 +61,8 @@ pub(crate) fn login(
     Ok(())
 }
 
-/// Sends a PIN and reads the ticket. The same attempt repeated after a lost reply counts once.
-fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Option<WipingVec>, Rv> {
+/// Sends a PIN and reads the ticket, and whose token it is for. The same attempt repeated after a lost reply counts once.
+fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<(Option<WipingVec>, Vec<u8>), Rv> {
     let attempt: [u8; 16] = local::random();
     asker.call(
         |writer| {
@@ -68,7 +75,7 @@ fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<Option<WipingVec>
         |result, sections| match result {
             Some(reply::Result::Login(login)) => {
                 let ticket = sections.get_opt(login.ticket.as_ref()).map_err(|_| Failure::Lost)?;
-                Ok(ticket.map(WipingVec::from))
+                Ok((ticket.map(WipingVec::from), login.key_set))
             }
             _ => Err(Failure::Lost),
         },
@@ -80,7 +87,7 @@ fn context_specific(instance: &Instance, session: &Session, pin_given: RawInput<
     let pin = pin(pin_given)?;
     let mut operations = lock(&session.operations);
     let operation = waiting(&mut operations).ok_or(Rv::OPERATION_NOT_INITIALIZED)?;
-    operation.grant = ask(Asker::session(instance, session), UserType::CONTEXT_SPECIFIC, pin)?;
+    operation.grant = ask(Asker::session(instance, session), UserType::CONTEXT_SPECIFIC, pin)?.0;
     operation.authenticated = true;
     Ok(())
 }

@@ -93,7 +93,12 @@ pub(crate) fn available(instance: &Instance, slot: &Arc<Slot>) -> Result<Arc<[Me
         return Ok(known);
     }
     if !slot.info().token_present {
-        return Err(Rv::TOKEN_NOT_PRESENT);
+        // A token that was away when the daemon was asked last may be back: an operation goes on without C_GetSlotList. If
+        // nobody answers, it is still away.
+        let _ = instance.refresh_slots(false);
+        if !slot.info().token_present {
+            return Err(Rv::TOKEN_NOT_PRESENT);
+        }
     }
     let types = Asker::slot(instance, slot).call(
         |_| request::Op::ListMechanisms(wire::ListMechanisms {}),

@@ -17,13 +17,12 @@ pub(super) fn create(node: &Arc<Node>, request: CreateHapgRequest) -> Result<Cre
 pub(super) fn describe(node: &Arc<Node>, request: DescribeHapgRequest) -> Result<DescribeHapgResponse, ModelError> {
     let view = node.model.group(&request.hapg_arn.unwrap_or_default())?;
     let group = view.record;
-    // Joins and leaves are one batch: no HSM is ever pending, and what fails changes nothing.
     Ok(DescribeHapgResponse {
         hapg_arn: group.arn,
         hapg_serial: group.serial,
-        hsms_last_action_failed: Vec::new(),
-        hsms_pending_deletion: Vec::new(),
-        hsms_pending_registration: Vec::new(),
+        hsms_last_action_failed: view.last_action_failed,
+        hsms_pending_deletion: view.pending_deletion,
+        hsms_pending_registration: view.pending_registration,
         label: group.label,
         last_modified_timestamp: group.modified_ms.to_string(),
         partition_serial_list: group.members,

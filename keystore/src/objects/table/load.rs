@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use hsmd_proto::ids::{JoinId, UniqueId};
 use hsmd_store::{Path, Record};
 
 use super::ObjectTable;
 use crate::core::Core;
-use crate::key_set::{KeySet, Used};
+use crate::key_set::{KeySet, Root, Used};
 use crate::objects::object::Object;
 use crate::objects::record::{Body, Content, Envelope, Tombstone};
 use crate::seal::{Kind, Psk};
@@ -20,16 +21,26 @@ pub(crate) enum Stored {
     Locked(Envelope),
     /// What is left of a destroyed object.
     Dead(Tombstone),
+    /// Copied for a join that is not done.
+    Hidden(JoinId, UniqueId),
 }
 
-/// Opens a record; `None`: it is damaged, or not what its path says (INV-7).
-pub(crate) fn read(core: &Core, path: &Path, record: &Record, psk: Option<&Psk>) -> Option<Stored> {
+/// Opens a record of this root's; `None`: it is damaged, or not what its path says (INV-7).
+pub(crate) fn read(core: &Core, root: &Root, path: &Path, record: &Record, psk: Option<&Psk>) -> Option<Stored> {
+    read_for(core, root, path, record, psk, None)
+}
+
+/// As [`read`]; what was copied for this join is seen.
+pub(crate) fn read_for(
+    core: &Core,
+    root: &Root,
+    path: &Path,
+    record: &Record,
+    psk: Option<&Psk>,
+    join: Option<JoinId>,
+) -> Option<Stored> {
     let version = record.version;
-    let id = path
-        .as_str()
-        .rsplit('/')
-        .next()
-        .and_then(hsmd_proto::ids::UniqueId::from_hex)?;
+    let id = path.as_str().rsplit('/').next().and_then(UniqueId::from_hex)?;
     let Ok(plain) = core.barrier.open(path, version, Kind::Object, &record.value) else {
         let plain = core.barrier.open(path, version, Kind::Tombstone, &record.value).ok()?;
         return Tombstone::decode(&plain)
@@ -37,9 +48,14 @@ pub(crate) fn read(core: &Core, path: &Path, record: &Record, psk: Option<&Psk>)
             .map(Stored::Dead);
     };
     let envelope = Envelope::decode(&plain).filter(|envelope| envelope.id == id)?;
+    let others = |join_of: &JoinId| join != Some(*join_of) && !root.has_joined(join_of);
+    if let Some(hidden) = envelope.join.filter(others) {
+        return Some(Stored::Hidden(hidden, id));
+    }
+    let sealed_at = envelope.sealed_at.unwrap_or(version);
     let body = match (&envelope.content, psk) {
         (Content::Public(body), _) => Body::decode(body)?,
-        (Content::Private(sealed), Some(psk)) => Body::decode(&psk.open(&id, version, Kind::Object, sealed).ok()?)?,
+        (Content::Private(sealed), Some(psk)) => Body::decode(&psk.open(&id, sealed_at, Kind::Object, sealed).ok()?)?,
         (Content::Private(_), None) => return Some(Stored::Locked(envelope)),
     };
     let place = (version, envelope.sequence, envelope.operation);
@@ -68,8 +84,8 @@ impl ObjectTable {
         let mut damaged = Vec::new();
         let mut used = Used::default();
         for (path, record) in key_set.core().store.scan(&format!("{}/", root.path("o"))) {
-            let stored = read(key_set.core(), &path, &record, psk);
-            if !matches!(stored, Some(Stored::Dead(_))) {
+            let stored = read(key_set.core(), &root, &path, &record, psk);
+            if !matches!(stored, Some(Stored::Dead(_) | Stored::Hidden(..))) {
                 used.objects += 1;
                 used.bytes += record.value.len() as u64;
             }
@@ -78,6 +94,7 @@ impl ObjectTable {
                 Some(Stored::Dead(tombstone)) => self.bury(&tombstone, record.version),
                 // Its place in the order of creation is taken, whoever may read it.
                 Some(Stored::Locked(envelope)) => self.reserve(envelope.sequence),
+                Some(Stored::Hidden(join, id)) => key_set.hide(join, id),
                 None => {
                     tracing::error!(record = %path, "an object's record is damaged; it is not served");
                     damaged.push(path.to_string());

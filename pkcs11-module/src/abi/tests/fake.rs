@@ -193,7 +193,10 @@ fn usual(token: &Token, request: &Request, section: &[u8]) -> Reaction {
         })),
         Op::Login(login) if sections.get(login.pin.as_ref().unwrap()).unwrap() == PIN => {
             let ticket = wire::Section { offset: 0, length: 6 };
-            let reply = reply::Result::Login(wire::LoginReply { ticket: Some(ticket) });
+            let reply = reply::Result::Login(wire::LoginReply {
+                ticket: Some(ticket),
+                ..wire::LoginReply::default()
+            });
             Reaction::Reply(
                 Reply {
                     result: Some(reply),
