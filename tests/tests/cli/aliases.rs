@@ -24,6 +24,11 @@ fn a_group_is_built_registered_and_taken_apart_with_the_originals_commands() {
     let create =
         "create-hsm -n subnet-0a1b2c3d --ssh-public-key-file id.pub --iam-role-arn arn:aws:iam::000000000000:role/x";
     let hsm = cloudhsm(&world, create)["HsmArn"].as_str().expect("an ARN").to_owned();
+    let initialise = format!("initialize-hsm -H {hsm} -l fourth --so-password file:so.txt -d file:domain.txt");
+    assert_eq!(
+        status(&world, &initialise),
+        "Initialization of CloudHSM instance successful"
+    );
     let group = cloudhsm(&world, "create-hapg --group-label paid")["HapgArn"]
         .as_str()
         .expect("an ARN")

@@ -151,6 +151,7 @@ fn prepare() -> Prepared {
     for (name, content) in [
         ("so.txt", SO_PIN),
         ("pin.txt", PIN),
+        ("domain.txt", "demo"),
         (
             "id.pub",
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZvcnRoZXRlc3RzZm9ydGhldGVzdHNmb3J0aGV0ZXN0 admin\n",

@@ -6,13 +6,15 @@ use super::answer::{self, status};
 use super::table::Act;
 use crate::ctl::confirm::sure;
 use crate::ctl::exit::{Error, Exit};
+use crate::ctl::officer::message;
 use crate::ctl::output::id_of;
+use crate::ctl::secret::Secret;
 use crate::ctl::{client, group, hsm, secret};
 use hsmd_control::IF_LAST_MODIFIED_KEY;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{
-    AssignClientRequest, CreatePartitionRequest, DeletePartitionRequest, ListPartitionsRequest, Partition,
-    RevokeClientRequest,
+    AssignClientRequest, CreatePartitionRequest, DeletePartitionRequest, DescribeSecurityOfficerRequest,
+    InitializeHsmRequest, ListPartitionsRequest, Partition, Pin, RevokeClientRequest,
 };
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
 use hsmd_control::cloudhsm::{
@@ -34,6 +36,13 @@ struct Api {
     admin: HsmAdminClient<Channel>,
 }
 
+/// What the original asks for with each partition.
+struct Passwords {
+    officer: Secret,
+    /// None: the group has its token already.
+    partition: Option<Secret>,
+}
+
 /// Runs a command.
 pub(super) async fn run(channel: Channel, call: &Call<'_>) -> Result<Value, Error> {
     let mut api = Api {
@@ -52,6 +61,7 @@ pub(super) async fn run(channel: Channel, call: &Call<'_>) -> Result<Value, Erro
         Act::AddHsmToHapg => api.add(call).await,
         Act::RemoveHsmFromHapg => api.remove(call).await,
         Act::CloneHsm => api.clone_hsm(call).await,
+        Act::InitializeHsm => api.initialize(call).await,
     }
 }
 
@@ -280,15 +290,26 @@ impl Api {
 
     async fn add(&mut self, call: &Call<'_>) -> Result<Value, Error> {
         // Read before anything is changed: a missing file must not leave half of the work behind.
-        secret::argument("--so-password", &call.text("so-password"))?;
-        secret::argument("--partition-password", &call.text("partition-password"))?;
+        let passwords = Passwords {
+            officer: secret::argument("--so-password", &call.text("so-password"))?,
+            partition: Some(secret::argument(
+                "--partition-password",
+                &call.text("partition-password"),
+            )?),
+        };
         let hsm = hsm::find(&mut self.cloudhsm, &call.text("hsm-arn")).await?;
         let group = self.group(&call.text("hapg-arn")).await?;
-        self.join(&hsm.arn, &hsm.serial, group).await
+        self.join(&hsm.arn, &hsm.serial, group, &passwords).await
     }
 
-    /// Makes or finds the partition of an HSM for a group, and adds it.
-    async fn join(&mut self, hsm_arn: &str, serial: &str, group: DescribeHapgResponse) -> Result<Value, Error> {
+    /// Makes or finds the partition of an HSM for a group, and adds it. The first member of a group brings the token.
+    async fn join(
+        &mut self,
+        hsm_arn: &str,
+        serial: &str,
+        group: DescribeHapgResponse,
+        passwords: &Passwords,
+    ) -> Result<Value, Error> {
         let arn = group.hapg_arn.clone();
         if group
             .partition_serial_list
@@ -303,9 +324,16 @@ impl Api {
         let partition = match partitions.into_iter().find(|partition| partition.label == label) {
             Some(partition) => partition.serial,
             None => {
+                let all = self.partitions("").await?;
+                let is_member = |found: &Partition| group.partition_serial_list.contains(&found.serial);
+                let has_token = all.iter().any(|found| is_member(found) && found.initialized);
+                let user = passwords.partition.as_ref().filter(|_| !has_token);
                 let request = CreatePartitionRequest {
                     hsm: hsm_arn.to_owned(),
                     label,
+                    so_pin: user.map(|_| message(&passwords.officer)),
+                    user_pin: user.map(|pin| message(pin)),
+                    hsm_so_pin: self.officer(hsm_arn, &passwords.officer).await?,
                     ..CreatePartitionRequest::default()
                 };
                 let made = self.admin.create_partition(request).await?.into_inner().partition;
@@ -321,7 +349,7 @@ impl Api {
     }
 
     async fn remove(&mut self, call: &Call<'_>) -> Result<Value, Error> {
-        secret::argument("--so-password", &call.text("so-password"))?;
+        let password = secret::argument("--so-password", &call.text("so-password"))?;
         sure(
             call.is_set("force"),
             "the partition that leaves is deleted; the keys stay with the other members",
@@ -346,10 +374,11 @@ impl Api {
         }
         self.replace(group, staying).await?;
         for partition in leaving {
+            let hsm_so_pin = self.officer(&hsm.arn, &password).await?;
             self.admin
                 .delete_partition(DeletePartitionRequest {
                     partition,
-                    hsm_so_pin: None,
+                    hsm_so_pin,
                 })
                 .await?;
         }
@@ -360,7 +389,10 @@ impl Api {
     }
 
     async fn clone_hsm(&mut self, call: &Call<'_>) -> Result<Value, Error> {
-        secret::argument("--so-password", &call.text("so-password"))?;
+        let passwords = Passwords {
+            officer: secret::argument("--so-password", &call.text("so-password"))?,
+            partition: None,
+        };
         sure(
             call.is_set("force"),
             "the other HSM becomes a member of each group in which this one is",
@@ -372,7 +404,7 @@ impl Api {
             let is_in = |serial: &str| view.partitions.iter().any(|member| member.starts_with(serial));
             if is_in(&source.serial) && !is_in(&target.serial) {
                 let group = self.group(&view.arn).await?;
-                self.join(&target.arn, &target.serial, group).await?;
+                self.join(&target.arn, &target.serial, group, &passwords).await?;
                 joined += 1;
             }
         }
@@ -381,6 +413,32 @@ impl Api {
             source.arn, target.arn
         );
         Ok(status(&words))
+    }
+
+    async fn initialize(&mut self, call: &Call<'_>) -> Result<Value, Error> {
+        let hsm = hsm::find(&mut self.cloudhsm, &call.text("hsm-arn")).await?.arn;
+        let request = InitializeHsmRequest {
+            hsm,
+            label: call.text("label"),
+            so_pin: Some(message(&secret::argument("--so-password", &call.text("so-password"))?)),
+            domain: Some(message(&secret::argument(
+                "--cloning-domain",
+                &call.text("cloning-domain"),
+            )?)),
+        };
+        self.admin.initialize_hsm(request).await?;
+        Ok(status("Initialization of CloudHSM instance successful"))
+    }
+
+    /// The password of an HSM's security officer, if it has one: without one there is nothing to check it against.
+    async fn officer(&mut self, hsm: &str, password: &Secret) -> Result<Option<Pin>, Error> {
+        let hsm = hsm.to_owned();
+        let answer = self
+            .admin
+            .describe_security_officer(DescribeSecurityOfficerRequest { hsm })
+            .await?;
+        let officer = answer.into_inner().officer.unwrap_or_default();
+        Ok(officer.initialized.then(|| message(password)))
     }
 
     async fn group(&mut self, name: &str) -> Result<DescribeHapgResponse, Error> {

@@ -17,6 +17,7 @@ pub(super) enum Act {
     DescribeHapg,
     DescribeHsm,
     GetConfiguration,
+    InitializeHsm,
     ListClients,
     ListHapgs,
     ListHsms,
@@ -311,6 +312,23 @@ pub(super) const TABLE: &[Row] = &[
             )),
         ],
         example: "-C app -G web",
+    },
+    Row {
+        name: "initialize-hsm",
+        act: Act::InitializeHsm,
+        about: "Initialises an HSM: sets its label and its security officer's password.",
+        flags: &[
+            HSM,
+            flag("label", Some('l'), "LABEL", "Its label."),
+            SO_PASSWORD,
+            flag(
+                "cloning-domain",
+                Some('d'),
+                "DOMAIN",
+                "Its cloning domain: file:PATH, fd:NUMBER, or the text itself.",
+            ),
+        ],
+        example: "-H hsm-3c4d5e6f -l third --so-password file:so.txt -d file:domain.txt",
     },
     Row {
         name: "list-clients",
