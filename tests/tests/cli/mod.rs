@@ -4,6 +4,7 @@
 mod aliases;
 mod doctor;
 mod examples;
+mod readme;
 mod setup;
 mod snippets;
 pub(crate) mod world;

@@ -376,10 +376,7 @@ impl Api {
         for partition in leaving {
             let hsm_so_pin = self.officer(&hsm.arn, &password).await?;
             self.admin
-                .delete_partition(DeletePartitionRequest {
-                    partition,
-                    hsm_so_pin,
-                })
+                .delete_partition(DeletePartitionRequest { partition, hsm_so_pin })
                 .await?;
         }
         Ok(status(&format!(
