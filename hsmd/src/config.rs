@@ -31,6 +31,8 @@ pub struct Config {
     pub hsm: Hsm,
     /// Records of trusted front ends.
     pub records: Records,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
     /// What is logged.
     pub log: Log,
     /// How the daemon stops.
@@ -315,6 +317,15 @@ impl Default for Records {
             max_bytes: 64 << 20,
         }
     }
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Address and port of `/metrics`, `/health` and `/ready` over HTTP, such as "127.0.0.1:9793"; empty: none. Whoever can
+    /// connect may read.
+    pub listen: String,
 }
 
 /// `[log]`

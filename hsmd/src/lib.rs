@@ -15,6 +15,7 @@ mod files;
 pub mod init;
 pub mod log;
 pub mod memory;
+mod metrics;
 pub mod node;
 mod notify;
 mod passphrase;

@@ -4,11 +4,11 @@ use crate::config::Config;
 use crate::control::{Denials, Model, Open};
 use crate::data::{Clients, Pulse, Traffic, Turnstile};
 use crate::memory::Protection;
+use crate::metrics::{Calls, Requests};
 use crate::pki::{Pki, PkiError};
 use crate::slots::Slots;
 use hsmd_keystore::{Error, Identity, KeySet, Keystore};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -30,7 +30,9 @@ pub struct Node {
     pub(crate) started: Instant,
     /// Says when documents of the keystore have changed.
     pub(crate) documents_moved: watch::Receiver<()>,
-    requests: AtomicU64,
+    pub(crate) requests: Requests,
+    /// Requests of the control plane.
+    pub(crate) calls: Calls,
 }
 
 /// Where logins end.
@@ -101,7 +103,8 @@ impl Node {
             config,
             protection,
             started: Instant::now(),
-            requests: AtomicU64::new(0),
+            requests: Requests::default(),
+            calls: Calls::default(),
         })
     }
 
@@ -141,11 +144,8 @@ impl Node {
             .retain(|sha256| self.model.caller_of(sha256).is_some())
     }
 
-    pub(crate) fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
+    /// Requests answered since the start.
     pub(crate) fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.requests.total()
     }
 }

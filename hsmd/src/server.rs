@@ -3,6 +3,7 @@
 
 use crate::control;
 use crate::data::{Listener, Remote};
+use crate::metrics;
 use crate::node::Node;
 use crate::notify;
 use std::future::Future;
@@ -61,6 +62,8 @@ pub async fn serve(
     let remote = Remote::bind(&node.config.data).await?;
     let addresses = remote.addresses();
     let sockets = control::Sockets::bind(&node.config.control).await?;
+    let metrics = metrics::Listener::bind(&node.config.metrics).await?;
+    let figures = metrics.address();
     let (stop, stopping) = watch::channel(false);
     let (alive, mut ended) = mpsc::channel::<()>(1);
     remote.run(&node, &stopping, &alive);
@@ -74,11 +77,12 @@ pub async fn serve(
         }
     };
     let control = tokio::spawn(control);
+    let metrics = tokio::spawn(metrics.run(node.clone()));
     let housekeeper = tokio::spawn(housekeeping(node.clone()));
     let watchdog = tokio::spawn(notify::watchdog());
     ready(&node).map_err(ServeError::Ready)?;
     notify::ready();
-    tracing::info!(data = %node.config.data.socket.display(), remote = ?addresses, control = %node.config.control.socket.display(), "ready");
+    tracing::info!(data = %node.config.data.socket.display(), remote = ?addresses, metrics = ?figures, control = %node.config.control.socket.display(), "ready");
 
     stopped.await;
     tracing::info!("stopping");
@@ -93,6 +97,7 @@ pub async fn serve(
     }
     control.abort();
     housekeeper.abort();
+    metrics.abort();
     watchdog.abort();
     for socket in [&node.config.data.socket, &node.config.control.socket] {
         // It may be gone already; a stale one would be replaced at the next start.

@@ -1,6 +1,7 @@
 //! The range of every value of the configuration, as rows: key, value, range, and the rule in words.
 
 use super::{Config, ConfigError};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -220,7 +221,7 @@ impl Config {
         ]
     }
 
-    fn texts(&self) -> [Text<'_>; 8] {
+    fn texts(&self) -> [Text<'_>; 9] {
         const NAME: &str = "letters, digits and hyphens";
         let (hsm, log, mode) = (&self.hsm, &self.log, &self.data.socket_mode);
         let account = hsm.account.len() == 12 && hsm.account.bytes().all(|byte| byte.is_ascii_digit());
@@ -231,6 +232,7 @@ impl Config {
         let zone = &hsm.availability_zone;
         let (tls, advertise) = (&self.tls, &self.data.advertise);
         let files = [&tls.certificate, &tls.key, &tls.ca].map(|path| path.as_os_str().is_empty());
+        let metrics = &self.metrics.listen;
         let format = matches!(log.format.as_str(), "text" | "json");
         [
             (
@@ -259,6 +261,12 @@ impl Config {
                 "data.advertise",
                 advertise,
                 "empty, a host name or address, or one of them with :port",
+            ),
+            (
+                metrics.is_empty() || metrics.parse::<SocketAddr>().is_ok(),
+                "metrics.listen",
+                metrics,
+                "an address and a port, such as \"127.0.0.1:9793\", or empty",
             ),
             (format, "log.format", &log.format, "\"text\" or \"json\""),
         ]

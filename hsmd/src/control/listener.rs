@@ -4,6 +4,7 @@
 use super::gate::GateLayer;
 use super::incoming::Sockets;
 use super::{admin, backup, cloudhsm, documents, identity};
+use crate::metrics::CallCount;
 use crate::node::Node;
 use hsmd_control::admin::hsm_admin_server::HsmAdminServer;
 use hsmd_control::backup::backup_server::BackupServer;
@@ -49,6 +50,7 @@ pub(crate) async fn serve(node: Arc<Node>, sockets: Sockets, mut stop: watch::Re
     let backup = BackupServer::new(backup::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
     let identity = IdentityServer::new(identity::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
     Server::builder()
+        .layer(CallCount(node.calls.clone()))
         .layer(GateLayer(node.clone()))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .concurrency_limit_per_connection(node.config.control.max_streams as usize)

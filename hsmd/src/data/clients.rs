@@ -201,6 +201,11 @@ impl Clients {
         self.state.lock().stopping
     }
 
+    /// How many identities are connected.
+    pub(crate) fn identities(&self) -> usize {
+        self.state.lock().clients.len()
+    }
+
     /// How many connections there are.
     pub(crate) fn count(&self) -> usize {
         self.connections.load(Ordering::Relaxed)

@@ -146,12 +146,13 @@ impl Connection<'_> {
     fn answer(&mut self, frame: &Frame) -> Result<(), End> {
         let request =
             Request::decode(self.reader.bytes(&frame.body)).map_err(|_| ReadError::from(FrameError::Message))?;
-        self.node.count_request();
+        let metered = self.node.requests.begin(request.op.as_ref().map(dispatch::number));
         let mut reply = match self.caller {
             None => self.hello(&request)?,
             Some(caller) => self.decide(frame, caller, request)?,
         };
         reply.crowded = self.node.traffic.is_crowded();
+        metered.end(Rv(reply.rv));
         self.send(frame.sequence, &reply)
     }
 

@@ -25,36 +25,34 @@ pub(super) enum Place {
 /// Data of this size takes symmetric mechanisms about 100 us.
 const LARGE: usize = 128 << 10;
 
-/// The name of a request, for the log.
-pub(super) const fn name(op: &Op) -> &'static str {
-    match op {
-        Op::Hello(_) => "Hello",
-        Op::ListSlots(_) => "ListSlots",
-        Op::ListMechanisms(_) => "ListMechanisms",
-        Op::InitToken(_) => "InitToken",
-        Op::InitPin(_) => "InitPin",
-        Op::SetPin(_) => "SetPin",
-        Op::Login(_) => "Login",
-        Op::Logout(_) => "Logout",
-        Op::CreateObject(_) => "CreateObject",
-        Op::CopyObject(_) => "CopyObject",
-        Op::DestroyObject(_) => "DestroyObject",
-        Op::GetAttributes(_) => "GetAttributes",
-        Op::SetAttributes(_) => "SetAttributes",
-        Op::Find(_) => "Find",
-        Op::Fetch(_) => "Fetch",
-        Op::GenerateKey(_) => "GenerateKey",
-        Op::GenerateKeyPair(_) => "GenerateKeyPair",
-        Op::Sign(_) => "Sign",
-        Op::Verify(_) => "Verify",
-        Op::Encrypt(_) => "Encrypt",
-        Op::Decrypt(_) => "Decrypt",
-        Op::WrapKey(_) => "WrapKey",
-        Op::UnwrapKey(_) => "UnwrapKey",
-        Op::DeriveKey(_) => "DeriveKey",
-        Op::Random(_) => "Random",
-        Op::Ping(_) => "Ping",
-    }
+macro_rules! names {
+    ($($op:ident)*) => {
+        /// The names of all requests.
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($op)),*];
+
+        /// The name of a request, for the log.
+        pub(super) const fn name(op: &Op) -> &'static str {
+            match op {
+                $(Op::$op(_) => stringify!($op),)*
+            }
+        }
+
+        /// Its place among [`NAMES`].
+        pub(super) const fn number(op: &Op) -> usize {
+            enum Numbers {
+                $($op),*
+            }
+            match op {
+                $(Op::$op(_) => Numbers::$op as usize,)*
+            }
+        }
+    };
+}
+
+names! {
+    Hello ListSlots ListMechanisms InitToken InitPin SetPin Login Logout CreateObject CopyObject DestroyObject
+    GetAttributes SetAttributes Find Fetch GenerateKey GenerateKeyPair Sign Verify Encrypt Decrypt WrapKey
+    UnwrapKey DeriveKey Random Ping
 }
 
 /// Where a request runs. An answer that is wrong costs time, never correctness.

@@ -31,6 +31,7 @@ mod wrap;
 pub(crate) mod tests;
 
 pub(crate) use clients::{Access, Clients, Peer, certificate_identity, local_identity};
+pub(crate) use dispatch::NAMES;
 pub(crate) use listener::{Listener, bind_socket};
 pub(crate) use pulse::Pulse;
 pub(crate) use remote::Remote;

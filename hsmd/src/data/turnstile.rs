@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The queue is full; the request was not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) struct Turnstile {
     width: usize,
     limit: usize,
     limit_per_client: usize,
+    /// Requests that found the queue full.
+    refused: AtomicU64,
 }
 
 /// The right to go on; given to the next one when it is dropped.
@@ -119,6 +122,7 @@ impl Turnstile {
             width,
             limit,
             limit_per_client,
+            refused: AtomicU64::new(0),
         }
     }
 
@@ -134,6 +138,7 @@ impl Turnstile {
         }
         let own = state.lanes.map.get(&peer.identity).map_or(0, |lane| lane.queued);
         if state.queued >= self.limit || own >= self.limit_per_client {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Full);
         }
         let seat = Arc::new(Seat::default());
@@ -142,6 +147,12 @@ impl Turnstile {
         let mut called = seat.called.lock();
         seat.call.wait_while(&mut called, |called| !*called);
         Ok(self.turn(true))
+    }
+
+    /// How many have a turn, how many wait, and how many were refused since the start.
+    pub(crate) fn figures(&self) -> (usize, usize, u64) {
+        let state = self.state.lock();
+        (state.running, state.queued, self.refused.load(Ordering::Relaxed))
     }
 
     const fn turn(&self, waited: bool) -> Turn<'_> {

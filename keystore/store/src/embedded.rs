@@ -56,6 +56,7 @@ impl Engine for Embedded {
 
     fn status(&self, status: &mut StoreStatus) {
         status.syncs = self.journal.syncs();
+        status.sync_times = self.journal.times();
         status.segments = self.journal.segments();
         status.full = self.journal.is_full() || self.pending.is_some();
     }

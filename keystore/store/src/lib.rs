@@ -55,7 +55,7 @@ pub use open::{OpenError, SledOptions};
 pub use path::{Path, PathError};
 pub use report::{
     BackupError, BackupInfo, CheckReport, CloseError, Fatal, LoadReport, Loaded, Notice, SledFault, StoreStatus,
-    Trouble,
+    SyncTimes, Trouble,
 };
 pub use root::{RootError, RootFiles};
 pub use snapshot::Snapshot;

@@ -1,6 +1,7 @@
 //! What the store tells its operator: troubles, the report of a start, status, backups, checks. Data only.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::batch::Revision;
 
@@ -161,6 +162,29 @@ pub enum CloseError {
     Io(std::io::ErrorKind),
 }
 
+/// How long syncs of the journal took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncTimes {
+    /// How many took at most as long as [`SyncTimes::BOUNDS`] says, and longer than the bound before; the last: longer than all.
+    pub counts: [u64; 13],
+    /// Microseconds of all of them.
+    pub micros: u64,
+}
+
+impl SyncTimes {
+    /// Upper bounds in microseconds.
+    pub const BOUNDS: [u64; 12] = [
+        50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000,
+    ];
+
+    pub(crate) fn add(&mut self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let place = Self::BOUNDS.iter().position(|bound| micros <= *bound);
+        self.counts[place.unwrap_or(Self::BOUNDS.len())] += 1;
+        self.micros = self.micros.saturating_add(micros);
+    }
+}
+
 /// Figures for status and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatus {
@@ -176,6 +200,8 @@ pub struct StoreStatus {
     pub quarantined: usize,
     /// Syncs of the journal since the start; fewer than batches when threads share them.
     pub syncs: u64,
+    /// How long they took.
+    pub sync_times: SyncTimes,
     /// Journal segments that hold batches.
     pub segments: usize,
     /// Ordinary batches are refused because the disk is full.

@@ -4,6 +4,8 @@
 //! (`docs/protocol.md`).
 #![forbid(unsafe_code)]
 
+use prost::Message as _;
+
 mod pin;
 mod records_debug;
 
@@ -76,6 +78,22 @@ pub mod identity {
 
 /// The compiled `FileDescriptorSet` of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hsmd_control.bin"));
+
+/// All methods of our services, as `package.Service/Method`.
+#[must_use]
+pub fn methods() -> Vec<String> {
+    // It is our own, checked when it was built: an empty list would mean that it is not.
+    let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap_or_default();
+    let mut methods = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                methods.push(format!("{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    methods
+}
 
 /// The metadata key of a refused call of [`cloudhsm`]: the name of the error in the AWS model.
 pub const ERROR_KEY: &str = "aws-error";

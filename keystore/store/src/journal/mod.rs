@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use crate::disk::{Disk, DiskFile};
 use crate::engine::EngineError;
 use crate::keys::StoreKeys;
-use crate::report::Fatal;
+use crate::report::{Fatal, SyncTimes};
 use crate::sealing::FileKey;
 use crate::state::Staged;
 use frame::{Kind, Link, Touched};
@@ -126,6 +126,7 @@ pub(crate) struct Journal {
     touched: Touched,
     buffer: Vec<u8>,
     syncs: u64,
+    times: SyncTimes,
     full_since: Option<Instant>,
 }
 
@@ -186,6 +187,7 @@ impl Journal {
             touched: resume.touched,
             buffer: Vec::new(),
             syncs: 0,
+            times: SyncTimes::default(),
             full_since: None,
         };
         journal.start()?;
@@ -323,7 +325,9 @@ impl Journal {
             active.file.sync_data().map_err(sync_failed)?;
             return Err(EngineError::Full);
         }
+        let begun = Instant::now();
         active.file.sync_data().map_err(sync_failed)?;
+        self.times.add(begun.elapsed());
         self.syncs += 1;
         active.offset += self.buffer.len() as u64;
         active.header = None;
@@ -334,6 +338,10 @@ impl Journal {
             next: self.link.next + staged.commits.len() as u64,
         };
         Ok(())
+    }
+
+    pub(crate) fn times(&self) -> SyncTimes {
+        self.times.clone()
     }
 
     pub(crate) fn syncs(&self) -> u64 {
