@@ -3,6 +3,7 @@
 //! Versions serve compare-and-set; what a document says is `hsmd`'s. All of them are in memory, with the last changes
 //! (`history`) for those who watch.
 
+mod calls;
 mod history;
 mod table;
 

@@ -34,11 +34,14 @@ pub(crate) async fn serve(node: Arc<Node>, sockets: Sockets, mut stop: watch::Re
     health.set_serving::<RecordsServer<documents::Service>>().await;
     health.set_serving::<BackupServer<backup::Service>>().await;
     health.set_serving::<IdentityServer<identity::Service>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(hsmd_control::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
+    let describe = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(hsmd_control::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection = describe().build_v1().map_err(|error| error.to_string())?;
+    // What gRPC's own Python library and older tools ask for.
+    let reflection_alpha = describe().build_v1alpha().map_err(|error| error.to_string())?;
     let incoming = ReceiverStream::new(sockets.accept(&node, &stop));
     let cloudhsm = CloudHsmServer::new(cloudhsm::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
     let admin = HsmAdminServer::new(admin::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
@@ -57,6 +60,7 @@ pub(crate) async fn serve(node: Arc<Node>, sockets: Sockets, mut stop: watch::Re
         .max_concurrent_streams(node.config.control.max_streams)
         .add_service(health_service)
         .add_service(reflection)
+        .add_service(reflection_alpha)
         .add_service(cloudhsm)
         .add_service(admin)
         .add_service(records)

@@ -5,6 +5,7 @@ mod assignments;
 mod clients;
 mod documents;
 mod groups;
+mod kills;
 mod moves;
 mod officers;
 mod provision;

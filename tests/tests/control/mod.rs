@@ -1,8 +1,10 @@
 //! The control plane of a running daemon: every operation through the generated client (`operations`), and `hsmctl`: what it
 //! prints, its exit codes, and that slots follow.
 
+mod generic;
 mod model;
 mod operations;
+mod records;
 
 use std::path::Path;
 

@@ -4,8 +4,8 @@ use super::{keystore, model, with_hsm};
 use crate::control::certificate::CertificateError;
 use crate::control::model::ModelError;
 
-const A: &str = include_str!("a.pem");
-const B: &str = include_str!("b.pem");
+pub(super) const A: &str = include_str!("a.pem");
+pub(super) const B: &str = include_str!("b.pem");
 const ED25519: &str = include_str!("ed.pem");
 
 #[test]
