@@ -22,7 +22,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::background::Background;
 use crate::core::{Clock, Committed, Core, path};
-use crate::document::Documents;
+use crate::document::{DocumentWrite, Documents};
 use crate::error::Error;
 use crate::key_set::{self, KeySet};
 use crate::master_key::MasterKey;
