@@ -45,6 +45,12 @@ const PROGRAMS: &[Program] = &[
         "kills inside logins, wrong PINs, C_SetPIN, C_InitPIN and C_InitToken",
     ),
     program(
+        "control-kills",
+        "control::kills::",
+        1000,
+        "the daemon is killed while administrators make and delete HSMs, partitions and records",
+    ),
+    program(
         "pin-storm",
         "pin_storm::",
         100,

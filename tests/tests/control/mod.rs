@@ -2,6 +2,7 @@
 //! prints, its exit codes, and that slots follow.
 
 mod generic;
+mod kills;
 mod model;
 mod operations;
 mod records;
