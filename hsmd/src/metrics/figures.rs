@@ -7,8 +7,8 @@ use crate::data::Turnstile;
 use crate::node::Node;
 use hsmd_keystore::{Status, SyncTimes};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
@@ -189,9 +189,7 @@ impl Collector for Figures {
                 Kind::Gauge => MetricType::Gauge,
                 Kind::Histogram => MetricType::Histogram,
             };
-            // The encoder sets the full stop itself.
-            let help = row.help.trim_end_matches('.');
-            let mut family = encoder.encode_descriptor(row.name, help, None, kind)?;
+            let mut family = encoder.encode_descriptor(row.name, row.help, None, kind)?;
             for sample in samples {
                 put(row, sample, &mut family)?;
             }
@@ -200,26 +198,26 @@ impl Collector for Figures {
     }
 }
 
-fn put(
-    row: &Row,
-    sample: &Sample,
-    family: &mut prometheus_client::encoding::MetricEncoder<'_>,
-) -> Result<(), fmt::Error> {
-    type None_ = [(String, String); 0];
-    let none: Option<&Exemplar<None_, f64>> = None;
-    let labels: Vec<(String, String)> = row
-        .labels
-        .iter()
-        .map(|name| (*name).to_owned())
-        .zip(sample.labels.iter().cloned())
-        .collect();
-    let mut one = family.encode_family(&labels)?;
-    match &sample.value {
+fn put(row: &Row, sample: &Sample, family: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    let names = row.labels.iter().map(|name| (*name).to_owned());
+    let labels: Vec<(String, String)> = names.zip(sample.labels.iter().cloned()).collect();
+    // An empty list of labels would be written as `{}`.
+    if labels.is_empty() {
+        put_value(&sample.value, family)
+    } else {
+        put_value(&sample.value, &mut family.encode_family(&labels)?)
+    }
+}
+
+fn put_value(value: &Value, one: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    type NoLabels = [(String, String); 0];
+    let none: Option<&Exemplar<NoLabels, f64>> = None;
+    match value {
         Value::Count(count) => one.encode_counter(count, none),
         Value::Number(number) => one.encode_gauge(number),
         Value::Times(sum, buckets) => {
             let count = buckets.iter().map(|(_, count)| count).sum();
-            one.encode_histogram::<None_>(*sum, count, buckets, None)
+            one.encode_histogram::<NoLabels>(*sum, count, buckets, None)
         }
     }
 }
