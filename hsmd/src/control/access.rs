@@ -81,6 +81,7 @@ const RECORDS: &str = "hsmd.records.v1.Records";
 const BACKUP: &str = "hsmd.backup.v1.Backup";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 
 /// The table.
 const TABLE: &[Row] = &[
@@ -146,6 +147,7 @@ const TABLE: &[Row] = &[
     (HEALTH, "Check", ALL),
     (HEALTH, "Watch", ALL),
     (REFLECTION, "ServerReflectionInfo", ALL),
+    (REFLECTION_ALPHA, "ServerReflectionInfo", ALL),
 ];
 
 static BY_PATH: LazyLock<HashMap<String, Roles>> = LazyLock::new(|| {

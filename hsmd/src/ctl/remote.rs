@@ -65,7 +65,7 @@ pub(super) async fn connect(uri: &str, files: Files, deadline: Duration) -> Resu
         .timeout(deadline);
     let failed: Arc<Mutex<Option<Error>>> = Arc::default();
     let last = failed.clone();
-    let connector = tower::service_fn(move |_: tonic::codegen::http::Uri| {
+    let connector = tower::service_fn(move |_: http::Uri| {
         let (dialer, last) = (dialer.clone(), last.clone());
         async move {
             dialer.dial().await.map(TokioIo::new).map_err(|error| {
@@ -85,7 +85,7 @@ fn address(uri: &str) -> Result<(String, u16), Error> {
         let message = format!("{uri}: an endpoint is https://HOST[:PORT] or unix:///path/to/control.sock");
         Error::new(Exit::Usage, message)
     };
-    let parsed: tonic::codegen::http::Uri = uri.parse().map_err(|_| wrong())?;
+    let parsed: http::Uri = uri.parse().map_err(|_| wrong())?;
     let bare = matches!(parsed.path_and_query().map(|path| path.as_str()), None | Some("/" | ""));
     let host = parsed.host().filter(|_| bare).ok_or_else(wrong)?;
     let host = host.trim_start_matches('[').trim_end_matches(']');

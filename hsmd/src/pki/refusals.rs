@@ -13,6 +13,7 @@ const EVERY: Duration = Duration::from_secs(1);
 struct State {
     logged: Option<Instant>,
     unsaid: u64,
+    total: u64,
 }
 
 /// Counts refused handshakes, and logs them.
@@ -23,6 +24,7 @@ impl Refusals {
     /// Counts one; `plane` is "data" or "control".
     pub(crate) fn note(&self, plane: &'static str, peer: SocketAddr, error: &std::io::Error) {
         let mut state = self.0.lock();
+        state.total += 1;
         if state.logged.is_some_and(|logged| logged.elapsed() < EVERY) {
             state.unsaid += 1;
             return;
@@ -32,6 +34,11 @@ impl Refusals {
         drop(state);
         let reason = reason(error);
         tracing::warn!(plane, %peer, reason, before, "handshake refused");
+    }
+
+    /// How many there were since the start.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.lock().total
     }
 }
 
