@@ -4,8 +4,8 @@
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use std::path::{Path, PathBuf};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Everything that `hsmd-aws` can be told.
 #[derive(Debug, Deserialize)]
@@ -15,8 +15,10 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// The control plane of hsmd: `unix:///path/to/control.sock`.
     pub(crate) endpoint: String,
-    /// The region of which signatures must speak.
+    /// The region of which signatures must speak, and ARNs.
     pub(crate) region: String,
+    /// The account in ARNs of KMS: 12 digits. Those of CloudHSM are the daemon's own.
+    pub(crate) account: String,
     /// Host names, besides the address and localhost, by which clients may call.
     pub(crate) hosts: Vec<String>,
     /// Accept requests whatever their signature. For tests only.
@@ -29,6 +31,53 @@ pub(crate) struct Config {
     pub(crate) request_timeout_ms: u64,
     /// Who may sign requests.
     pub(crate) access_keys: Vec<AccessKey>,
+    /// Where the keys of KMS live; without it KMS is not served.
+    pub(crate) kms: Option<Kms>,
+}
+
+/// `[kms]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kms {
+    /// The PKCS#11 module of hsmd.
+    pub(crate) module: PathBuf,
+    /// Label or serial number of the token.
+    pub(crate) token: String,
+    /// A file with the user's PIN in its first line, mode 0400 or 0600.
+    pub(crate) pin_file: PathBuf,
+    /// Threads, and so sessions, that call the module.
+    #[serde(default = "threads")]
+    pub(crate) threads: usize,
+}
+
+const fn threads() -> usize {
+    8
+}
+
+impl Kms {
+    /// The PIN.
+    ///
+    /// # Errors
+    /// A sentence, when the file cannot be read or others can.
+    pub(crate) fn pin(&self) -> Result<Zeroizing<String>, String> {
+        let path = &self.pin_file;
+        private(path)?;
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+    }
+}
+
+/// Refuses a file that others may read.
+fn private(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let found = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?;
+    if found.mode() & 0o077 != 0 {
+        return Err(format!(
+            "{shown}: others may read the secrets in it\n  remedy: chmod 0600 {shown}"
+        ));
+    }
+    Ok(())
 }
 
 impl Default for Config {
@@ -37,6 +86,8 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 4599)),
             endpoint: "unix:///run/hsmd/control.sock".into(),
             region: "local-1".into(),
+            account: "000000000000".into(),
+            kms: None,
             hosts: Vec::new(),
             verify_signatures: true,
             max_body: 1 << 20,
@@ -75,12 +126,7 @@ impl Config {
     /// A sentence that names the file, what is wrong and what to do.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let shown = path.display();
-        let found = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?;
-        if found.mode() & 0o077 != 0 {
-            return Err(format!(
-                "{shown}: others may read the access keys in it\n  remedy: chmod 0600 {shown}"
-            ));
-        }
+        private(path)?;
         let mut text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
         // The parser's full message would show the line, and with it a key.
         let config = toml::from_str::<Self>(&text).map_err(|error| {
@@ -119,6 +165,12 @@ impl Config {
                 "listen = {}: without TLS only a loopback address may be used",
                 self.listen
             ));
+        }
+        if self.account.len() != 12 || !self.account.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("account = {:?}: must be 12 digits", self.account));
+        }
+        if self.kms.as_ref().is_some_and(|kms| !(1..=256).contains(&kms.threads)) {
+            return Err("kms.threads: must be between 1 and 256".into());
         }
         if !(1 << 10..=1 << 30).contains(&self.max_body) {
             return Err(format!(

@@ -9,6 +9,8 @@ use http::HeaderMap;
 pub(crate) enum Service {
     /// CloudHSM Classic.
     CloudHsm,
+    /// Key Management Service.
+    Kms,
 }
 
 /// A service, how it is signed for, and what its requests' `X-Amz-Target` begins with.
@@ -21,15 +23,23 @@ pub(crate) struct Row {
 }
 
 /// The services. The second target of CloudHSM is that of the 2016 command line.
-const ROWS: [Row; 1] = [Row {
-    service: Service::CloudHsm,
-    protocol: Protocol::Json,
-    signing: "cloudhsm",
-    targets: &[
-        "CloudHsmFrontendService",
-        "com.amazonaws.cloudhsm.CloudHsmFrontendService",
-    ],
-}];
+const ROWS: [Row; 2] = [
+    Row {
+        service: Service::CloudHsm,
+        protocol: Protocol::Json,
+        signing: "cloudhsm",
+        targets: &[
+            "CloudHsmFrontendService",
+            "com.amazonaws.cloudhsm.CloudHsmFrontendService",
+        ],
+    },
+    Row {
+        service: Service::Kms,
+        protocol: Protocol::Json,
+        signing: "kms",
+        targets: &["TrentService"],
+    },
+];
 
 /// A request's destination.
 pub(crate) struct Route {

@@ -4,7 +4,10 @@
 use crate::cloudhsm::CloudHsm;
 use crate::config::Config;
 use crate::fault::{Common, Fault};
+use crate::kms::{self, Kms};
+use crate::module::{Module, Token};
 use crate::protocol::{self, Protocol};
+use crate::records::Records;
 use crate::route::{self, Service};
 use crate::signature::Verifier;
 use bytes::Bytes;
@@ -21,10 +24,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tonic::transport::Endpoint;
+
+/// How long hsmd may take.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// All services behind one endpoint.
 pub(crate) struct Server {
     cloudhsm: CloudHsm,
+    kms: Option<Arc<Kms>>,
     verifier: Verifier,
     hosts: Vec<String>,
     max_body: usize,
@@ -33,7 +41,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Puts the services together; nothing is connected yet.
+    /// Puts the services together; nothing is connected yet. It connects when it is first asked, and again when the daemon was
+    /// away.
     ///
     /// # Errors
     /// A sentence.
@@ -41,8 +50,25 @@ impl Server {
         let mut hosts = config.hosts;
         hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
         hosts.push(config.listen.ip().to_string());
+        let endpoint = Endpoint::from_shared(config.endpoint.clone());
+        let endpoint = endpoint.map_err(|error| format!("endpoint = {}: {error}", config.endpoint))?;
+        let channel = endpoint.timeout(DEADLINE).connect_lazy();
+        let kms = match &config.kms {
+            None => None,
+            Some(settings) => {
+                let token = Token {
+                    name: settings.token.clone(),
+                    pin: settings.pin()?.as_str().into(),
+                };
+                let module = Module::load(&settings.module, token, settings.threads)
+                    .map_err(|error| format!("kms.module = {}: {error}", settings.module.display()))?;
+                let records = Records::new(channel.clone());
+                Some(Arc::new(Kms::new(module, records, &config.region, &config.account)?))
+            }
+        };
         Ok(Self {
-            cloudhsm: CloudHsm::new(&config.endpoint)?,
+            cloudhsm: CloudHsm::new(channel)?,
+            kms,
             verifier: Verifier::new(config.access_keys, config.region, config.verify_signatures),
             hosts,
             max_body: config.max_body,
@@ -53,6 +79,9 @@ impl Server {
 
     /// Accepts connections for ever.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        if let Some(kms) = self.kms.clone() {
+            tokio::spawn(async move { kms::end_keys(&kms).await });
+        }
         loop {
             // A closed semaphore: nobody closes it.
             let Ok(permit) = self.connections.clone().acquire_owned().await else {
@@ -120,6 +149,15 @@ impl Server {
         match route.row.service {
             Service::CloudHsm => {
                 let answer = self.cloudhsm.call(&route.operation, request.body()).await?;
+                Ok(protocol::json(id, &answer))
+            }
+            Service::Kms => {
+                let missing = "KMS is not served: the configuration has no [kms]";
+                let kms = self
+                    .kms
+                    .as_ref()
+                    .ok_or_else(|| Fault::common(spoken, Common::UnknownOperation, missing))?;
+                let answer = kms.call(&route.operation, request.body()).await?;
                 Ok(protocol::json(id, &answer))
             }
         }

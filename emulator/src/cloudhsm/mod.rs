@@ -11,15 +11,12 @@ use http::uri::PathAndQuery;
 use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
 use serde_json::{Map, Value};
 use std::str::FromStr as _;
-use std::time::Duration;
 use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 /// The service's name in the control plane.
 const SERVICE: &str = "cloudhsm.v1.CloudHsm";
-/// How long hsmd may take.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The front of CloudHSM Classic.
 pub(crate) struct CloudHsm {
@@ -28,21 +25,16 @@ pub(crate) struct CloudHsm {
 }
 
 impl CloudHsm {
-    /// A front that connects when it is first asked, and again when the daemon was away.
+    /// A front over a connection to the control plane.
     ///
     /// # Errors
-    /// A sentence, for an endpoint that is none.
-    pub(crate) fn new(endpoint: &str) -> Result<Self, String> {
-        let channel =
-            Endpoint::from_shared(endpoint.to_owned()).map_err(|error| format!("endpoint = {endpoint}: {error}"))?;
+    /// A sentence, for descriptors without the service.
+    pub(crate) fn new(channel: Channel) -> Result<Self, String> {
         let pool = DescriptorPool::decode(DESCRIPTORS).map_err(|error| error.to_string())?;
         let service = pool
             .get_service_by_name(SERVICE)
             .ok_or("the control plane has no such service")?;
-        Ok(Self {
-            channel: channel.timeout(DEADLINE).connect_lazy(),
-            service,
-        })
+        Ok(Self { channel, service })
     }
 
     /// Performs an operation.
@@ -156,7 +148,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_operation_that_does_not_exist_is_named() {
-        let front = CloudHsm::new("unix:///nonexistent/control.sock").unwrap();
+        let nobody = tonic::transport::Endpoint::from_static("unix:///nonexistent/control.sock");
+        let front = CloudHsm::new(nobody.connect_lazy()).unwrap();
         let fault = front.call("CreateHsms", b"{}").await.unwrap_err();
         assert_eq!(fault.code, "UnknownOperationException");
         assert!(fault.message.contains("CreateHsms"));

@@ -1,0 +1,145 @@
+//! AWS KMS (API version 2014-11-01, JSON 1.1): keys live in a partition of hsmd and never leave it, records about them in
+//! hsmd's `Records`. `table` says which operations are answered; `input` is a checked request; `key` the record of a key and
+//! its states; `keys` makes, finds and changes keys; `crypt`, `sign`, `data_key` use them.
+
+mod alias;
+mod crypt;
+mod describe;
+mod envelope;
+mod input;
+mod key;
+mod keys;
+mod lifecycle;
+mod sign;
+mod table;
+mod tags;
+
+pub(crate) use lifecycle::end_keys;
+
+use crate::fault::{Common, Fault};
+use crate::model::{Model, Problem};
+use crate::module::{Module, ModuleError};
+use crate::protocol::Protocol;
+use crate::records::{RecordError, Records};
+use input::Input;
+use keys::Keys;
+use serde_json::{Map, Value};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::OnceCell;
+
+/// Operations, shapes, patterns and errors of KMS.
+pub(crate) const MODEL: &str = include_str!("../../model/kms.json");
+
+/// What an operation answers.
+type Answer = Result<Map<String, Value>, Fault>;
+
+/// The front of KMS.
+pub(crate) struct Kms {
+    model: Model,
+    module: Module,
+    records: Records,
+    keys: OnceCell<Keys>,
+    region: String,
+    account: String,
+}
+
+impl Kms {
+    /// A front that reads its records when it is first asked.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn new(module: Module, records: Records, region: &str, account: &str) -> Result<Self, String> {
+        Ok(Self {
+            model: Model::parse(MODEL)?,
+            module,
+            records,
+            keys: OnceCell::new(),
+            region: region.to_owned(),
+            account: account.to_owned(),
+        })
+    }
+
+    /// Performs an operation.
+    ///
+    /// # Errors
+    /// The modelled ones, and the common ones.
+    pub(crate) async fn call(&self, operation: &str, body: &[u8]) -> Answer {
+        let row = table::find(operation).ok_or_else(|| {
+            Fault::common(
+                Protocol::Json,
+                Common::UnknownOperation,
+                format!("there is no operation {operation}"),
+            )
+        })?;
+        let malformed = |message: String| Fault::common(Protocol::Json, Common::Malformed, message);
+        let members = members(body).map_err(malformed)?;
+        self.model.check(operation, &members).map_err(|problem| match problem {
+            Problem::Type(message) => malformed(message),
+            Problem::Constraint(message) => Fault::new(400, "ValidationException", message),
+        })?;
+        let answer = table::run(self, row, Input(members)).await;
+        if let Err(fault) = &answer
+            && fault.status.is_server_error()
+        {
+            tracing::warn!(operation, code = %fault.code, message = fault.message, "failed");
+        }
+        answer
+    }
+
+    /// The keys; read when first needed.
+    async fn keys(&self) -> Result<&Keys, Fault> {
+        self.keys
+            .get_or_try_init(|| Keys::load(self))
+            .await
+            .map_err(|error| record_fault(&error))
+    }
+
+    fn arn(&self, resource: &str) -> String {
+        format!("arn:aws:kms:{}:{}:{resource}", self.region, self.account)
+    }
+}
+
+/// The members of a body; an empty one has none.
+fn members(body: &[u8]) -> Result<Map<String, Value>, String> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(body).map_err(|_| "the body is not a JSON object".to_owned())
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a client hears when the records cannot be used.
+fn record_fault(error: &RecordError) -> Fault {
+    if error.is_passing() {
+        Fault::common(
+            Protocol::Json,
+            Common::Unavailable,
+            "hsmd does not answer, or the record changed meanwhile; try again",
+        )
+    } else {
+        tracing::error!(%error, "records");
+        internal()
+    }
+}
+
+/// What a client hears when the key cannot be used for a reason of ours.
+fn module_fault(error: &ModuleError, arn: &str) -> Fault {
+    tracing::warn!(%error, key = arn, "the module");
+    match error {
+        ModuleError::Busy => Fault::new(400, "ThrottlingException", "too many requests wait for the HSM"),
+        _ => Fault::new(
+            500,
+            "KeyUnavailableException",
+            format!("{arn} is not available: the HSM that holds it cannot be used now"),
+        ),
+    }
+}
+
+fn internal() -> Fault {
+    Fault::new(500, "KMSInternalException", "the request failed inside the service")
+}
