@@ -98,6 +98,7 @@ impl Model {
     }
 
     /// The names of all operations.
+    #[cfg(test)]
     pub(crate) fn operations(&self) -> impl Iterator<Item = &str> {
         self.file.operations.keys().map(String::as_str)
     }

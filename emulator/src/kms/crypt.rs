@@ -292,7 +292,7 @@ async fn open(
 /// A ciphertext that does not open is the client's fault, all else is not.
 fn opened_fault(error: &ModuleError, found: &Found) -> Fault {
     match error.rv() {
-        Some(RvError::EncryptedDataInvalid | RvError::EncryptedDataLenRange | RvError::AeadDecryptFailed) => {
+        Some(RvError::EncryptedDataInvalid | RvError::EncryptedDataLenRange) => {
             Fault::new(400, "InvalidCiphertextException", "")
         }
         _ => module_fault(error, &found.arn),

@@ -30,6 +30,16 @@ use tokio::sync::OnceCell;
 /// Operations, shapes, patterns and errors of KMS.
 pub(crate) const MODEL: &str = include_str!("../../model/kms.json");
 
+/// Errors that AWS gives although no operation's model names them.
+const BEYOND_THE_MODEL: [&str; 6] = [
+    "NotAuthorizedException",
+    "ServiceUnavailableException",
+    "ThrottlingException",
+    "UnsupportedOperationException",
+    "ValidationException",
+    "InvalidCiphertextException",
+];
+
 /// What an operation answers.
 type Answer = Result<Map<String, Value>, Fault>;
 
@@ -78,12 +88,20 @@ impl Kms {
             Problem::Constraint(message) => Fault::new(400, "ValidationException", message),
         })?;
         let answer = table::run(self, row, Input(members)).await;
-        if let Err(fault) = &answer
-            && fault.status.is_server_error()
-        {
+        answer.map_err(|fault| self.modelled(operation, fault))
+    }
+
+    /// An error that the operation's model does not have would be one that no SDK knows.
+    fn modelled(&self, operation: &str, fault: Fault) -> Fault {
+        if fault.status.is_server_error() {
             tracing::warn!(operation, code = %fault.code, message = fault.message, "failed");
         }
-        answer
+        let known =
+            self.model.error(operation, &fault.code).is_some() || BEYOND_THE_MODEL.contains(&fault.code.as_ref());
+        if !known {
+            tracing::error!(operation, code = %fault.code, "an error that the model does not have");
+        }
+        fault
     }
 
     /// The keys; read when first needed.

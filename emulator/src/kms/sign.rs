@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 /// A hash: its mechanisms, its length, what stands before it in a PKCS #1 v1.5 signature (RFC 8017, 9.2).
 struct Hash {
     name: &'static str,
-    digest: Mechanism<'static>,
+    /// A function, since a mechanism may hold pointers and so belongs to one thread.
+    digest: fn() -> Mechanism<'static>,
     kind: MechanismType,
     mgf: PkcsMgfType,
     length: usize,
@@ -52,7 +53,7 @@ const fn prefix(kind: u8, length: u8) -> [u8; 19] {
 static HASHES: [Hash; 3] = [
     Hash {
         name: "SHA_256",
-        digest: Mechanism::Sha256,
+        digest: || Mechanism::Sha256,
         kind: MechanismType::SHA256,
         mgf: PkcsMgfType::MGF1_SHA256,
         length: 32,
@@ -60,7 +61,7 @@ static HASHES: [Hash; 3] = [
     },
     Hash {
         name: "SHA_384",
-        digest: Mechanism::Sha384,
+        digest: || Mechanism::Sha384,
         kind: MechanismType::SHA384,
         mgf: PkcsMgfType::MGF1_SHA384,
         length: 48,
@@ -68,7 +69,7 @@ static HASHES: [Hash; 3] = [
     },
     Hash {
         name: "SHA_512",
-        digest: Mechanism::Sha512,
+        digest: || Mechanism::Sha512,
         kind: MechanismType::SHA512,
         mgf: PkcsMgfType::MGF1_SHA512,
         length: 64,
@@ -161,7 +162,7 @@ pub(super) async fn mac(kms: &Kms, input: Input) -> Answer {
     let (id, message) = (found.record().object_id(), input.bytes("Message"));
     let run = move |worker: &mut Worker| {
         let key = worker.find(ObjectClass::SECRET_KEY, &id)?;
-        Ok(worker.session()?.sign(&mechanism, key, &message)?)
+        Ok(worker.session()?.sign(&mechanism(), key, &message)?)
     };
     let mac = kms
         .module
@@ -182,7 +183,7 @@ pub(super) async fn verify_mac(kms: &Kms, input: Input) -> Answer {
     let (id, message, mac) = (found.record().object_id(), input.bytes("Message"), input.bytes("Mac"));
     let run = move |worker: &mut Worker| {
         let key = worker.find(ObjectClass::SECRET_KEY, &id)?;
-        Ok(worker.session()?.verify(&mechanism, key, &message, &mac)?)
+        Ok(worker.session()?.verify(&mechanism(), key, &message, &mac)?)
     };
     match kms.module.run(run).await {
         Ok(()) => Ok(Map::from_iter([
@@ -259,7 +260,7 @@ async fn prepare(kms: &Kms, input: &Input) -> Result<(Found, &'static str, Schem
     }
 }
 
-async fn prepare_mac(kms: &Kms, input: &Input) -> Result<(Found, &'static str, Mechanism<'static>), Fault> {
+async fn prepare_mac(kms: &Kms, input: &Input) -> Result<(Found, &'static str, fn() -> Mechanism<'static>), Fault> {
     let found = kms.usable(input.must("KeyId")).await?;
     found.record().is_for(Usage::GenerateVerifyMac, &found.arn)?;
     let name = input.must("MacAlgorithm");
@@ -269,11 +270,11 @@ async fn prepare_mac(kms: &Kms, input: &Input) -> Result<(Found, &'static str, M
         .row()
         .and_then(|row| row.mac.iter().find(|known| **known == name))
         .copied();
-    let mechanism = match algorithm {
-        Some("HMAC_SHA_224") => Mechanism::Sha224Hmac,
-        Some("HMAC_SHA_256") => Mechanism::Sha256Hmac,
-        Some("HMAC_SHA_384") => Mechanism::Sha384Hmac,
-        Some("HMAC_SHA_512") => Mechanism::Sha512Hmac,
+    let mechanism: fn() -> Mechanism<'static> = match algorithm {
+        Some("HMAC_SHA_224") => || Mechanism::Sha224Hmac,
+        Some("HMAC_SHA_256") => || Mechanism::Sha256Hmac,
+        Some("HMAC_SHA_384") => || Mechanism::Sha384Hmac,
+        Some("HMAC_SHA_512") => || Mechanism::Sha512Hmac,
         _ => return Err(incompatible(name, found.record())),
     };
     Ok((found, algorithm.unwrap_or_default(), mechanism))
@@ -304,7 +305,7 @@ fn digest(
     if digested {
         return Ok(message.to_vec());
     }
-    Ok(worker.session()?.digest(&hash.digest, message)?)
+    Ok(worker.session()?.digest(&(hash.digest)(), message)?)
 }
 
 fn mechanism(scheme: Scheme, hash: &Hash) -> Mechanism<'static> {

@@ -110,7 +110,7 @@ def refusals_are_the_modelled_errors():
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-def signatures():
+def signatures_of_requests():
     client().list_hsms()
     known, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
     wrong = dict(aws_access_key_id=known, aws_secret_access_key="x" * 40)

@@ -7,42 +7,37 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use hsmd_tests::daemon::{self, Daemon};
-use hsmd_tests::peers::{run, succeed};
+use hsmd_tests::daemon::{self, Daemon, LABEL, PIN};
+use hsmd_tests::peers::{program, run, succeed};
 
 const ACCESS_KEY: &str = "AKIAHSMDTESTS0000001";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYTESTKEY000";
 
-/// A front end on a port of its own, before a daemon of its own.
+/// A front end on a port of its own, before a daemon of its own, whose token holds the keys of KMS.
 struct Front {
     daemon: Daemon,
     child: Child,
     url: String,
 }
 
+fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).expect("a file");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("its mode");
+}
+
 impl Front {
     fn start() -> Self {
         let daemon = Daemon::start();
-        let config = daemon.folder().join("hsmd-aws.toml");
-        let text = format!(
-            "listen = \"127.0.0.1:0\"\nendpoint = {:?}\n\n[[access_keys]]\nid = {ACCESS_KEY:?}\nsecret = {SECRET:?}\n",
-            daemon.variable("HSMD_ENDPOINT")
-        );
-        fs::write(&config, text).expect("a configuration");
-        fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("its mode");
-        let log = fs::File::create(daemon.folder().join("aws.log")).expect("a log");
-        let mut command = Command::new(daemon::binaries().join("hsmd-aws"));
-        command.arg("--config").arg(&config).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().expect("hsmd-aws: `cargo xtask ci` builds it");
-        let mut url = String::new();
-        let output = child.stdout.take().expect("a pipe");
-        BufReader::new(output).read_line(&mut url).expect("the address");
-        assert!(url.starts_with("http://"), "no address: {url:?}");
-        Self {
-            daemon,
-            child,
-            url: url.trim().to_owned(),
-        }
+        let (child, url) = launch(&daemon);
+        Self { daemon, child, url }
+    }
+
+    /// Kills both, as a power cut would, and starts both again.
+    fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.daemon.restart();
+        (self.child, self.url) = launch(&self.daemon);
     }
 
     /// A program of the Python environment, with the environment of a user who has configured AWS.
@@ -69,10 +64,16 @@ impl Front {
         command
     }
 
-    fn scenario(name: &str) {
+    fn run(&self, script: &str, name: &str) {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/aws").join(script);
+        let mut command = self.python("python");
+        command.env("HSMD_PID", self.daemon.variable("HSMD_PID"));
+        succeed(command.arg(script).arg(name));
+    }
+
+    fn scenario(script: &str, name: &str) {
         let front = Self::start();
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/aws/cloudhsm.py");
-        succeed(front.python("python").arg(script).arg(name));
+        front.run(script, name);
         let log = fs::read_to_string(front.daemon.folder().join("aws.log")).expect("a log");
         assert!(!log.contains(SECRET), "the secret key is in the log");
     }
@@ -85,13 +86,76 @@ impl Drop for Front {
     }
 }
 
-macro_rules! scenarios {
-    ($($name:ident),* $(,)?) => { $(#[test] fn $name() { Front::scenario(stringify!($name)); })* };
+fn launch(daemon: &Daemon) -> (Child, String) {
+    let (config, pin) = (daemon.folder().join("hsmd-aws.toml"), daemon.folder().join("pin"));
+    write_private(&pin, &format!("{PIN}\n"));
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nendpoint = {:?}\n\n[[access_keys]]\nid = {ACCESS_KEY:?}\nsecret = {SECRET:?}\n\n\
+         [kms]\nmodule = {:?}\ntoken = {LABEL:?}\npin_file = {pin:?}\n",
+        daemon.variable("HSMD_ENDPOINT"),
+        daemon.module_path(),
+    );
+    write_private(&config, &text);
+    let log = fs::File::create(daemon.folder().join("aws.log")).expect("a log");
+    let mut command = daemon.command(&daemon::binaries().join("hsmd-aws"));
+    command.arg("--config").arg(&config).stdout(Stdio::piped()).stderr(log);
+    let mut child = command.spawn().expect("hsmd-aws: `cargo xtask ci` builds it");
+    let mut url = String::new();
+    let output = child.stdout.take().expect("a pipe");
+    BufReader::new(output).read_line(&mut url).expect("the address");
+    assert!(url.starts_with("http://"), "no address: {url:?}");
+    (child, url.trim().to_owned())
 }
 
-scenarios! {
-    every_operation_of_cloudhsm, refusals_are_the_modelled_errors, signatures, the_2016_command_line, bad_bodies,
+macro_rules! scenarios {
+    ($script:literal: $($name:ident),* $(,)?) => { $(#[test] fn $name() { Front::scenario($script, stringify!($name)); })* };
+}
+
+scenarios! { "cloudhsm.py":
+    every_operation_of_cloudhsm, refusals_are_the_modelled_errors, signatures_of_requests, the_2016_command_line, bad_bodies,
     the_daemon_is_away,
+}
+
+scenarios! { "kms.py": life_of_a_key, aliases, encryption, signatures }
+
+#[test]
+fn keys_records_and_ciphertexts_survive_a_kill_of_everything() {
+    let mut front = Front::start();
+    front.run("kms.py", "before_the_restart");
+    front.restart();
+    front.run("kms.py", "after_the_restart");
+}
+
+#[test]
+fn the_aws_encryption_sdk_seals_and_opens() {
+    Front::start().run("envelope.py", "");
+}
+
+#[test]
+fn the_keys_of_kms_are_in_the_token() {
+    let front = Front::start();
+    let made =
+        succeed(
+            front
+                .python("aws")
+                .args(["kms", "create-key", "--query", "KeyMetadata.Arn", "--output", "text"]),
+        );
+    let arn = String::from_utf8_lossy(&made.output).trim().to_owned();
+    let module = front.daemon.module_path();
+    let mut tool = front.daemon.command(&program("pkcs11-tool"));
+    let listed = succeed(tool.arg("--module").arg(module).args([
+        "--login",
+        "--pin",
+        PIN,
+        "--list-objects",
+        "--type",
+        "secrkey",
+    ]));
+    assert!(
+        listed.text.contains(&arn) && listed.text.contains("never extractable"),
+        "{}",
+        listed.text
+    );
 }
 
 #[test]
