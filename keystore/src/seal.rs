@@ -11,6 +11,9 @@ use hsmd_proto::ids::UniqueId;
 use hsmd_store::Path;
 use zeroize::Zeroizing;
 
+/// What was sealed, with its kind.
+pub(crate) type Opened = (Kind, Zeroizing<Vec<u8>>);
+
 /// What a sealed value is. Part of the AAD, so that a record put in another's place does not open (INV-7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -20,7 +20,7 @@ use crate::login::Role;
 use crate::objects::latch;
 use crate::pin::{self, Place};
 use crate::records::{KeySetRecord, PinRecord};
-use crate::seal::Kind;
+use crate::seal::{Kind, Opened};
 use crate::secrets;
 
 /// Records that are read under one lock.
@@ -276,7 +276,7 @@ impl<W: Write> Export<'_, W> {
         rest: &str,
         record: &Record,
         (id, incarnation): (KeySetId, u32),
-    ) -> Result<Option<(Kind, Zeroizing<Vec<u8>>)>, Error> {
+    ) -> Result<Option<Opened>, Error> {
         let damaged = || Error::Damaged(path.to_string());
         let open = |kind| self.core.barrier.open(path, record.version, kind, &record.value);
         let (folder, name) = rest.split_once('/').ok_or_else(damaged)?;

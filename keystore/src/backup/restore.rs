@@ -362,7 +362,7 @@ impl StagedSet {
 
     /// The counters that hold from now on. INV-8: restoring gives nobody fresh tries. Those of now are kept where the same PINs can
     /// be tried already; else those of the backup. Also what must not change until they are written.
-    fn counters(&self, core: &Core, keystore: &Keystore) -> Result<(Vec<(String, TriesRecord)>, Vec<Compare>), Error> {
+    fn counters(&self, core: &Core, keystore: &Keystore) -> Result<Counters, Error> {
         let now = match &self.target {
             RestoreTarget::Replace(key_set) if key_set.root().initialized() => Some(Arc::clone(key_set)),
             _ => self.source(keystore),
@@ -396,6 +396,9 @@ impl StagedSet {
         Ok((found, compares))
     }
 }
+
+/// Counters by their paths, and what must not change until they are written.
+type Counters = (Vec<(String, TriesRecord)>, Vec<Compare>);
 
 impl Staged {
     /// What the backup says of itself.

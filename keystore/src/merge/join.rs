@@ -161,9 +161,12 @@ enum There {
     Destroyed,
 }
 
+/// What a pass has copied, and how much of the quota that takes.
+type Copied = (Vec<Arc<Object>>, Used);
+
 impl Pass<'_> {
     /// Copies, then reads everything back and compares. `None`: somebody else was writing; begin anew.
-    fn run(&self, wanted: &dyn Fn() -> bool) -> Result<Option<(Vec<Arc<Object>>, Used)>, MergeError> {
+    fn run(&self, wanted: &dyn Fn() -> bool) -> Result<Option<Copied>, MergeError> {
         if self.from.policy() != self.into.policy() {
             return Err(MergeError::Policy);
         }

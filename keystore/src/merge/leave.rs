@@ -20,7 +20,7 @@ use crate::login::Role;
 use crate::objects::merging::{Content, Envelope};
 use crate::pin::{Place, mark_place};
 use crate::records::{PinRecord, TriesRecord};
-use crate::seal::Kind;
+use crate::seal::{Kind, Opened};
 
 /// So many records may be left to the last batch.
 const LAST: usize = 40;
@@ -211,12 +211,7 @@ fn tries(core: &Core, from: &Path, record: &Record) -> Result<Zeroizing<Vec<u8>>
     Ok(Zeroizing::new(found.encode_to_vec()))
 }
 
-fn object(
-    core: &Core,
-    source: &Root,
-    from: &Path,
-    record: &Record,
-) -> Result<Option<(Kind, Zeroizing<Vec<u8>>)>, MergeError> {
+fn object(core: &Core, source: &Root, from: &Path, record: &Record) -> Result<Option<Opened>, MergeError> {
     let open = |kind| core.barrier.open(from, record.version, kind, &record.value);
     let Ok(plain) = open(Kind::Object) else {
         let plain = open(Kind::Tombstone).map_err(|_| MergeError::Damaged)?;

@@ -62,10 +62,10 @@ impl Chrystoki {
 fn remote(client: &Entries<'_>, folder: &Path) -> Option<Option<Remote>> {
     let mut servers = BTreeMap::new();
     for (key, name) in client {
-        if let Some(number) = numbered(key, "ServerName", "")? {
-            if name.is_empty() || servers.insert(number, (*name, PORT)).is_some() {
-                return None;
-            }
+        if let Some(number) = numbered(key, "ServerName", "")?
+            && (name.is_empty() || servers.insert(number, (*name, PORT)).is_some())
+        {
+            return None;
         }
     }
     for (key, port) in client {
