@@ -35,6 +35,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// What is logged.
     pub log: Log,
+    /// The audit log.
+    pub audit: Audit,
     /// How the daemon stops.
     pub stop: Stop,
     /// Where HSMs may stand; none: anywhere.
@@ -343,6 +345,34 @@ impl Default for Log {
         Self {
             format: "text".into(),
             level: "info".into(),
+        }
+    }
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// The most bytes of entries that are kept; the oldest go.
+    pub max_bytes: u64,
+    /// How many days entries are kept; 0: as long as `max_bytes` allows.
+    pub keep_days: u32,
+    /// Whether entries tell the labels of objects.
+    pub labels: bool,
+    /// How entries go to the `SyslogIp` of an HSM: "udp" or "tcp".
+    pub syslog: String,
+    /// The port there.
+    pub syslog_port: u16,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            keep_days: 0,
+            labels: false,
+            syslog: "udp".into(),
+            syslog_port: 514,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `hsmd init`: a store, its master key, a configuration file, and a first HSM. Nothing that exists is overwritten.
 
 use crate::cli::{Failure, print};
-use crate::config::{Config, Pin};
+use crate::config::{Audit, Config, Pin};
 use crate::control::{Model, NewHsm};
 use crate::files;
 use crate::pki::Pki;
 use crate::slots::Slots;
 use clap::Args;
+use hsmd_keystore::audit::AuditOptions;
 use hsmd_keystore::{Keystore, MasterKey, Options, PinCost};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -180,7 +181,17 @@ pub(crate) fn keystore_options(config: &Config, dev: bool) -> Options {
         idle_wipe: Duration::from_secs(pin.idle_wipe_s),
         max_logins: pin.max_logins,
         segment_bytes: config.store.segment_bytes,
+        audit: audit_options(&config.audit),
         ..Options::default()
+    }
+}
+
+fn audit_options(audit: &Audit) -> AuditOptions {
+    AuditOptions {
+        max_bytes: audit.max_bytes,
+        keep: (audit.keep_days > 0).then(|| Duration::from_secs(u64::from(audit.keep_days) * 86_400)),
+        labels: audit.labels,
+        ..AuditOptions::default()
     }
 }
 

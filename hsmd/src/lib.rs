@@ -5,6 +5,7 @@
 //! `hsmctl`, a client of the control plane like any other. Code map: `docs/architecture.md`.
 #![deny(unsafe_code)]
 
+mod audit;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -1,5 +1,6 @@
 //! What the whole daemon shares: the keystore, the slots, the turnstiles, who is connected.
 
+use crate::audit::{Feed, Uses};
 use crate::config::Config;
 use crate::control::{Denials, Model, Open};
 use crate::data::{Clients, Pulse, Traffic, Turnstile};
@@ -16,6 +17,8 @@ use tokio::sync::watch;
 pub struct Node {
     pub(crate) keystore: Keystore,
     pub(crate) model: Model,
+    pub(crate) audit: Feed,
+    pub(crate) audit_uses: Uses,
     pub(crate) pki: Pki,
     /// Connections of the control plane over TLS.
     pub(crate) administrators: Arc<Open>,
@@ -77,6 +80,8 @@ impl Node {
         let model = Model::load(keystore.clone(), config.hsm.clone(), slots.clone())?.over(config.subnet.clone());
         let pki = Pki::open(&keystore, &config, model.client_pins(), model.admin_pins())?;
         pki.cover(model.hsms().into_iter().map(|hsm| hsm.eni_ip))?;
+        let audit = Feed::of(&keystore);
+        let audit_uses = Uses::open(&keystore, &slots).map_err(crate::control::ModelError::from)?;
         let work = &config.work;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let cpu_threads = if work.cpu_threads == 0 { cores } else { work.cpu_threads };
@@ -93,6 +98,8 @@ impl Node {
             clients: Arc::new(Clients::new(&config.data)),
             keystore,
             model,
+            audit,
+            audit_uses,
             pki,
             administrators: Arc::default(),
             denials: Denials::default(),

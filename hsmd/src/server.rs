@@ -1,11 +1,13 @@
 //! A running daemon: listens, says that it is ready, waits for a signal, and stops in order: no new connections, running
 //! requests finish, the store closes.
 
+use crate::audit;
 use crate::control;
 use crate::data::{Listener, Remote};
 use crate::metrics;
 use crate::node::Node;
 use crate::notify;
+use hsmd_keystore::audit::{Act, Event};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -80,13 +82,16 @@ pub async fn serve(
     let metrics = tokio::spawn(metrics.run(node.clone()));
     let housekeeper = tokio::spawn(housekeeping(node.clone()));
     let watchdog = tokio::spawn(notify::watchdog());
+    let syslog = tokio::spawn(audit::forward(node.clone()));
     ready(&node).map_err(ServeError::Ready)?;
+    audit::started(&node);
     notify::ready();
     tracing::info!(data = %node.config.data.socket.display(), remote = ?addresses, metrics = ?figures, control = %node.config.control.socket.display(), "ready");
 
     stopped.await;
     tracing::info!("stopping");
     notify::stopping();
+    node.keystore.audit().note(Event::new(Act::DaemonStop));
     let _ = stop.send(true);
     let grace = Duration::from_millis(node.config.stop.grace_ms);
     if tokio::time::timeout(grace, ended.recv()).await.is_err() {
@@ -99,6 +104,7 @@ pub async fn serve(
     housekeeper.abort();
     metrics.abort();
     watchdog.abort();
+    syslog.abort();
     for socket in [&node.config.data.socket, &node.config.control.socket] {
         // It may be gone already; a stale one would be replaced at the next start.
         let _ = std::fs::remove_file(socket);

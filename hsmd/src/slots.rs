@@ -5,7 +5,7 @@
 use crate::data::{Access, Peer};
 use arc_swap::ArcSwap;
 use hsmd_keystore::{Identity, KeySet, TokenState};
-use hsmd_proto::ids::SlotId;
+use hsmd_proto::ids::{KeySetId, SlotId};
 use hsmd_proto::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -70,9 +70,32 @@ impl View {
 #[derive(Default)]
 pub struct Slots {
     current: ArcSwap<View>,
+    /// Serial numbers of the partitions of which each use of a key is recorded.
+    audit_uses: ArcSwap<BTreeSet<String>>,
 }
 
 impl Slots {
+    /// Sets of which partitions each use of a key is recorded, from now on.
+    pub(crate) fn audit_uses(&self, partitions: BTreeSet<String>) {
+        self.audit_uses.store(Arc::new(partitions));
+        self.tell_key_sets();
+    }
+
+    /// A key set that several partitions share is recorded if one of them asks for it.
+    fn tell_key_sets(&self) {
+        let uses = self.audit_uses.load();
+        let mut tell: HashMap<KeySetId, (Arc<KeySet>, bool)> = HashMap::new();
+        for slot in self.all() {
+            if let Some(key_set) = &slot.key_set {
+                let entry = tell.entry(key_set.id()).or_insert_with(|| (Arc::clone(key_set), false));
+                entry.1 |= uses.contains(&slot.serial);
+            }
+        }
+        for (key_set, record) in tell.into_values() {
+            key_set.set_audit_use(record);
+        }
+    }
+
     /// The slot of this id if the peer sees it. One that is not assigned to it and one that does not exist are the same to it,
     /// and as much work.
     #[must_use]
@@ -105,5 +128,6 @@ impl Slots {
     pub(crate) fn replace(&self, slots: impl IntoIterator<Item = Slot>, assigned: Assigned) {
         let slots = slots.into_iter().map(|slot| (slot.id, Arc::new(slot))).collect();
         self.current.store(Arc::new(View { slots, assigned }));
+        self.tell_key_sets();
     }
 }

@@ -25,6 +25,8 @@ const BATCH: usize = 64;
 enum Op {
     Put(LoginRecord),
     Delete,
+    /// A new record, sealed already: what the audit log says of a login or logout.
+    Audit(Vec<u8>),
 }
 
 enum Order {
@@ -61,8 +63,12 @@ impl Drop for Background {
 }
 
 impl Background {
-    /// Starts the thread.
-    pub(crate) fn start(store: Store, barrier: Arc<Barrier>) -> Result<Self, Error> {
+    /// Starts the thread; `audited` is called when records of the audit log were written.
+    pub(crate) fn start(
+        store: Store,
+        barrier: Arc<Barrier>,
+        audited: impl Fn() + Send + 'static,
+    ) -> Result<Self, Error> {
         let (orders, queue) = sync_channel(QUEUE);
         let pending = Arc::new(AtomicUsize::new(0));
         let written = Arc::clone(&pending);
@@ -75,6 +81,7 @@ impl Background {
                 purges: VecDeque::new(),
                 purging: Vec::new(),
                 pending: written,
+                audited: Box::new(audited),
             }
             .run()
         })?;
@@ -92,6 +99,16 @@ impl Background {
             path,
             op: Op::Put(record),
         });
+    }
+
+    /// Writes a record of the audit log, with or before what is ordered next.
+    pub(crate) fn audit(&self, write: Write) {
+        if let Some(sealed) = write.value {
+            self.order(Order::Do {
+                path: write.path,
+                op: Op::Audit(sealed),
+            });
+        }
     }
 
     /// Purges a login record, some time soon.
@@ -134,6 +151,7 @@ struct Worker {
     /// What is left of the purge that is under way.
     purging: Vec<(Path, u64)>,
     pending: Arc<AtomicUsize>,
+    audited: Box<dyn Fn() + Send>,
 }
 
 impl Worker {
@@ -155,6 +173,9 @@ impl Worker {
             };
             let (ops, puts, flush) = self.collect(first);
             well &= self.write(&ops);
+            if ops.values().any(|op| matches!(op, Op::Audit(_))) {
+                (self.audited)();
+            }
             self.pending.fetch_sub(puts, Ordering::SeqCst);
             if let Some(done) = flush {
                 // Whoever asked may have gone.
@@ -211,6 +232,7 @@ impl Worker {
         let version = current + 1;
         let value = match op {
             Op::Put(record) => Some(self.barrier.seal(path, version, Kind::Login, &record.encode_to_vec())),
+            Op::Audit(sealed) => Some(sealed.clone()),
             Op::Delete if current == 0 => return None,
             Op::Delete => None,
         };

@@ -10,6 +10,7 @@ use hsmd_proto::ids::NodeId;
 use hsmd_store::{Batch, Outcome, Path, Record, Revision, Store};
 use prost::Message;
 
+use crate::audit::{Audit, Event};
 use crate::background::Background;
 use crate::error::Error;
 use crate::objects::Latches;
@@ -34,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) node_secret: SecretArray<32>,
     pub(crate) ticket_keys: TicketKeys,
     pub(crate) background: Background,
+    pub(crate) audit: Audit,
     pub(crate) clock: Clock,
     /// `Latches::open(&store, &barrier, &fleet)`.
     pub(crate) latches: Latches,
@@ -54,11 +56,25 @@ impl Core {
         commit(&self.store, batch)
     }
 
+    /// Commits an act together with its records in the audit log: neither is without the other (INV-2), and a disk that has no
+    /// room for the record has none for the act.
+    pub(crate) fn commit_act(&self, mut batch: Batch, events: Vec<Event>) -> Result<Committed, Error> {
+        if events.is_empty() {
+            return self.commit(batch);
+        }
+        batch.writes.push(self.audit.write(events));
+        let committed = self.commit(batch)?;
+        if let Committed::Done(_) = committed {
+            self.audit.committed();
+        }
+        Ok(committed)
+    }
+
     /// Commits what an application writes, after the record of its login. INV-4: who was told that an object was made is
     /// still logged in after a restart.
-    pub(crate) fn commit_objects(&self, batch: Batch) -> Result<Committed, Error> {
+    pub(crate) fn commit_objects(&self, batch: Batch, events: Vec<Event>) -> Result<Committed, Error> {
         self.background.catch_up();
-        self.commit(batch)
+        self.commit_act(batch, events)
     }
 
     /// Reads, opens and decodes a record; `None` if there is none.

@@ -15,6 +15,7 @@ use hsmd_proto::ids::OperationId;
 use hsmd_store::{Batch, Compare, Outcome, Path, Record, Write};
 use parking_lot::{Mutex, RwLock};
 
+use crate::audit::{self, Act, Event};
 use crate::core::{Committed, Core, path};
 use crate::error::Error;
 use crate::records::{DocumentRecord, FORMAT};
@@ -25,6 +26,8 @@ use table::{Entry, Table};
 
 /// Most bytes of name and value together: what the store's largest record holds when it is sealed.
 const MAX_BYTES: usize = 68 << 10;
+/// Most documents in one batch.
+const MAX_WRITES: usize = 100;
 /// Where documents live.
 pub(crate) const PREFIX: &str = "/fleet/doc/";
 /// Tombstones purged in one batch.
@@ -241,6 +244,7 @@ impl Documents {
     ) -> Result<DocumentOutcome, Error> {
         self.check_served()?;
         check_size(writes.iter().map(|write| (write.name.as_str(), write.value.as_ref())))?;
+        check_number(writes.len())?;
         let _one = self.commit.lock();
         let names: Vec<_> = writes.iter().map(|write| write.name.clone()).collect();
         if self.has_done(core, &operation.0, &names) {
@@ -292,7 +296,7 @@ impl Documents {
         }
         prepared.batch.compares.extend(beside.compares);
         prepared.batch.writes.extend(beside.writes);
-        let committed = core.commit(prepared.batch)?;
+        let committed = commit_told(core, prepared.batch, &prepared.applied)?;
         if let Committed::Done(revision) = committed {
             self.table.write().apply(prepared.applied, revision.0);
             if let Some(hook) = &*self.hook.read() {
@@ -316,6 +320,7 @@ impl Documents {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_ref())),
         )?;
+        check_number(batch.changes.len())?;
         let _one = self.commit.lock();
         let names: Vec<_> = batch.changes.iter().map(|(name, _)| name.clone()).collect();
         if self.has_done(core, operation, &names) {
@@ -415,7 +420,7 @@ impl Documents {
     /// Commits what was prepared and takes it over; the outer error is the store's, the inner one names the document that
     /// somebody else was faster with, and its version.
     fn write(&self, core: &Core, prepared: Prepared) -> Result<Result<u64, (String, u64)>, Error> {
-        match core.commit(prepared.batch)? {
+        match commit_told(core, prepared.batch, &prepared.applied)? {
             Committed::Done(revision) => {
                 self.table.write().apply(prepared.applied, revision.0);
                 if let Some(hook) = &*self.hook.read() {
@@ -526,6 +531,26 @@ fn entry(record: DocumentRecord, stored: u64, now: u64) -> Entry {
         operation: record.operation.try_into().unwrap_or_default(),
         deleted_at: if record.deleted_at == 0 { now } else { record.deleted_at },
     }
+}
+
+/// Commits changes of documents together with their record in the audit log, if the request that makes them has none yet.
+fn commit_told(core: &Core, batch: Batch, changes: &[(String, Entry)]) -> Result<Committed, Error> {
+    let scene = audit::current();
+    let names: Vec<_> = changes.iter().map(|(name, _)| name.as_str()).collect();
+    let event = match &scene {
+        Some(scene) => scene.documents(&names),
+        None => Some(Event::new(Act::RecordsChange).about(&names)),
+    };
+    let committed = core.commit_act(batch, event.into_iter().collect())?;
+    if let (Committed::Done(_), Some(scene)) = (&committed, scene) {
+        scene.recorded();
+    }
+    Ok(committed)
+}
+
+/// The store takes a few more, for the record of the act.
+const fn check_number(writes: usize) -> Result<(), Error> {
+    if writes > MAX_WRITES { Err(Error::TooLarge) } else { Ok(()) }
 }
 
 fn check_size<'a>(mut changes: impl Iterator<Item = (&'a str, Option<&'a Vec<u8>>)>) -> Result<(), Error> {

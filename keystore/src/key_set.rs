@@ -13,7 +13,7 @@ mod roster;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use hsmd_proto::ids::{JoinId, KeySetId, OperationId, UniqueId};
@@ -57,6 +57,8 @@ pub struct KeySet {
     damaged: Mutex<BTreeSet<String>>,
     /// Objects that were copied for joins that are not done.
     hidden: Mutex<BTreeSet<(JoinId, UniqueId)>>,
+    /// Whether the audit log tells each use of a key.
+    audit_use: AtomicBool,
     /// [`crate::core::Clock::now`] of the last request that came with a login.
     used: AtomicU64,
 }
@@ -257,6 +259,16 @@ impl KeySet {
     #[must_use]
     pub fn damaged(&self) -> Vec<String> {
         self.damaged.lock().iter().cloned().collect()
+    }
+
+    /// Sets whether the audit log tells each use of a key from now on.
+    pub fn set_audit_use(&self, tell: bool) {
+        self.audit_use.store(tell, Ordering::Relaxed);
+    }
+
+    /// Whether the audit log tells each use of a key.
+    pub(crate) fn audits_use(&self) -> bool {
+        self.audit_use.load(Ordering::Relaxed)
     }
 
     fn touch(&self) -> u64 {

@@ -20,6 +20,7 @@ use hsmd_store::{
 };
 use parking_lot::{Mutex, RwLock};
 
+use crate::audit::Audit;
 use crate::background::Background;
 use crate::core::{Clock, Committed, Core, path};
 use crate::document::{DocumentWrite, Documents};
@@ -156,7 +157,7 @@ impl Keystore {
         }
         let (store, report) = Store::open_sled(&dir.join(STORE), store_keys(&record), sled_options(options))?;
         let core = core(store, &record, options)?;
-        check_anchor(&core, &record, &report)?;
+        check_anchor(&core, &record)?;
         if !record.complete {
             record.complete = true;
             file.write(&record)?;
@@ -243,7 +244,14 @@ impl Keystore {
     /// [`Error::Close`]; nothing acknowledged is lost by it.
     pub fn close(&self) -> Result<(), Error> {
         self.0.core.background.flush();
+        self.0.core.audit.stop();
         Ok(self.0.core.store.close()?)
+    }
+
+    /// The audit log.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.0.core.audit
     }
 
     /// The documents, and what they are kept with.
@@ -428,9 +436,11 @@ pub(crate) fn core(store: Store, record: &RootRecord, options: &Options) -> Resu
         .iter()
         .map(|(label, key)| (label.clone(), key.duplicate()));
     let fleet = FleetSecret::new(record.fleet.duplicate(), adopted.collect());
+    let audit = Audit::open(&store, &barrier, record.node, &options.audit)?;
     Ok(Arc::new(Core {
         latches: Latches::open(&store, &barrier, &fleet),
-        background: Background::start(store.clone(), Arc::clone(&barrier))?,
+        background: Background::start(store.clone(), Arc::clone(&barrier), audit.nudger())?,
+        audit,
         store,
         barrier,
         fleet,
@@ -444,7 +454,7 @@ pub(crate) fn core(store: Store, record: &RootRecord, options: &Options) -> Resu
 }
 
 /// INV-7: the store in the folder must be the one that `init` made. An empty one in its place is a loss, not a beginning.
-pub(crate) fn check_anchor(core: &Core, record: &RootRecord, report: &LoadReport) -> Result<(), Error> {
+pub(crate) fn check_anchor(core: &Core, record: &RootRecord) -> Result<(), Error> {
     let path = path(ANCHOR);
     if core.store.quarantined().iter().any(|(group, _)| group == path.group()) {
         // Named as such; key sets are served.
@@ -452,7 +462,7 @@ pub(crate) fn check_anchor(core: &Core, record: &RootRecord, report: &LoadReport
     }
     match core.read::<AnchorRecord>(&path, Kind::Anchor)? {
         Some((anchor, _)) if anchor.store == record.store => Ok(()),
-        None if !record.complete && report.records == 0 => {
+        None if !record.complete && is_fresh(&core.store) => {
             let anchor = AnchorRecord {
                 format: FORMAT,
                 store: record.store.to_vec(),
@@ -470,6 +480,11 @@ pub(crate) fn check_anchor(core: &Core, record: &RootRecord, report: &LoadReport
         }
         _ => Err(Error::StoreLost),
     }
+}
+
+/// Whether nothing was stored yet but the audit log's beginning.
+fn is_fresh(store: &Store) -> bool {
+    store.scan("/").iter().all(|(path, _)| path.as_str().starts_with("/audit-"))
 }
 
 pub(crate) fn store_keys(record: &RootRecord) -> StoreKeys {

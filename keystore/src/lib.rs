@@ -6,6 +6,7 @@
 //! slots, HSMs or groups: those are `hsmd`. Architecture: `docs/architecture.md`.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 mod background;
 mod backup;
 mod caller;

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::AuditOptions;
 use hsmd_crypto::pin::PinCost;
 use hsmd_store::{Fatal, Faults};
 
@@ -28,6 +29,8 @@ pub struct Options {
     pub max_logins: usize,
     /// Size of a journal segment in bytes.
     pub segment_bytes: u64,
+    /// The audit log.
+    pub audit: AuditOptions,
     /// Called once when the store stops for good after a failed sync. `None`: the process ends by `abort`.
     pub on_fatal: Option<Arc<dyn Fn(Fatal) + Send + Sync>>,
     /// Planned faults of the store, for tests.
@@ -46,6 +49,7 @@ impl Default for Options {
             login_idle: Some(Duration::from_secs(30 * 86_400)),
             max_logins: 4096,
             segment_bytes: 64 << 20,
+            audit: AuditOptions::default(),
             on_fatal: None,
             faults: Faults::default(),
         }

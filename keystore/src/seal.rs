@@ -38,6 +38,14 @@ pub(crate) enum Kind {
     Anchor = 10,
     /// A secret of the daemon itself.
     Secret = 11,
+    /// What a batch did, for the audit log.
+    AuditPending = 20,
+    /// Entries of the audit log.
+    AuditSegment = 21,
+    /// Where the audit log ends.
+    AuditHead = 22,
+    /// The audit log's own key.
+    AuditKey = 23,
     /// The latch key of another fleet, whose objects were restored here.
     LatchKey = 30,
 }

@@ -1,6 +1,7 @@
 //! Tests of sealing, key sets, PINs, logins and documents through the public calls, over memory and over files, with planned faults.
 //! Objects have tests of their own.
 
+mod audit;
 mod documents;
 mod files;
 mod logins;

@@ -4,6 +4,7 @@
 
 mod applications;
 mod attacks;
+mod audit;
 mod aws;
 mod backup;
 mod control;

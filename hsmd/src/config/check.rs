@@ -115,7 +115,7 @@ impl Config {
         ]
     }
 
-    fn rules(&self) -> [Number; 14] {
+    fn rules(&self) -> [Number; 16] {
         let (work, pin) = (&self.work, &self.pin);
         let (least, most) = (pin.min_length as u64, pin.max_length as u64);
         let partitions = u64::from(self.hsm.max_partitions);
@@ -167,6 +167,13 @@ impl Config {
                 16..=1_000_000,
                 "between 16 and 1000000",
             ),
+            (
+                "audit.max_bytes",
+                self.audit.max_bytes,
+                MIB..=16 * GIB,
+                "between 1 MiB and 16 GiB, in bytes",
+            ),
+            ("audit.syslog_port", self.audit.syslog_port.into(), 1..=65_535, "between 1 and 65535"),
             ("hsm.max_partitions", partitions, 1..=999, "between 1 and 999"),
             ("hsm.so_tries", self.hsm.so_tries.into(), 1..=100, "between 1 and 100"),
         ]
@@ -240,6 +247,12 @@ impl Config {
                 "data.socket_mode",
                 mode,
                 "\"0660\" or \"0600\"",
+            ),
+            (
+                matches!(self.audit.syslog.as_str(), "udp" | "tcp"),
+                "audit.syslog",
+                &self.audit.syslog,
+                "\"udp\" or \"tcp\"",
             ),
             (account, "hsm.account", &hsm.account, "12 digits"),
             (name(&hsm.region), "hsm.region", &hsm.region, NAME),

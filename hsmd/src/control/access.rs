@@ -79,6 +79,7 @@ const HSM_ADMIN: &str = "hsmd.admin.v1.HsmAdmin";
 const IDENTITY: &str = "hsmd.identity.v1.Identity";
 const RECORDS: &str = "hsmd.records.v1.Records";
 const BACKUP: &str = "hsmd.backup.v1.Backup";
+const AUDIT_LOG: &str = "hsmd.audit.v1.Audit";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
@@ -144,6 +145,12 @@ const TABLE: &[Row] = &[
     (IDENTITY, "RevokeCertificate", ADMIN),
     (IDENTITY, "WhoAmI", ALL),
     (IDENTITY, "ListDenials", AUDIT),
+    (AUDIT_LOG, "Head", AUDIT),
+    (AUDIT_LOG, "Export", AUDIT),
+    (AUDIT_LOG, "Tail", AUDIT),
+    (AUDIT_LOG, "Verify", AUDIT),
+    (AUDIT_LOG, "SetUse", AUDIT),
+    (AUDIT_LOG, "ListUse", AUDIT),
     (HEALTH, "Check", ALL),
     (HEALTH, "Watch", ALL),
     (REFLECTION, "ServerReflectionInfo", ALL),

@@ -112,7 +112,7 @@ pub(super) fn service_exception(mut status: Status) -> Status {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ModelError> + Send + 'static,
 ) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(work).await {
+    match tokio::task::spawn_blocking(crate::audit::in_scene(work)).await {
         Ok(done) => done.map_err(|error| status(&error)),
         Err(_) => {
             let mut status = Status::internal("the request failed; see the daemon's log");

@@ -73,6 +73,7 @@ fn admit(node: &Node, origin: Option<&Origin>, path: &str) -> Result<Caller, Sta
         (None, None) => ("?".to_owned(), "", "not registered, or no longer"),
     };
     let id = node.denials.note(name, role, path, reason);
+    crate::audit::denied(&node.keystore, caller.as_ref(), path, &id);
     let mut status = Status::permission_denied(format!("denied; an auditor can resolve the id {id}"));
     // 16 hexadecimal digits are a value of metadata.
     if let Ok(value) = MetadataValue::try_from(&id) {

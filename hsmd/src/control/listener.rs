@@ -4,9 +4,11 @@
 use super::gate::GateLayer;
 use super::incoming::Sockets;
 use super::{admin, backup, cloudhsm, documents, identity};
+use crate::audit::{self, AuditLayer};
 use crate::metrics::CallCount;
 use crate::node::Node;
 use hsmd_control::admin::hsm_admin_server::HsmAdminServer;
+use hsmd_control::audit::audit_server::AuditServer;
 use hsmd_control::backup::backup_server::BackupServer;
 use hsmd_control::cloudhsm::cloud_hsm_server::CloudHsmServer;
 use hsmd_control::identity::identity_server::IdentityServer;
@@ -34,6 +36,7 @@ pub(crate) async fn serve(node: Arc<Node>, sockets: Sockets, mut stop: watch::Re
     health.set_serving::<RecordsServer<documents::Service>>().await;
     health.set_serving::<BackupServer<backup::Service>>().await;
     health.set_serving::<IdentityServer<identity::Service>>().await;
+    health.set_serving::<AuditServer<audit::Service>>().await;
     let describe = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(hsmd_control::DESCRIPTORS)
@@ -50,11 +53,13 @@ pub(crate) async fn serve(node: Arc<Node>, sockets: Sockets, mut stop: watch::Re
         stop: stop.clone(),
     };
     let records = RecordsServer::new(records).max_decoding_message_size(MAX_MESSAGE);
+    let log = AuditServer::new(audit::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
     let backup = BackupServer::new(backup::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
     let identity = IdentityServer::new(identity::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
     Server::builder()
         .layer(CallCount(node.calls.clone()))
         .layer(GateLayer(node.clone()))
+        .layer(AuditLayer(node.keystore.clone()))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .concurrency_limit_per_connection(node.config.control.max_streams as usize)
         .max_concurrent_streams(node.config.control.max_streams)
@@ -64,6 +69,7 @@ pub(crate) async fn serve(node: Arc<Node>, sockets: Sockets, mut stop: watch::Re
         .add_service(cloudhsm)
         .add_service(admin)
         .add_service(records)
+        .add_service(log)
         .add_service(backup)
         .add_service(identity)
         .serve_with_incoming_shutdown(incoming, async move {

@@ -46,6 +46,7 @@ mod tests;
 
 pub use administrators::AdminRecord;
 pub use assignments::{Assignment, Revoked};
+pub(crate) use access::Caller;
 pub use certificate::CertificateError;
 pub(crate) use denials::Denials;
 pub use groups::{GroupChange, GroupView};

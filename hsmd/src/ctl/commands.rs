@@ -4,7 +4,7 @@ use super::connect::connect;
 use super::exit::{Error, Exit};
 use super::profile::Target;
 use super::{
-    Command, Format, alias, backup, certificate, client, env, group, hsm, partition, setup, snippet, status, tag,
+    Command, Format, alias, audit, backup, certificate, client, env, group, hsm, partition, setup, snippet, status, tag,
     usage, wait, watch,
 };
 
@@ -16,6 +16,7 @@ pub(super) async fn run(command: Command, target: &Target, format: Format) -> Re
         Command::Snippet(options) => return snippet::run(options, target, format).await,
         Command::Cloudhsm(command) => return alias::run(command, target).await,
         // Some of these need no daemon.
+        Command::Audit(command) => return audit::run(command, target, format).await,
         Command::Backup(command) => return backup::run(command, target, format).await,
         Command::Restore(options) => return backup::run_restore(options, target, format).await,
         command => command,
@@ -39,7 +40,7 @@ pub(super) async fn run(command: Command, target: &Target, format: Format) -> Re
         Command::Zones => hsm::zones(channel, format).await,
         // Answered above, or before a daemon is looked for.
         Command::Env | Command::Snippet(_) | Command::Cloudhsm(_) => Ok(Exit::Ok),
-        Command::Backup(_) | Command::Restore(_) => Ok(Exit::Ok),
+        Command::Audit(_) | Command::Backup(_) | Command::Restore(_) => Ok(Exit::Ok),
         Command::Completion { .. } | Command::Man(_) | Command::Doctor(_) => Ok(Exit::Ok),
     }
 }

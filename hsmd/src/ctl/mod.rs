@@ -3,6 +3,7 @@
 
 mod alias;
 mod assign;
+mod audit;
 mod backup;
 mod certificate;
 mod client;
@@ -120,6 +121,9 @@ enum Command {
     /// What the daemon logs.
     #[command(subcommand)]
     Log(usage::Log),
+    /// The audit log: what was done, by whom, with what result.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Backups of everything, of an HSM, or of a partition.
     #[command(subcommand)]
     Backup(backup::Backup),

@@ -7,7 +7,9 @@ use super::reader::{Frame, FrameReader, ReadError, Ready, SectionData};
 use super::stream::Stream;
 use super::traffic::{Tempo, WINDOW};
 use super::turnstile::{Full, Turnstile};
+use crate::audit::ConnectionScene;
 use crate::node::Node;
+use hsmd_keystore::audit::{self, Event, Outcome};
 use hsmd_keystore::{Caller, Context};
 use hsmd_proto::PROTOCOL_VERSION;
 use hsmd_proto::ck::Rv;
@@ -20,6 +22,7 @@ use hsmd_proto::wire::{self, Request, reply};
 use prost::Message;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Replies larger than this do not keep their buffer.
@@ -55,8 +58,10 @@ impl End {
 pub(super) fn serve(node: &Node, stream: Stream, peer: Peer, connected: Connected) -> End {
     let data = &node.config.data;
     let patience = Duration::from_millis(data.frame_timeout_ms);
+    let scene = ConnectionScene::new(&peer, &node.slots);
     let mut connection = Connection {
         node,
+        scene: Arc::clone(&scene),
         peer,
         connected,
         reader: FrameReader::new(data.max_data as usize, patience),
@@ -68,7 +73,7 @@ pub(super) fn serve(node: &Node, stream: Stream, peer: Peer, connected: Connecte
         tempo: Tempo::new(&node.traffic),
         pace: Pace::default(),
     };
-    let end = match connection.run() {
+    let end = match audit::within(scene, || connection.run()) {
         Ok(never) => match never {},
         Err(end) => end,
     };
@@ -81,6 +86,8 @@ pub(super) fn serve(node: &Node, stream: Stream, peer: Peer, connected: Connecte
 
 struct Connection<'a> {
     node: &'a Node,
+    /// What the audit log is told of who asks, and where.
+    scene: Arc<ConnectionScene>,
     peer: Peer,
     connected: Connected,
     reader: FrameReader,
@@ -147,6 +154,7 @@ impl Connection<'_> {
         let request =
             Request::decode(self.reader.bytes(&frame.body)).map_err(|_| ReadError::from(FrameError::Message))?;
         let metered = self.node.requests.begin(request.op.as_ref().map(dispatch::number));
+        self.scene.on(request.slot);
         let mut reply = match self.caller {
             None => self.hello(&request)?,
             Some(caller) => self.decide(frame, caller, request)?,
@@ -271,6 +279,7 @@ fn perform(
     writer: &mut FrameWriter,
 ) -> wire::Reply {
     let name = request.op.as_ref().map_or("unknown", dispatch::name);
+    let act = request.op.as_ref().and_then(dispatch::act);
     let slot = request.slot;
     let answer = catch_unwind(AssertUnwindSafe(|| execute(node, asks, request, sections, writer)));
     let answer = answer.unwrap_or_else(|_| {
@@ -286,6 +295,9 @@ fn perform(
         },
         Err(rv) => {
             tracing::debug!(request = name, slot, %rv, "refused");
+            if let Some(act) = act {
+                node.keystore.audit().note(Event::new(act).result(Outcome::Rv(rv)));
+            }
             writer.clear();
             failure(rv)
         }

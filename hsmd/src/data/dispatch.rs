@@ -2,6 +2,7 @@
 
 use super::call::{Answer, Call};
 use super::{crypt, find, key, login, object, random, sign, token, wrap};
+use hsmd_keystore::audit::Act;
 use hsmd_proto::ck::{AttributeType, Rv};
 use hsmd_proto::frame::Sections;
 use hsmd_proto::mechanism::{self, Family};
@@ -53,6 +54,26 @@ names! {
     Hello ListSlots ListMechanisms InitToken InitPin SetPin Login Logout CreateObject CopyObject DestroyObject
     GetAttributes SetAttributes Find Fetch GenerateKey GenerateKeyPair Sign Verify Encrypt Decrypt WrapKey
     UnwrapKey DeriveKey Random Ping
+}
+
+/// What the audit log calls a request that changes something: its refusals are counted. What is done is recorded where it
+/// is done.
+pub(super) const fn act(op: &Op) -> Option<Act> {
+    Some(match op {
+        Op::InitToken(_) => Act::TokenInit,
+        Op::InitPin(_) => Act::PinInit,
+        Op::SetPin(_) => Act::PinSet,
+        Op::Login(_) => Act::Login,
+        Op::CreateObject(_) => Act::ObjectCreate,
+        Op::CopyObject(_) => Act::ObjectCopy,
+        Op::DestroyObject(_) => Act::ObjectDestroy,
+        Op::SetAttributes(_) => Act::ObjectChange,
+        Op::GenerateKey(_) | Op::GenerateKeyPair(_) => Act::KeyGenerate,
+        Op::WrapKey(_) => Act::KeyWrap,
+        Op::UnwrapKey(_) => Act::KeyUnwrap,
+        Op::DeriveKey(_) => Act::KeyDerive,
+        _ => return None,
+    })
 }
 
 /// Where a request runs. An answer that is wrong costs time, never correctness.

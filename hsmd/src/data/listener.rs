@@ -3,6 +3,7 @@
 use super::clients::Peer;
 use super::connection::{self, End};
 use super::stream::Stream;
+use crate::audit;
 use crate::config::Data;
 use crate::node::Node;
 use std::io;
@@ -61,6 +62,7 @@ impl Listener {
         let credentials = stream.peer_cred()?;
         let Some(peer) = Peer::from_credentials(node.keystore.node(), node.config.data.local, &credentials) else {
             tracing::warn!(connection = id, user = credentials.uid(), "refused: unmapped user");
+            audit::refused(&node.keystore, "data socket: unmapped user".to_owned());
             return Ok(());
         };
         let stream = stream.into_std()?;
@@ -68,6 +70,7 @@ impl Listener {
         let stream = Stream::from(stream);
         let Some(connected) = node.clients.connect(peer.identity, stream.line()) else {
             tracing::warn!(connection = id, user = peer.user, "refused: too many connections");
+            audit::refused(&node.keystore, format!("data socket: too many connections of user {}", peer.user));
             return Ok(());
         };
         let (node, alive) = (node.clone(), alive.clone());

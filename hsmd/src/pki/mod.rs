@@ -93,7 +93,7 @@ impl Pki {
             administrators,
             bundle,
             leaf,
-            refusals: Refusals::default(),
+            refusals: Refusals::new(keystore.clone()),
         })
     }
 

@@ -2,6 +2,7 @@
 //! outside.
 
 use super::verifier::Refused;
+use hsmd_keystore::Keystore;
 use parking_lot::Mutex;
 use std::error::Error;
 use std::net::SocketAddr;
@@ -17,13 +18,24 @@ struct State {
 }
 
 /// Counts refused handshakes, and logs them.
-#[derive(Default)]
-pub(crate) struct Refusals(Mutex<State>);
+pub(crate) struct Refusals {
+    keystore: Keystore,
+    state: Mutex<State>,
+}
 
 impl Refusals {
+    /// They are told to the audit log of this keystore, too.
+    pub(super) fn new(keystore: Keystore) -> Self {
+        Self {
+            keystore,
+            state: Mutex::default(),
+        }
+    }
+
     /// Counts one; `plane` is "data" or "control".
     pub(crate) fn note(&self, plane: &'static str, peer: SocketAddr, error: &std::io::Error) {
-        let mut state = self.0.lock();
+        crate::audit::refused(&self.keystore, format!("{plane}: {}", reason(error)));
+        let mut state = self.state.lock();
         state.total += 1;
         if state.logged.is_some_and(|logged| logged.elapsed() < EVERY) {
             state.unsaid += 1;

@@ -60,8 +60,8 @@ impl Keystore {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
-        let (store, report) = Store::open_sled(&folder, store_keys(&record), sled_options(options))?;
-        let filled = fill(&store, &record, options, &report, &mut incoming, progress);
+        let (store, _) = Store::open_sled(&folder, store_keys(&record), sled_options(options))?;
+        let filled = fill(&store, &record, options, &mut incoming, progress);
         let closed = store.close();
         filled?;
         closed?;
@@ -77,12 +77,11 @@ fn fill(
     store: &Store,
     record: &RootRecord,
     options: &Options,
-    report: &hsmd_store::LoadReport,
     incoming: &mut Incoming<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), Error> {
     let core = core(store.clone(), record, options)?;
-    check_anchor(&core, record, report)?;
+    check_anchor(&core, record)?;
     let mut importer = Importer::new(&core);
     let mut records = 0;
     let own = core.fleet.key("latch");

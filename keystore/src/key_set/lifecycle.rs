@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use hsmd_crypto::random;
@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::pins::login_path;
 use super::{KeySet, Quota, Root, root_path};
+use crate::audit::{Act, Event};
 use crate::caller::{Caller, Identity};
 use crate::core::{Committed, Core};
 use crate::error::Error;
@@ -122,6 +123,7 @@ impl KeySet {
             verifiers: Verifiers::default(),
             damaged: Mutex::default(),
             hidden: Mutex::default(),
+            audit_use: AtomicBool::new(false),
             used: AtomicU64::new(core.clock.now()),
         })
     }
@@ -145,11 +147,13 @@ impl KeySet {
         };
         let write = core.put(&root_path(id), 0, Kind::KeySet, &root.record());
         root.version = write.version;
-        match core.commit(Batch {
+        let batch = Batch {
             operation: random::array(),
             writes: vec![write],
             ..Batch::default()
-        })? {
+        };
+        let event = Event::new(Act::KeySetCreate).of(id).detail(policy.name());
+        match core.commit_act(batch, vec![event])? {
             Committed::Done(_) => Ok(Self::assemble(core, root)),
             Committed::Conflict(_) => Err(Error::KeySetExists),
         }
@@ -262,7 +266,8 @@ impl KeySet {
         batch
             .writes
             .push(self.core.put(&self.pin_path(&root, Role::So), 0, Kind::Pin, &pin));
-        match self.core.commit(batch).map_err(|error| error.rv())? {
+        let event = Event::new(Act::TokenInit).of(self.id);
+        match self.core.commit_act(batch, vec![event]).map_err(|error| error.rv())? {
             Committed::Done(_) => {
                 self.switch(root, None);
                 Ok(())
@@ -276,7 +281,7 @@ impl KeySet {
     /// # Errors
     /// From the store.
     pub fn end_logins(&self) -> Result<(), Error> {
-        self.change_root(|root| {
+        self.change_root(Event::new(Act::LoginsEnd), |root| {
             root.epoch += 1;
             Ok(())
         })
@@ -287,7 +292,7 @@ impl KeySet {
     /// # Errors
     /// [`Error::PolicyLoosened`]; from the store.
     pub fn tighten(&self, policy: Policy) -> Result<(), Error> {
-        self.change_root(|root| {
+        self.change_root(Event::new(Act::PolicyTighten).detail(policy.name()), |root| {
             if policy < root.policy {
                 return Err(Error::PolicyLoosened);
             }
@@ -298,7 +303,7 @@ impl KeySet {
 
     /// Marks the key set as deleted; nothing refers to its records any more. The caller has taken it out of the list.
     pub(crate) fn delete(&self) -> Result<(), Error> {
-        self.change_root(|root| {
+        self.change_root(Event::new(Act::KeySetDelete), |root| {
             root.deleted = true;
             root.epoch += 1;
             Ok(())
@@ -308,17 +313,22 @@ impl KeySet {
         Ok(())
     }
 
-    pub(super) fn change_root(&self, change: impl FnOnce(&mut Root) -> Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn change_root(
+        &self,
+        event: Event,
+        change: impl FnOnce(&mut Root) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let _gate = self.gate.write();
         let mut root = Root::clone(&self.root());
         change(&mut root)?;
         let write = self.put_root(&mut root);
-        match self.core.commit(Batch {
+        let batch = Batch {
             operation: random::array(),
             writes: vec![write],
             reserve: true,
             ..Batch::default()
-        })? {
+        };
+        match self.core.commit_act(batch, vec![event.of(self.id)])? {
             Committed::Done(_) => {
                 self.switch(root, None);
                 Ok(())

@@ -5,6 +5,7 @@ use hsmd_proto::ck::{Rv, UserType};
 use hsmd_proto::ids::OperationId;
 
 use super::KeySet;
+use crate::audit::{Act, Event};
 use crate::caller::Caller;
 use crate::error::Error;
 
@@ -35,7 +36,7 @@ impl KeySet {
     /// # Errors
     /// [`Error::KeySetExists`] when it is initialised; from the store.
     pub fn limit_tries(&self, tries: u32) -> Result<(), Error> {
-        self.change_root(|root| {
+        self.change_root(Event::new(Act::PartitionModify).detail(format!("pin tries {tries}")), |root| {
             if root.initialized() {
                 return Err(Error::KeySetExists);
             }

@@ -12,6 +12,7 @@ use hsmd_proto::ids::{LoginId, OperationId};
 use hsmd_store::{Batch, Path, Write};
 
 use super::{KeySet, Root};
+use crate::audit::{Act, Event};
 use crate::caller::{Caller, Identity};
 use crate::core::Committed;
 use crate::error::Error;
@@ -57,6 +58,7 @@ impl KeySet {
         let _opening = self.opening.lock();
         login.end();
         self.forget(&login.id);
+        self.audit_login(Act::Logout, login.role);
         self.core.background.delete(login_path(&self.root(), login.id));
         if !self.core.background.flush() {
             tracing::warn!(login = %login.id, "the record of an ended login could not be removed");
@@ -143,7 +145,8 @@ impl KeySet {
             writes: vec![self.core.put(&path, version, Kind::Pin, &record)],
             reserve: true,
         };
-        match self.core.commit(batch).map_err(|error| error.rv())? {
+        let event = self.role_event(Act::PinSet, role);
+        match self.core.commit_act(batch, vec![event]).map_err(|error| error.rv())? {
             Committed::Done(_) => {
                 let subject = self.subject(writing.root(), role, version + 1);
                 self.verifiers.remember(&self.core, subject, new, &proven.psk);
@@ -182,7 +185,8 @@ impl KeySet {
                     reserve: true,
                     ..Batch::default()
                 };
-                self.core.commit(batch).map(drop)
+                let event = self.role_event(Act::PinUnlock, role);
+                self.core.commit_act(batch, vec![event]).map(drop)
             })?;
         }
         Ok(())
@@ -337,6 +341,7 @@ impl KeySet {
             // The token was initialised anew meanwhile.
             return Err(Rv::FUNCTION_FAILED);
         }
+        self.audit_login(Act::Login, role);
         core.background.put(login_path(&proven.root, id), record);
         self.open_private(proven.psk);
         let entry = self.logins.insert(Entry {
@@ -347,6 +352,18 @@ impl KeySet {
         self.touch();
         self.bound_logins(&caller.identity);
         Ok(entry.ticket.duplicate())
+    }
+
+    /// A record in the audit log, durable with or before the login's own; many of one source are counted.
+    fn audit_login(&self, act: Act, role: Role) {
+        let audit = &self.core.audit;
+        if let Some(event) = audit.admit(self.role_event(act, role)) {
+            self.core.background.audit(audit.write(vec![event]));
+        }
+    }
+
+    fn role_event(&self, act: Act, role: Role) -> Event {
+        Event::new(act).of(self.id).detail(role.word())
     }
 
     fn login_record(&self, login: &Login, psk: &Psk) -> Option<LoginRecord> {
@@ -473,7 +490,9 @@ impl KeySet {
             let version = self.core.store.get(&own).map_or(0, |record| record.version);
             batch.writes.push(self.core.put(&own, version, Kind::Login, &record));
         }
-        match self.core.commit(batch).map_err(|error| error.rv())? {
+        let event = Event::new(Act::PinInit).of(self.id);
+        let event = if before == 0 { event } else { event.detail("in place of another") };
+        match self.core.commit_act(batch, vec![event]).map_err(|error| error.rv())? {
             Committed::Conflict(_) => Err(Rv::FUNCTION_FAILED),
             Committed::Done(_) if before == 0 => Ok(()),
             Committed::Done(_) => {
@@ -494,6 +513,7 @@ struct RoleLockout<'a> {
 impl Lockout for RoleLockout<'_> {
     fn commit(&self, write: Write) -> Result<Committed, Error> {
         let key_set = self.key_set;
+        let event = key_set.role_event(Act::PinLock, self.role);
         let mut batch = Batch {
             operation: random::array(),
             writes: vec![write],
@@ -502,13 +522,13 @@ impl Lockout for RoleLockout<'_> {
         };
         if self.role == Role::So {
             // It closes the role to one client; the logins of others are none of its business.
-            return key_set.core.commit(batch);
+            return key_set.core.commit_act(batch, vec![event]);
         }
         let _gate = key_set.gate.write();
         let mut root = Root::clone(&key_set.root());
         root.epoch += 1;
         batch.writes.push(key_set.put_root(&mut root));
-        let committed = key_set.core.commit(batch)?;
+        let committed = key_set.core.commit_act(batch, vec![event])?;
         if let Committed::Done(_) = committed {
             key_set.switch(root, None);
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hsmd_proto::ck::Rv;
 
 use super::KeySet;
+use crate::audit::{Act, Event};
 use crate::error::Error;
 
 /// Limits of a key set; 0: none.
@@ -114,7 +115,7 @@ impl KeySet {
         if self.quota() == quota {
             return Ok(());
         }
-        self.change_root(|root| {
+        self.change_root(Event::new(Act::PartitionModify).detail(format!("{quota:?}")), |root| {
             root.quota = quota;
             Ok(())
         })

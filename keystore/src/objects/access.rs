@@ -9,6 +9,7 @@ use hsmd_proto::params::Mechanism;
 
 use super::object::Object;
 use super::{ObjectRef, session};
+use crate::audit::Act;
 use crate::caller::Context;
 use crate::key_set::KeySet;
 use crate::login::Role;
@@ -88,6 +89,11 @@ impl KeySet {
         let meta = object.meta(policy.latches()).ok_or(invalid)?;
         let logged_in = !object.private() || sees_private(self, context);
         init::check(operation, mechanism, meta, policy, logged_in)?;
+        if self.audits_use() {
+            let detail = format!("{operation:?} {}", mechanism.kind);
+            let event = self.event(Act::KeyUse, &object).detail(detail);
+            self.core().audit.note_use(event);
+        }
         Ok(Usable(object))
     }
 }

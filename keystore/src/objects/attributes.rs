@@ -10,6 +10,7 @@ use super::commit::TRIES;
 use super::object::{Object, Parts};
 use super::rules::{Way, amend};
 use super::{ObjectRef, ObjectView, access, policy, session};
+use crate::audit::Act;
 use crate::caller::Context;
 use crate::key_set::KeySet;
 use crate::login::Role;
@@ -55,7 +56,9 @@ impl KeySet {
             if !token {
                 return Ok(next.view(session::seal(self, context, &next)?, latches));
             }
-            if self.commit_next(&next)?.is_some() {
+            let names: Vec<_> = template.0.iter().map(|entry| entry.attribute.to_string()).collect();
+            let event = self.event(Act::ObjectChange, &next).detail(names.join(" "));
+            if self.commit_next(&next, event)?.is_some() {
                 return Ok(next.view(Vec::new(), latches));
             }
         }

@@ -11,6 +11,7 @@ use super::object::Object;
 use super::record::{Content, Envelope, encode_body};
 use super::table::{Entry, Stored, read};
 use super::{ObjectView, access, session};
+use crate::audit::{Act, Event};
 use crate::caller::Context;
 use crate::core::{Committed, Core};
 use crate::key_set::{KeySet, Root, Used};
@@ -117,11 +118,25 @@ impl KeySet {
         }
     }
 
+    /// What the audit log says of an object.
+    pub(crate) fn event(&self, act: Act, object: &Object) -> Event {
+        let attribute = |attribute| object.attributes.get(attribute);
+        let key_type = attribute(A::KEY_TYPE).and_then(hsmd_proto::attribute::Attribute::as_ulong);
+        let event = Event::new(act)
+            .of(self.id())
+            .object(object.id)
+            .kind(object.class(), key_type);
+        match object.attributes.value(A::LABEL) {
+            Some(label) if self.core().audit.tells_labels() => event.label(label),
+            _ => event,
+        }
+    }
+
     /// Makes new objects durable, all in one batch, or seals them for the module, as their CKA_TOKEN says.
     ///
     /// # Errors
     /// What access and store say; then nothing was made.
-    pub(crate) fn settle(&self, context: &Context, objects: Vec<Object>) -> Result<Vec<ObjectView>, Rv> {
+    pub(crate) fn settle(&self, context: &Context, act: Act, objects: Vec<Object>) -> Result<Vec<ObjectView>, Rv> {
         for object in &objects {
             access::may_write(self, context, object.flag(A::TOKEN), object.private())?;
         }
@@ -130,7 +145,7 @@ impl KeySet {
         let tokens = if tokens.is_empty() {
             tokens
         } else {
-            self.commit_new(tokens)?
+            self.commit_new(act, tokens)?
         };
         let latches = self.policy().latches();
         let view = |object: &Arc<Object>| {
@@ -143,7 +158,7 @@ impl KeySet {
     }
 
     /// Commits new token objects in one batch; gives them, or what an earlier try made of the same requests.
-    fn commit_new(&self, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, Rv> {
+    fn commit_new(&self, act: Act, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, Rv> {
         let operation = objects.first().map_or([0; 16], |object| object.id.0);
         for _ in 0..TRIES {
             let writing = self.begin_write();
@@ -164,7 +179,8 @@ impl KeySet {
                 writes,
                 reserve: false,
             };
-            match self.core().commit_objects(batch).map_err(|error| error.rv())? {
+            let events = objects.iter().map(|object| self.event(act, object)).collect();
+            match self.core().commit_objects(batch, events).map_err(|error| error.rv())? {
                 Committed::Done(_) => {
                     share.keep();
                     objects
@@ -198,7 +214,7 @@ impl KeySet {
     }
 
     /// Commits the next version of a token object. `Ok(None)`: somebody else was first; look at it again.
-    pub(crate) fn commit_next(&self, next: &Arc<Object>) -> Result<Option<()>, Rv> {
+    pub(crate) fn commit_next(&self, next: &Arc<Object>, event: Event) -> Result<Option<()>, Rv> {
         let writing = self.begin_write();
         let root = writing.root();
         may_change(root)?;
@@ -211,7 +227,7 @@ impl KeySet {
             bytes: after.saturating_sub(before),
         };
         let share = usage.take(root.quota(), more)?;
-        self.commit_one(root, next.operation, write, false, || {
+        self.commit_one((root, next.operation), write, event, false, || {
             share.keep();
             usage.give(Used {
                 objects: 0,
@@ -230,9 +246,9 @@ impl KeySet {
     /// Commits one write and applies it to memory.
     pub(crate) fn commit_one(
         &self,
-        root: &Root,
-        operation: OperationId,
+        (root, operation): (&Root, OperationId),
         write: Write,
+        event: Event,
         reserve: bool,
         apply: impl FnOnce(),
     ) -> Result<Option<()>, Rv> {
@@ -242,7 +258,8 @@ impl KeySet {
             writes: vec![write],
             reserve,
         };
-        match self.core().commit_objects(batch).map_err(|error| error.rv())? {
+        let committed = self.core().commit_objects(batch, vec![event]);
+        match committed.map_err(|error| error.rv())? {
             Committed::Done(_) => {
                 apply();
                 Ok(Some(()))

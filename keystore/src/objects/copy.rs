@@ -9,6 +9,7 @@ use hsmd_proto::ids::{OperationId, UniqueId};
 use super::object::{Object, Parts};
 use super::rules::{Way, amend};
 use super::{ObjectRef, ObjectView, access, birth, policy};
+use crate::audit::Act;
 use crate::caller::Context;
 use crate::key_set::KeySet;
 use crate::login::Role;
@@ -55,6 +56,6 @@ impl KeySet {
             ..source.successor(OperationId(id.0))
         };
         let object = Object::new(parts, &self.core().latches).ok_or(Rv::ATTRIBUTE_VALUE_INVALID)?;
-        self.settle_one(context, object)
+        self.settle_one(context, Act::ObjectCopy, object)
     }
 }

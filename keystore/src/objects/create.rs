@@ -8,6 +8,7 @@ use super::birth::{self, Birth, Substance};
 use super::object::{Origin, Values};
 use super::rules::{Plan, Shape, Way, complete};
 use super::{ObjectView, access, material};
+use crate::audit::Act;
 use crate::caller::Context;
 use crate::key_set::KeySet;
 use crate::login::Role;
@@ -68,11 +69,16 @@ impl KeySet {
             }
             None => birth::data(&self.core().latches, draft, birth)?,
         };
-        self.settle_one(context, object)
+        self.settle_one(context, Act::ObjectCreate, object)
     }
 
     /// [`KeySet::settle`] for one object.
-    pub(crate) fn settle_one(&self, context: &Context, object: super::object::Object) -> Result<ObjectView, Rv> {
-        self.settle(context, vec![object])?.pop().ok_or(Rv::FUNCTION_FAILED)
+    pub(crate) fn settle_one(
+        &self,
+        context: &Context,
+        act: Act,
+        object: super::object::Object,
+    ) -> Result<ObjectView, Rv> {
+        self.settle(context, act, vec![object])?.pop().ok_or(Rv::FUNCTION_FAILED)
     }
 }

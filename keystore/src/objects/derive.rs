@@ -13,6 +13,7 @@ use super::birth::{self, Birth, Substance};
 use super::object::{Object, Origin};
 use super::rules::{Plan, Shape, Way, complete};
 use super::{ObjectRef, ObjectView, access, policy};
+use crate::audit::Act;
 use crate::caller::Context;
 use crate::key_set::KeySet;
 use crate::login::Role;
@@ -79,7 +80,7 @@ impl KeySet {
             never_extractable: base.flag(A::NEVER_EXTRACTABLE),
         };
         let object = birth::key(&self.core().latches, policy, draft, key_type, substance, birth)?;
-        self.settle_one(context, object)
+        self.settle_one(context, Act::KeyDerive, object)
     }
 }
 

@@ -8,6 +8,7 @@ use super::commit::{TRIES, may_change, record_path};
 use super::record::Tombstone;
 use super::table::Entry;
 use super::{ObjectRef, access};
+use crate::audit::Act;
 use crate::caller::Context;
 use crate::core::Committed;
 use crate::key_set::{KeySet, Used};
@@ -64,10 +65,9 @@ impl KeySet {
                 self.objects().bury(&tombstone, version);
             };
             // A full disk does not keep anybody from destroying.
-            if self
-                .commit_one(writing.root(), operation, write, true, apply)?
-                .is_some()
-            {
+            let event = self.event(Act::ObjectDestroy, &object);
+            let done = self.commit_one((writing.root(), operation), write, event, true, apply)?;
+            if done.is_some() {
                 return Ok(());
             }
         }
@@ -103,7 +103,7 @@ impl KeySet {
                     .collect(),
                 reserve: false,
             };
-            if let Committed::Done(_) = core.commit_objects(batch).map_err(|error| error.rv())? {
+            if let Committed::Done(_) = core.commit_objects(batch, Vec::new()).map_err(|error| error.rv())? {
                 some.iter().for_each(|(id, _)| self.objects().forget(id));
                 purged += some.len();
             }

@@ -12,6 +12,7 @@ use super::birth::{self, Birth, Substance};
 use super::object::{Object, Origin};
 use super::rules::{Draft, Plan, Shape, Way, complete};
 use super::{ObjectView, access, material, policy};
+use crate::audit::Act;
 use crate::caller::Context;
 use crate::key_set::KeySet;
 use crate::login::Role;
@@ -45,7 +46,7 @@ impl KeySet {
         let substance = Substance::check(draft.shape, made, policy)?;
         let birth = self.born(id, request, mechanism, Origin::default());
         let object = birth::key(&self.core().latches, policy, draft, key_type, substance, birth)?;
-        self.settle_one(context, object)
+        self.settle_one(context, Act::KeyGenerate, object)
     }
 
     /// Generates a key pair; both halves are made, or neither. The same ids and templates again find what the first try made.
@@ -102,7 +103,7 @@ impl KeySet {
             make(public_id, public, half, opened)?,
             make(private_id, private, made, key)?,
         ];
-        let mut views = self.settle(context, halves)?.into_iter();
+        let mut views = self.settle(context, Act::KeyGenerate, halves)?.into_iter();
         views.next().zip(views.next()).ok_or(Rv::FUNCTION_FAILED)
     }
 

@@ -17,6 +17,7 @@ use hsmd_proto::meta::Curve;
 use hsmd_store::{Batch, Path, Store, Write};
 use parking_lot::{Mutex, RwLock};
 
+use crate::audit::Event;
 use crate::core::{Committed, Core, path};
 use crate::seal::{Barrier, FleetSecret, Kind};
 
@@ -192,11 +193,12 @@ fn hash_under(key: &SecretArray<32>, material: &Material) -> Option<MaterialHash
     Some(MaterialHash(hmac(key.expose(), &[&[kind], value])))
 }
 
-/// Sets the latch of a material. When this returns, it is durable and every object of that material in this process knows.
+/// Sets the latch of a material, with the record of the wrap that does it. When this returns, it is durable and every object of that
+/// material in this process knows.
 ///
 /// # Errors
 /// What the store answers; then the wrapped key must not leave.
-pub(crate) fn set_wrapping(core: &Core, material: MaterialHash) -> Result<(), Rv> {
+pub(crate) fn set_wrapping(core: &Core, material: MaterialHash, event: Event) -> Result<(), Rv> {
     let path = path_of(material);
     if core.store.get(&path).is_none() {
         let sealed = core.barrier.seal(&path, 1, Kind::Latch, &[1]);
@@ -210,7 +212,7 @@ pub(crate) fn set_wrapping(core: &Core, material: MaterialHash) -> Result<(), Rv
             ..Batch::default()
         };
         // A conflict means that somebody else set it first: all the better.
-        let (Committed::Done(_) | Committed::Conflict(_)) = core.commit(batch).map_err(|error| error.rv())?;
+        let (Committed::Done(_) | Committed::Conflict(_)) = core.commit_act(batch, vec![event]).map_err(|error| error.rv())?;
     }
     core.latches.mark(material);
     Ok(())

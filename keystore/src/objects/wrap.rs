@@ -13,6 +13,7 @@ use hsmd_proto::params::{Mechanism, Params};
 use super::access::Usable;
 use super::object::Object;
 use super::{ObjectRef, latch, material, policy};
+use crate::audit::Act;
 use crate::caller::Context;
 use crate::key_set::KeySet;
 
@@ -38,10 +39,13 @@ impl KeySet {
     ) -> Result<Vec<u8>, Rv> {
         let wrap = self.checked(context, wrapping, mechanism, key)?;
         let latches = self.policy().latches();
-        if latches && wrap.key.sensitive() && !wrap.wrapping.wrapping() {
+        let detail = format!("with {} by {}", wrap.wrapping.id, mechanism.kind);
+        let event = self.event(Act::KeyWrap, &wrap.key).detail(detail);
+        let first = latches && wrap.key.sensitive() && !wrap.wrapping.wrapping();
+        if first {
             // INV-1, INV-2: from here on nothing but wrapping is left to the material, on any node and after any crash.
             let material = wrap.wrapping.material.ok_or(Rv::KEY_NOT_WRAPPABLE)?;
-            latch::set_wrapping(self.core(), material)?;
+            latch::set_wrapping(self.core(), material, event.clone())?;
         }
         let mut out = Vec::new();
         let wrapped = wrap.wrapping.key()?.encrypt(mechanism, wrap.value.expose(), &mut out);
@@ -49,6 +53,9 @@ impl KeySet {
             OpError::DataLength | OpError::Data => Rv::KEY_SIZE_RANGE,
             error => error.rv(),
         })?;
+        if !first {
+            self.core().audit.note(event);
+        }
         Ok(out)
     }
 

@@ -155,7 +155,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             compares: 100,
-            writes: 100,
+            // A hundred for what is done, and room for the record of the act.
+            writes: 104,
             batch_bytes: 1 << 20,
             record_bytes: 72 << 10,
             history: 8192,

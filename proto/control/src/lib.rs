@@ -76,6 +76,18 @@ pub mod identity {
     tonic::include_proto!("hsmd.identity.v1");
 }
 
+/// The audit log, for auditors.
+#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    unused_qualifications,
+    reason = "generated code"
+)]
+pub mod audit {
+    tonic::include_proto!("hsmd.audit.v1");
+}
+
 /// The compiled `FileDescriptorSet` of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hsmd_control.bin"));
 

@@ -213,7 +213,9 @@ fn verdict(daemon: &Served, journals: &[PathBuf]) -> (bool, String) {
         &broken[..broken.len().min(10)],
     );
     every_key_signs(&module, session);
-    let good = verdict.is_good() && broken.is_empty() && acknowledged > 0 && signed > 0;
+    let unlogged = crate::audit::holds_all(daemon, &entries, &module, session);
+    let figures = format!("{figures}\nnot as the audit log says: {} {:?}", unlogged.len(), &unlogged[..unlogged.len().min(10)]);
+    let good = verdict.is_good() && unlogged.is_empty() && broken.is_empty() && acknowledged > 0 && signed > 0;
     (good, figures)
 }
 
