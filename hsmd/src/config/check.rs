@@ -228,7 +228,7 @@ impl Config {
         ]
     }
 
-    fn texts(&self) -> [Text<'_>; 9] {
+    fn texts(&self) -> [Text<'_>; 10] {
         const NAME: &str = "letters, digits and hyphens";
         let (hsm, log, mode) = (&self.hsm, &self.log, &self.data.socket_mode);
         let account = hsm.account.len() == 12 && hsm.account.bytes().all(|byte| byte.is_ascii_digit());

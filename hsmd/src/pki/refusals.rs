@@ -50,7 +50,7 @@ impl Refusals {
 
     /// How many there were since the start.
     pub(crate) fn total(&self) -> u64 {
-        self.0.lock().total
+        self.state.lock().total
     }
 }
 
