@@ -333,9 +333,9 @@ mod tests {
         assert!(
             constraint(
                 "Encrypt",
-                &json!({"KeyId": "k", "Plaintext": STANDARD.encode([0; 6145])})
+                &json!({"KeyId": "k", "Plaintext": STANDARD.encode([0; 4097])})
             )
-            .contains("6144")
+            .contains("4096")
         );
     }
 

@@ -130,6 +130,7 @@ smoke! {
     hostile_root_files_end: "root-files",
     hostile_records_end: "records",
     hostile_private_keys_end: "private-keys",
+    hostile_certificates_end: "certificates",
     hostile_points_end: "points",
     hostile_blobs_end: "unwrap",
 }

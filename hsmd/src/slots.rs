@@ -113,7 +113,7 @@ impl Slots {
         slots.filter(|slot| view.sees(peer, slot.id)).cloned().collect()
     }
 
-    /// The slot of this id, whoever sees it: not for requests of applications, which ask [`Self::seen`].
+    /// The slot of this id, whoever sees it: not for requests of applications, which ask `seen`.
     #[must_use]
     pub fn get(&self, id: SlotId) -> Option<Arc<Slot>> {
         self.current.load().slots.get(&id).cloned()

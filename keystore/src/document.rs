@@ -550,7 +550,11 @@ fn commit_told(core: &Core, batch: Batch, changes: &[(String, Entry)]) -> Result
 
 /// The store takes a few more, for the record of the act.
 const fn check_number(writes: usize) -> Result<(), Error> {
-    if writes > MAX_WRITES { Err(Error::TooLarge) } else { Ok(()) }
+    if writes > MAX_WRITES {
+        Err(Error::TooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 fn check_size<'a>(mut changes: impl Iterator<Item = (&'a str, Option<&'a Vec<u8>>)>) -> Result<(), Error> {

@@ -484,7 +484,10 @@ pub(crate) fn check_anchor(core: &Core, record: &RootRecord) -> Result<(), Error
 
 /// Whether nothing was stored yet but the audit log's beginning.
 fn is_fresh(store: &Store) -> bool {
-    store.scan("/").iter().all(|(path, _)| path.as_str().starts_with("/audit-"))
+    store
+        .scan("/")
+        .iter()
+        .all(|(path, _)| path.as_str().starts_with("/audit-"))
 }
 
 pub(crate) fn store_keys(record: &RootRecord) -> StoreKeys {

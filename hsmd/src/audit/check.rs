@@ -2,7 +2,7 @@
 //! which entry. What it cannot find without `public_key`: a file that somebody signed as a whole with another key; without a
 //! kept `head`: the latest entries never exported (`docs/audit.md`).
 
-use super::file::{self, FORM, Header, HeadLine, TrailerLine, WithheldLine, from_hex, hex};
+use super::file::{self, FORM, HeadLine, Header, TrailerLine, WithheldLine, from_hex, hex};
 use hsmd_keystore::audit::{Hash, digest, head_text, link, range_text, verify_signature};
 use hsmd_proto::ids::NodeId;
 use std::io::{self, BufRead};
@@ -58,11 +58,7 @@ pub(crate) struct Findings {
 ///
 /// # Errors
 /// When it cannot be read; what is wrong in it is among the findings.
-pub(crate) fn check(
-    mut input: impl BufRead,
-    expected: &Expected,
-    mut show: impl FnMut(&str),
-) -> io::Result<Findings> {
+pub(crate) fn check(mut input: impl BufRead, expected: &Expected, mut show: impl FnMut(&str)) -> io::Result<Findings> {
     let mut check = Check::new(expected);
     let mut bytes = Vec::new();
     loop {
@@ -243,7 +239,11 @@ impl<'a> Check<'a> {
         let Some((node, _)) = self.header else { return };
         let range = format!("entries {} to {}", self.unsigned, self.next.saturating_sub(1));
         if head.sequence.saturating_add(1) != self.next {
-            let what = format!("a head of entry {} stands after entry {}", head.sequence, self.next.saturating_sub(1));
+            let what = format!(
+                "a head of entry {} stands after entry {}",
+                head.sequence,
+                self.next.saturating_sub(1)
+            );
             self.trouble(Some(head.sequence), what);
         } else if head.hash != hex(&self.hash) {
             self.trouble(Some(self.unsigned), format!("{range} are not what was signed"));
@@ -266,7 +266,10 @@ impl<'a> Check<'a> {
         let Some((node, _)) = self.header else { return };
         if trailer.to.saturating_add(1) != self.next {
             let (last, to) = (self.next.saturating_sub(1), trailer.to);
-            self.trouble(Some(self.next), format!("the file ends after entry {last}, its trailer says {to}"));
+            self.trouble(
+                Some(self.next),
+                format!("the file ends after entry {last}, its trailer says {to}"),
+            );
         } else if trailer.hash != hex(&self.hash) {
             let last = self.next.saturating_sub(1);
             let what = format!("entries {} to {last} are not what was signed", self.unsigned);
@@ -291,7 +294,10 @@ impl<'a> Check<'a> {
             self.trouble(None, "the file is empty");
         } else if !self.ended {
             let last = self.next.saturating_sub(1);
-            self.trouble(Some(self.next), format!("the file is cut off after entry {last}: the trailer is missing"));
+            self.trouble(
+                Some(self.next),
+                format!("the file is cut off after entry {last}: the trailer is missing"),
+            );
         }
         if let Some((at, _)) = self.expected.head
             && !self.met_head

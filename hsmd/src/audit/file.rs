@@ -119,11 +119,13 @@ pub(super) fn head_line(head: &SignedHead) -> String {
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 /// Reads exactly so many lower-case hexadecimal digits.

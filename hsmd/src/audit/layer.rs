@@ -17,7 +17,18 @@ use tower::{Layer, Service};
 
 /// Methods that change nothing begin with one of these.
 const READS: [&str; 12] = [
-    "List", "Get", "Describe", "Status", "Watch", "Check", "Head", "Tail", "WhoAmI", "Verify", "Read", "ServerReflection",
+    "List",
+    "Get",
+    "Describe",
+    "Status",
+    "Watch",
+    "Check",
+    "Head",
+    "Tail",
+    "WhoAmI",
+    "Verify",
+    "Read",
+    "ServerReflection",
 ];
 
 /// The methods and their acts; what is not here and no read is [`Act::Control`].
@@ -186,9 +197,11 @@ mod tests {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    let changes = ["Create", "Modify", "Delete", "Add", "Remove", "Set", "Put", "Suspend", "Resume"]
-                        .iter()
-                        .any(|word| method.name().starts_with(word));
+                    let changes = [
+                        "Create", "Modify", "Delete", "Add", "Remove", "Set", "Put", "Suspend", "Resume",
+                    ]
+                    .iter()
+                    .any(|word| method.name().starts_with(word));
                     assert!(!changes || act(&path).is_some(), "{path} is not recorded");
                     acts += usize::from(act(&path).is_some());
                 }

@@ -19,8 +19,8 @@ pub(crate) use file::{entry_in, from_hex};
 pub(crate) use layer::{AuditLayer, denied};
 pub(crate) use scene::{ConnectionScene, in_scene};
 pub(crate) use service::Service;
-pub(crate) use uses::Uses;
 pub(crate) use syslog::run as forward;
+pub(crate) use uses::Uses;
 pub(crate) use view::{EntryView, Filter};
 
 use crate::node::Node;
@@ -46,7 +46,11 @@ pub(crate) fn started(node: &Node) {
     let mark = if node.keystore.dev() { " for development" } else { "" };
     audit.note(Event::new(Act::DaemonStart).detail(format!("version {version}{mark}")));
     let found = trouble::notices(&node.keystore).into_iter();
-    let untrusted = node.keystore.quarantined().into_iter().map(|name| format!("{name} cannot be trusted"));
+    let untrusted = node
+        .keystore
+        .quarantined()
+        .into_iter()
+        .map(|name| format!("{name} cannot be trusted"));
     for notice in found.chain(untrusted) {
         audit.note(Event::new(Act::DaemonNotice).detail(notice));
     }

@@ -123,8 +123,13 @@ impl Audit for Service {
         if !node.slots.all().iter().any(|slot| slot.serial == request.partition) {
             return Err(Status::not_found("there is no partition of this serial number"));
         }
-        let work = move || node.audit_uses.set(&node.keystore, &node.slots, &request.partition, request.record);
-        let done = tokio::task::spawn_blocking(in_scene(work)).await.map_err(|_| failed())?;
+        let work = move || {
+            node.audit_uses
+                .set(&node.keystore, &node.slots, &request.partition, request.record)
+        };
+        let done = tokio::task::spawn_blocking(in_scene(work))
+            .await
+            .map_err(|_| failed())?;
         done.map_err(|error| match error {
             Error::Full => Status::resource_exhausted(error.to_string()),
             error => Status::internal(error.to_string()),
@@ -197,7 +202,11 @@ impl<'a> Export<'a> {
     }
 
     fn run(&mut self) -> Result<(), Stop> {
-        let damaged = |at: u64| Some(Status::data_loss(format!("entries from {at} on cannot be read: see Verify")));
+        let damaged = |at: u64| {
+            Some(Status::data_loss(format!(
+                "entries from {at} on cannot be read: see Verify"
+            )))
+        };
         for segment in self.node.keystore.audit().segments(self.from) {
             let segment = segment.map_err(damaged)?;
             if self.begun.is_some() && segment.first != self.next {

@@ -47,7 +47,11 @@ pub(super) fn target(text: &str, config: &Config) -> Option<Target> {
     let address = plain
         .map(|address| SocketAddr::new(address, config.syslog_port))
         .or_else(with_port)?;
-    Some(if tcp { Target::Tcp(address) } else { Target::Udp(address) })
+    Some(if tcp {
+        Target::Tcp(address)
+    } else {
+        Target::Udp(address)
+    })
 }
 
 /// The message of an entry.
@@ -125,7 +129,9 @@ impl<'a> Forwarder<'a> {
         if hsms.iter().all(|hsm| hsm.syslog_ip.is_empty()) {
             return;
         }
-        let Some(view) = EntryView::read(&entry.line) else { return };
+        let Some(view) = EntryView::read(&entry.line) else {
+            return;
+        };
         // A loss that is told and lost again would go round for ever.
         if view.act == Act::SyslogLoss.name() {
             return;

@@ -25,7 +25,10 @@ fn logged() -> Arc<Node> {
             process: 1,
         };
         let act = if number % 2 == 0 { Act::Control } else { Act::KeyWrap };
-        let event = Event::new(act).by(&who).at("hsm-1", "157541001").detail(format!("number {number}"));
+        let event = Event::new(act)
+            .by(&who)
+            .at("hsm-1", "157541001")
+            .detail(format!("number {number}"));
         node.keystore.audit().note(event);
         if number % 11 == 0 {
             assert!(node.keystore.audit().flush());
@@ -35,7 +38,11 @@ fn logged() -> Arc<Node> {
 }
 
 async fn export(node: &Arc<Node>, request: ExportRequest) -> Vec<String> {
-    let answers = Service(node.clone()).export(Request::new(request)).await.unwrap().into_inner();
+    let answers = Service(node.clone())
+        .export(Request::new(request))
+        .await
+        .unwrap()
+        .into_inner();
     let answers: Vec<_> = answers.collect().await;
     answers.into_iter().flat_map(|answer| answer.unwrap().lines).collect()
 }
@@ -154,7 +161,11 @@ async fn a_kept_head_finds_what_was_cut_off_or_rewritten() {
     let node = logged();
     let early = export(&node, ExportRequest::default()).await;
     node.keystore.audit().note(Event::new(Act::Control).detail("later"));
-    let head = Service(node.clone()).head(Request::new(HeadRequest {})).await.unwrap().into_inner();
+    let head = Service(node.clone())
+        .head(Request::new(HeadRequest {}))
+        .await
+        .unwrap()
+        .into_inner();
     let kept = |sequence| Expected {
         public_key: None,
         head: Some((sequence, from_hex(&head.hash).unwrap())),
@@ -191,7 +202,11 @@ async fn a_filter_withholds_and_the_chain_still_verifies() {
     assert_eq!((findings.from, findings.to), (20, 150));
     assert_eq!(findings.entries + findings.withheld, 131);
     assert!(findings.withheld > 80 && shown.len() > 10);
-    assert!(shown.iter().all(|entry| entry.act == "key.wrap" && entry.who == "uid:1"));
+    assert!(
+        shown
+            .iter()
+            .all(|entry| entry.act == "key.wrap" && entry.who == "uid:1")
+    );
     let mut dice = Dice(7);
     let whole = text(&lines);
     for _ in 0..100 {
@@ -221,17 +236,30 @@ async fn exports_by_time_begin_and_end_there_and_empty_ones_are_good() {
         ..ExportRequest::default()
     };
     let mut refused = Service(node).export(Request::new(past)).await.unwrap().into_inner();
-    assert_eq!(refused.next().await.unwrap().unwrap_err().code(), tonic::Code::OutOfRange);
+    assert_eq!(
+        refused.next().await.unwrap().unwrap_err().code(),
+        tonic::Code::OutOfRange
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stored_log_verifies_and_a_tail_follows_it() {
     let node = logged();
     let service = Service(node.clone());
-    let report = service.verify(Request::new(VerifyRequest {})).await.unwrap().into_inner();
+    let report = service
+        .verify(Request::new(VerifyRequest {}))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(report.troubles.is_empty() && report.entries >= 200, "{report:?}");
-    let mut tail = service.tail(Request::new(TailRequest::default())).await.unwrap().into_inner();
-    node.keystore.audit().note(Event::new(Act::Control).detail("for the tail"));
+    let mut tail = service
+        .tail(Request::new(TailRequest::default()))
+        .await
+        .unwrap()
+        .into_inner();
+    node.keystore
+        .audit()
+        .note(Event::new(Act::Control).detail("for the tail"));
     let answer = tail.next().await.unwrap().unwrap();
     assert!(answer.line.contains("for the tail") && answer.sequence == report.to + 1);
 }
@@ -298,7 +326,10 @@ fn addresses_of_syslog_servers_are_read() {
     };
     assert_eq!(target("10.0.0.9", &by_tcp), Some(tcp));
     assert_eq!(target("udp://10.0.0.9", &by_tcp), Some(udp("10.0.0.9:514")));
-    assert_eq!((target("somewhere", &config), target("ftp://10.0.0.9", &config)), (None, None));
+    assert_eq!(
+        (target("somewhere", &config), target("ftp://10.0.0.9", &config)),
+        (None, None)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,7 +340,9 @@ async fn a_message_of_syslog_has_all_parts_of_rfc_5424() {
     node.keystore
         .audit()
         .follow(move |entries| seen.lock().unwrap().extend_from_slice(entries));
-    let event = Event::new(Act::Login).at("hsm-1", "157541001").result(Outcome::Rv(Rv::PIN_INCORRECT));
+    let event = Event::new(Act::Login)
+        .at("hsm-1", "157541001")
+        .result(Outcome::Rv(Rv::PIN_INCORRECT));
     node.keystore.audit().note(event);
     assert!(node.keystore.audit().flush());
     let entry = entry.lock().unwrap().last().unwrap().clone();
@@ -319,7 +352,10 @@ async fn a_message_of_syslog_has_all_parts_of_rfc_5424() {
     let (head, rest) = message.split_once(" [").unwrap();
     let fields: Vec<_> = head.split(' ').collect();
     assert_eq!(fields.len(), 6, "{head}");
-    assert_eq!((fields[0], fields[2], fields[3], fields[5]), ("<108>1", "0a", "hsmd", "login"));
+    assert_eq!(
+        (fields[0], fields[2], fields[3], fields[5]),
+        ("<108>1", "0a", "hsmd", "login")
+    );
     assert_eq!(fields[1], view.time);
     let (data, line) = rest.split_once("] ").unwrap();
     assert!(data.starts_with(&format!("hsmd@32473 sequence=\"{}\" hash=\"", entry.sequence)));

@@ -85,9 +85,16 @@ impl From<Option<audit::Filter>> for Filter {
 impl Filter {
     /// Whether every entry fits.
     pub(crate) fn is_empty(&self) -> bool {
-        [&self.partition, &self.hsm, &self.act, &self.who, &self.since, &self.until]
-            .iter()
-            .all(|field| field.is_empty())
+        [
+            &self.partition,
+            &self.hsm,
+            &self.act,
+            &self.who,
+            &self.since,
+            &self.until,
+        ]
+        .iter()
+        .all(|field| field.is_empty())
             && !self.failed
     }
 

@@ -173,7 +173,12 @@ impl Config {
                 MIB..=16 * GIB,
                 "between 1 MiB and 16 GiB, in bytes",
             ),
-            ("audit.syslog_port", self.audit.syslog_port.into(), 1..=65_535, "between 1 and 65535"),
+            (
+                "audit.syslog_port",
+                self.audit.syslog_port.into(),
+                1..=65_535,
+                "between 1 and 65535",
+            ),
             ("hsm.max_partitions", partitions, 1..=999, "between 1 and 999"),
             ("hsm.so_tries", self.hsm.so_tries.into(), 1..=100, "between 1 and 100"),
         ]

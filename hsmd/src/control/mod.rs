@@ -44,9 +44,9 @@ mod virtual_slots;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use access::Caller;
 pub use administrators::AdminRecord;
 pub use assignments::{Assignment, Revoked};
-pub(crate) use access::Caller;
 pub use certificate::CertificateError;
 pub(crate) use denials::Denials;
 pub use groups::{GroupChange, GroupView};

@@ -55,7 +55,9 @@ pub(super) enum Audit {
         head: Option<(u64, Hash)>,
     },
     /// Shows entries.
-    #[command(after_help = "Examples:\n  hsmctl audit show\n  hsmctl audit show --act login --since 1d\n  hsmctl audit show --failed")]
+    #[command(
+        after_help = "Examples:\n  hsmctl audit show\n  hsmctl audit show --act login --since 1d\n  hsmctl audit show --failed"
+    )]
     Show {
         #[command(flatten)]
         which: Which,
@@ -165,12 +167,13 @@ fn moment(text: &str) -> Result<String, String> {
         }
     }
     let form = "2000-00-00T00:00:00.000Z";
-    let fits = text.len() <= form.len() && text.bytes().zip(form.bytes()).all(|(found, wanted)| match wanted {
-        b'0' | b'2' => found.is_ascii_digit(),
-        // A second without fraction ends here.
-        b'.' => matches!(found, b'.' | b'Z'),
-        wanted => found == wanted,
-    });
+    let fits = text.len() <= form.len()
+        && text.bytes().zip(form.bytes()).all(|(found, wanted)| match wanted {
+            b'0' | b'2' => found.is_ascii_digit(),
+            // A second without fraction ends here.
+            b'.' => matches!(found, b'.' | b'Z'),
+            wanted => found == wanted,
+        });
     if fits && (text.is_empty() || text.len() >= 4) {
         Ok(text.trim_end_matches('Z').to_owned())
     } else {
@@ -302,7 +305,11 @@ fn show_file(path: &Path, which: &Which, format: Format) -> Result<Exit, Error> 
     let findings = findings.map_err(|error| Error::failed(&error))?;
     show(&Entries(entries), format)?;
     if let Some(trouble) = findings.troubles.first() {
-        let message = format!("{}: {}\n  remedy: see `hsmctl audit verify`", path.display(), trouble.what);
+        let message = format!(
+            "{}: {}\n  remedy: see `hsmctl audit verify`",
+            path.display(),
+            trouble.what
+        );
         return Err(Error::new(Exit::Failed, message));
     }
     Ok(Exit::Ok)
@@ -328,16 +335,18 @@ async fn tail(
     count: Option<u64>,
     format: Format,
 ) -> Result<Exit, Error> {
-    let request = wire::TailRequest {
-        filter: which.filter(),
-    };
+    let request = wire::TailRequest { filter: which.filter() };
     let mut answers = client.tail(request).await?.into_inner();
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
         let Some(answer) = answers.message().await? else { break };
         if answer.missed > 0 {
             // Nobody to tell when standard error is closed.
-            let _ = writeln!(io::stderr(), "hsmctl: {} entries were missed; see `hsmctl audit show`", answer.missed);
+            let _ = writeln!(
+                io::stderr(),
+                "hsmctl: {} entries were missed; see `hsmctl audit show`",
+                answer.missed
+            );
         }
         let text = match (format, EntryView::read(&answer.line)) {
             (Format::Table, Some(entry)) => entry.cells().join("  "),
@@ -498,7 +507,16 @@ struct Entries(Vec<EntryView>);
 
 impl Table for Entries {
     fn rows(&self) -> Vec<Vec<String>> {
-        let heading = ["SEQUENCE", "TIME", "ACT", "WHO", "PARTITION", "RESULT", "COUNT", "DETAIL"];
+        let heading = [
+            "SEQUENCE",
+            "TIME",
+            "ACT",
+            "WHO",
+            "PARTITION",
+            "RESULT",
+            "COUNT",
+            "DETAIL",
+        ];
         list(heading, self.0.iter().map(EntryView::cells))
     }
 }
@@ -523,10 +541,25 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        for good in ["2026", "2026-11-22", "2026-11-22T08:00", "2026-11-22T08:00:00Z", "2026-11-22T08:00:00.123Z", "15m", "7d"] {
+        for good in [
+            "2026",
+            "2026-11-22",
+            "2026-11-22T08:00",
+            "2026-11-22T08:00:00Z",
+            "2026-11-22T08:00:00.123Z",
+            "15m",
+            "7d",
+        ] {
             assert!(moment(good).is_ok(), "{good}");
         }
-        for bad in ["yesterday", "20", "22.11.2026", "2026-11-22 08:00", "d", "2026-11-22T08:00:00+01:00"] {
+        for bad in [
+            "yesterday",
+            "20",
+            "22.11.2026",
+            "2026-11-22 08:00",
+            "d",
+            "2026-11-22T08:00:00+01:00",
+        ] {
             assert!(moment(bad).is_err(), "{bad}");
         }
         assert_eq!(moment("2026-11-22T08:00:00Z").unwrap(), "2026-11-22T08:00:00");

@@ -4,8 +4,8 @@ use super::connect::connect;
 use super::exit::{Error, Exit};
 use super::profile::Target;
 use super::{
-    Command, Format, alias, audit, backup, certificate, client, env, group, hsm, partition, setup, snippet, status, tag,
-    usage, wait, watch,
+    Command, Format, alias, audit, backup, certificate, client, env, group, hsm, partition, setup, snippet, status,
+    tag, usage, wait, watch,
 };
 
 /// Runs a command.

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// Where the daemon is and how to be let in.
+/// Where the daemon is and how to be let in. The ids are their own: commands have arguments that are called `key`.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Target {
     /// The control plane's address, unix:///path or https://host:port; default: $HSMD_ENDPOINT, the profile file, a running
@@ -14,13 +14,13 @@ pub(super) struct Target {
     #[arg(long, global = true, value_name = "URI")]
     pub(super) endpoint: Option<String>,
     /// For https: the authority to trust, in PEM; default: $HSMD_CA, the profile file.
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(id = "tls-ca", long = "ca", global = true, value_name = "PATH")]
     pub(super) ca: Option<PathBuf>,
     /// For https: your certificate, in PEM; default: $HSMD_CERT, the profile file.
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(id = "tls-cert", long = "cert", global = true, value_name = "PATH")]
     pub(super) cert: Option<PathBuf>,
     /// For https: its private key, in PEM; default: $HSMD_KEY, the profile file.
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(id = "tls-key", long = "key", global = true, value_name = "PATH")]
     pub(super) key: Option<PathBuf>,
 }
 

@@ -70,7 +70,10 @@ impl Listener {
         let stream = Stream::from(stream);
         let Some(connected) = node.clients.connect(peer.identity, stream.line()) else {
             tracing::warn!(connection = id, user = peer.user, "refused: too many connections");
-            audit::refused(&node.keystore, format!("data socket: too many connections of user {}", peer.user));
+            audit::refused(
+                &node.keystore,
+                format!("data socket: too many connections of user {}", peer.user),
+            );
             return Ok(());
         };
         let (node, alive) = (node.clone(), alive.clone());

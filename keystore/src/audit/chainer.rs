@@ -236,7 +236,11 @@ impl Chainer {
     fn wait(&self) -> (bool, u64) {
         let mut inbox = self.shared.inbox.lock();
         let begun = Instant::now();
-        let interval = if self.refused { RETRY } else { self.shared.options.interval };
+        let interval = if self.refused {
+            RETRY
+        } else {
+            self.shared.options.interval
+        };
         let mut gathering: Option<Instant> = self.refused.then(|| begun + interval);
         loop {
             let waiting = self.shared.waiting.load(Ordering::Acquire) + inbox.events.len() + inbox.uses.len();
@@ -299,7 +303,9 @@ impl Chainer {
         noted.extend(inbox.limiter.due(now_ms(), stop).into_iter().map(|event| event.record));
         if inbox.lost > 0 {
             let lost = std::mem::take(&mut inbox.lost);
-            let event = Event::new(Act::LogLoss).times(lost).detail("the queue in memory was full");
+            let event = Event::new(Act::LogLoss)
+                .times(lost)
+                .detail("the queue in memory was full");
             noted.push(event.record);
         }
         noted
@@ -352,7 +358,9 @@ impl Chainer {
             .shared
             .signer
             .head(self.shared.node, draft.sequence, draft.hash, now_ms())?;
-        segment.lines.extend(draft.lines.iter().map(|chained| chained.line.to_string()));
+        segment
+            .lines
+            .extend(draft.lines.iter().map(|chained| chained.line.to_string()));
         segment.head = head.clone();
         let mut next = tip;
         next.head = head;
@@ -398,7 +406,9 @@ impl Chainer {
             .shared
             .barrier
             .open(path, record.version, Kind::AuditPending, &record.value);
-        let pending = opened.ok().and_then(|plain| PendingRecord::decode(plain.as_slice()).ok());
+        let pending = opened
+            .ok()
+            .and_then(|plain| PendingRecord::decode(plain.as_slice()).ok());
         pending.map_or_else(
             || {
                 let detail = format!("the record {path} is damaged");
@@ -468,7 +478,9 @@ impl Chainer {
             value: None,
         };
         writes.extend(gone.into_iter().map(purge));
-        let dropped = drops.iter().map(|(number, held)| (segment_path(&shared.prefix, *number), held.version));
+        let dropped = drops
+            .iter()
+            .map(|(number, held)| (segment_path(&shared.prefix, *number), held.version));
         writes.extend(dropped.map(purge));
         Batch {
             operation: random::array(),

@@ -121,7 +121,10 @@ impl Limiter {
 
     /// When [`Limiter::due`] has something next.
     pub(super) fn next(&self) -> Option<u64> {
-        self.cells.values().filter_map(|cell| Some(cell.held.as_ref()?.ends)).min()
+        self.cells
+            .values()
+            .filter_map(|cell| Some(cell.held.as_ref()?.ends))
+            .min()
     }
 
     fn source(&self, event: Event) -> (Source, Event) {
@@ -164,13 +167,21 @@ mod tests {
         for step in 0..8_640_000_u64 {
             let now = step * 10;
             let events = limiter.note(now, Event::new(Act::ConnectionRefuse)).into_iter();
-            let due = if step % 100 == 0 { limiter.due(now, false) } else { Vec::new() };
+            let due = if step % 100 == 0 {
+                limiter.due(now, false)
+            } else {
+                Vec::new()
+            };
             for event in events.chain(due) {
                 told += event.record.count;
                 entries += 1;
             }
         }
-        told += limiter.due(u64::MAX, true).iter().map(|event| event.record.count).sum::<u64>();
+        told += limiter
+            .due(u64::MAX, true)
+            .iter()
+            .map(|event| event.record.count)
+            .sum::<u64>();
         assert_eq!(told, 8_640_000);
         assert!(entries < 60, "{entries} entries");
     }
@@ -186,7 +197,10 @@ mod tests {
         let rest = limiter.due(1, true);
         assert_eq!(told + rest.iter().map(|event| event.record.count).sum::<u64>(), 100_000);
         assert!(rest.len() < 3);
-        assert!(limiter.note(2, wrong_pin(1)).is_some(), "a known source has its own allowance");
+        assert!(
+            limiter.note(2, wrong_pin(1)).is_some(),
+            "a known source has its own allowance"
+        );
     }
 
     #[test]

@@ -153,7 +153,9 @@ impl Audit {
             format: FORMAT,
             events: events.into_iter().map(|event| event.record).collect(),
         };
-        let sealed = shared.barrier.seal(&path, 1, Kind::AuditPending, &record.encode_to_vec());
+        let sealed = shared
+            .barrier
+            .seal(&path, 1, Kind::AuditPending, &record.encode_to_vec());
         Write {
             path,
             version: 1,
@@ -316,13 +318,7 @@ impl Audit {
     ///
     /// # Errors
     /// [`Error::Damaged`] if the key does not sign.
-    pub fn sign_range(
-        &self,
-        from: (u64, &Hash),
-        to: (u64, &Hash),
-        heads: u64,
-        time_ms: u64,
-    ) -> Result<Vec<u8>, Error> {
+    pub fn sign_range(&self, from: (u64, &Hash), to: (u64, &Hash), heads: u64, time_ms: u64) -> Result<Vec<u8>, Error> {
         let text = range_text(self.shared.node, from, to, heads, time_ms);
         self.shared.signer.sign(&text)
     }
@@ -345,8 +341,14 @@ impl Audit {
         // The chain grew, or its beginning was dropped, while it was read: once more, with the chainer held off.
         let tip = self.shared.tip.read();
         let (head, dropped) = (tip.head.clone(), tip.dropped);
-        let numbers: Vec<_> = tip.segments.iter().map(|(number, held)| (*number, held.first)).collect();
-        let segments = numbers.into_iter().map(|(number, first)| self.shared.segment(number).ok_or(first));
+        let numbers: Vec<_> = tip
+            .segments
+            .iter()
+            .map(|(number, held)| (*number, held.first))
+            .collect();
+        let segments = numbers
+            .into_iter()
+            .map(|(number, first)| self.shared.segment(number).ok_or(first));
         check_segments(self.node(), &self.public_key(), dropped, segments, &head)
     }
 
@@ -390,7 +392,9 @@ impl Shared {
     pub(super) fn segment(&self, number: u64) -> Option<Segment> {
         let path = self.segment_path(number);
         let record = self.store.get(&path)?;
-        let opened = self.barrier.open(&path, record.version, Kind::AuditSegment, &record.value);
+        let opened = self
+            .barrier
+            .open(&path, record.version, Kind::AuditSegment, &record.value);
         Segment::from_record(SegmentRecord::decode(opened.ok()?.as_slice()).ok()?)
     }
 }

@@ -373,7 +373,8 @@ impl KeySet {
                     .into_iter()
                     .find(|entry| login_path(&root, entry.login.id) == path);
                 if let Some(entry) = known {
-                    if self.used_at(&entry.login) > record.used {
+                    // Its use is told in seconds that were cut off from milliseconds: one more is no use.
+                    if self.used_at(&entry.login) > record.used + 1 {
                         continue;
                     }
                     self.forget(&entry.login.id);

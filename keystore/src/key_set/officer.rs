@@ -36,13 +36,16 @@ impl KeySet {
     /// # Errors
     /// [`Error::KeySetExists`] when it is initialised; from the store.
     pub fn limit_tries(&self, tries: u32) -> Result<(), Error> {
-        self.change_root(Event::new(Act::PartitionModify).detail(format!("pin tries {tries}")), |root| {
-            if root.initialized() {
-                return Err(Error::KeySetExists);
-            }
-            root.pin_tries = tries;
-            Ok(())
-        })?;
+        self.change_root(
+            Event::new(Act::PartitionModify).detail(format!("pin tries {tries}")),
+            |root| {
+                if root.initialized() {
+                    return Err(Error::KeySetExists);
+                }
+                root.pin_tries = tries;
+                Ok(())
+            },
+        )?;
         self.tries.limit(tries);
         Ok(())
     }

@@ -491,7 +491,11 @@ impl KeySet {
             batch.writes.push(self.core.put(&own, version, Kind::Login, &record));
         }
         let event = Event::new(Act::PinInit).of(self.id);
-        let event = if before == 0 { event } else { event.detail("in place of another") };
+        let event = if before == 0 {
+            event
+        } else {
+            event.detail("in place of another")
+        };
         match self.core.commit_act(batch, vec![event]).map_err(|error| error.rv())? {
             Committed::Conflict(_) => Err(Rv::FUNCTION_FAILED),
             Committed::Done(_) if before == 0 => Ok(()),

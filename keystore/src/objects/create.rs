@@ -79,6 +79,8 @@ impl KeySet {
         act: Act,
         object: super::object::Object,
     ) -> Result<ObjectView, Rv> {
-        self.settle(context, act, vec![object])?.pop().ok_or(Rv::FUNCTION_FAILED)
+        self.settle(context, act, vec![object])?
+            .pop()
+            .ok_or(Rv::FUNCTION_FAILED)
     }
 }

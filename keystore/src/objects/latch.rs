@@ -212,7 +212,8 @@ pub(crate) fn set_wrapping(core: &Core, material: MaterialHash, event: Event) ->
             ..Batch::default()
         };
         // A conflict means that somebody else set it first: all the better.
-        let (Committed::Done(_) | Committed::Conflict(_)) = core.commit_act(batch, vec![event]).map_err(|error| error.rv())?;
+        let (Committed::Done(_) | Committed::Conflict(_)) =
+            core.commit_act(batch, vec![event]).map_err(|error| error.rv())?;
     }
     core.latches.mark(material);
     Ok(())

@@ -65,7 +65,14 @@ fn acts_are_chained_in_their_order_and_without_gaps() {
     destroy(&key_set, &context, id).unwrap();
     let lines = lines(&keystore);
     let wanted = [
-        "keyset.create", "token.init", "login", "pin.init", "logout", "login", "key.generate", "object.destroy",
+        "keyset.create",
+        "token.init",
+        "login",
+        "pin.init",
+        "logout",
+        "login",
+        "key.generate",
+        "object.destroy",
     ];
     assert_eq!(acts(&lines), wanted, "INV-10: the repeated create is there once");
     for (number, line) in (1..).zip(&lines) {
@@ -153,7 +160,9 @@ fn every_acknowledged_act_is_in_the_log_once_whenever_the_machine_stops() {
             dir: tempfile::tempdir().unwrap(),
             master: MasterKey::random(),
         };
-        let Some(acknowledged) = storm(&folder, &Faults::tracking(), step) else { break };
+        let Some(acknowledged) = storm(&folder, &Faults::tracking(), step) else {
+            break;
+        };
         crashes += 1;
         let keystore = folder.open();
         let lines = lines(&keystore);
@@ -167,7 +176,10 @@ fn every_acknowledged_act_is_in_the_log_once_whenever_the_machine_stops() {
             assert!(times("object.destroy", id) <= 1, "step {step}");
         }
         for (number, line) in (1..).zip(&lines) {
-            assert!(line.starts_with(&format!("{{\"sequence\":{number},")), "step {step}: {line}");
+            assert!(
+                line.starts_with(&format!("{{\"sequence\":{number},")),
+                "step {step}: {line}"
+            );
         }
         assert_eq!(keystore.audit().verify().troubles, [], "step {step}");
     }
@@ -198,7 +210,10 @@ fn the_oldest_entries_go_when_there_are_too_many_and_the_log_says_so() {
     assert!(lines.iter().rev().take(3).any(|line| line.contains("number 999")));
     assert!(acts(&lines).contains(&"log.drop"));
     let report = keystore.audit().verify();
-    assert_eq!((report.troubles.len(), report.from), (0, keystore.audit().dropped().0 + 1));
+    assert_eq!(
+        (report.troubles.len(), report.from),
+        (0, keystore.audit().dropped().0 + 1)
+    );
     assert!(report.to > 1_000);
 }
 
@@ -215,7 +230,9 @@ fn failures_are_counted_when_they_are_many() {
     let segments = keystore.audit().segments(1).flat_map(|segment| segment.unwrap().lines);
     let told: u64 = segments
         .map(|line| {
-            let count = line.split_once("\"count\":").and_then(|(_, rest)| rest.split(',').next());
+            let count = line
+                .split_once("\"count\":")
+                .and_then(|(_, rest)| rest.split(',').next());
             count.map_or(1, |count| count.parse().unwrap())
         })
         .sum();
@@ -246,7 +263,9 @@ fn uses_of_keys_are_told_of_who_asks_for_it() {
     let told: u64 = uses
         .iter()
         .map(|line| {
-            let count = line.split_once("\"count\":").and_then(|(_, rest)| rest.split(',').next());
+            let count = line
+                .split_once("\"count\":")
+                .and_then(|(_, rest)| rest.split(',').next());
             count.map_or(1, |count| count.parse().unwrap())
         })
         .sum();
@@ -259,7 +278,9 @@ fn uses_of_keys_are_told_of_who_asks_for_it() {
 fn log() -> (Keystore, Vec<Segment>) {
     let keystore = memory();
     for number in 0..120 {
-        keystore.audit().note(Event::new(Act::Control).detail(format!("number {number}")));
+        keystore
+            .audit()
+            .note(Event::new(Act::Control).detail(format!("number {number}")));
         if number % 7 == 0 {
             assert!(keystore.audit().flush());
         }

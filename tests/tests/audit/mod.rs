@@ -18,7 +18,9 @@ use serde_json::Value;
 
 fn hsmctl(endpoint: &str, arguments: &str) -> Run {
     let mut command = Command::new(binaries().join("hsmctl"));
-    run(command.args(["--endpoint", endpoint]).args(arguments.split_whitespace()))
+    run(command
+        .args(["--endpoint", endpoint])
+        .args(arguments.split_whitespace()))
 }
 
 fn good(endpoint: &str, arguments: &str) -> Run {
@@ -69,21 +71,40 @@ fn what_is_exported_verifies_offline_and_tells_who_did_what() {
     };
     let verified = verify(&file);
     assert!(verified.good && verified.text.contains("good"), "{}", verified.text);
-    let shown = good("unix:///nowhere", &format!("audit show --file {} -o json", file.display()));
+    let shown = good(
+        "unix:///nowhere",
+        &format!("audit show --file {} -o json", file.display()),
+    );
     let shown: Vec<Value> = serde_json::from_slice(&shown.output).expect("JSON");
     let acts = acts(&shown);
-    for act in ["daemon.start", "hsm.create", "partition.create", "token.init", "pin.init", "login"] {
+    for act in [
+        "daemon.start",
+        "hsm.create",
+        "partition.create",
+        "token.init",
+        "pin.init",
+        "login",
+    ] {
         assert!(acts.contains_key(act), "no {act}: {acts:?}");
     }
     let is = |entry: &&Value, act: &str, result: &str| entry["act"] == act && entry["result"] == result;
-    let wrong = shown.iter().find(|entry| is(entry, "login", "CKR_PIN_INCORRECT")).expect("the wrong PIN");
+    let wrong = shown
+        .iter()
+        .find(|entry| is(entry, "login", "CKR_PIN_INCORRECT"))
+        .expect("the wrong PIN");
     let user = format!("uid:{}", own_user());
     assert!(wrong["who"] == user.as_str() && wrong["partition"].as_str().is_some_and(|serial| serial.len() == 9));
-    let made = shown.iter().find(|entry| is(entry, "partition.create", "OK")).expect("the partition");
+    let made = shown
+        .iter()
+        .find(|entry| is(entry, "partition.create", "OK"))
+        .expect("the partition");
     assert!(made["who"] == user.as_str(), "{made}");
     assert!(shown.iter().any(|entry| is(&entry, "partition.delete", "NOT_FOUND")));
     let text = fs::read_to_string(&file).expect("the file");
-    assert!(!text.contains(PIN) && !text.contains("wrong"), "INV-1: no PIN in the log");
+    assert!(
+        !text.contains(PIN) && !text.contains("wrong"),
+        "INV-1: no PIN in the log"
+    );
 
     fs::write(&file, text.replacen("CKR_PIN_INCORRECT", "CKR_OK", 1)).expect("a forgery");
     let forged = verify(&file);
@@ -107,12 +128,18 @@ fn the_log_goes_on_after_kills_and_says_what_was_found() {
         good(&endpoint, "partition create extra");
         daemon.restart();
         let partition = entries(&endpoint, "--act partition.create");
-        let serial = partition.last().expect("an entry")["partition"].as_str().expect("a serial").to_owned();
+        let serial = partition.last().expect("an entry")["partition"]
+            .as_str()
+            .expect("a serial")
+            .to_owned();
         good(&endpoint, &format!("partition delete {serial} --yes"));
     }
     let all = entries(&endpoint, "");
     let sequences: Vec<_> = all.iter().filter_map(|entry| entry["sequence"].as_u64()).collect();
-    assert!((1..).zip(&sequences).all(|(number, sequence)| number == *sequence), "{sequences:?}");
+    assert!(
+        (1..).zip(&sequences).all(|(number, sequence)| number == *sequence),
+        "{sequences:?}"
+    );
     let acts = acts(&all);
     assert_eq!((acts["partition.create"], acts["partition.delete"]), (4, 3), "{acts:?}");
     assert!(acts["daemon.start"] >= 4);
@@ -143,7 +170,9 @@ fn floods_of_failures_are_counted() {
 #[test]
 fn a_syslog_server_gets_its_copy() {
     let server = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    server.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+    server
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("a deadline");
     let port = server.local_addr().expect("an address").port().to_string();
     let daemon = Served::start(&[("audit.syslog_port", &port)]);
     let endpoint = endpoint(&daemon);
@@ -153,7 +182,10 @@ fn a_syslog_server_gets_its_copy() {
     good(&endpoint, "partition create copied");
     let mut buffer = [0; 4096];
     let mut messages = Vec::new();
-    while !messages.iter().any(|message: &String| message.contains("partition.create")) {
+    while !messages
+        .iter()
+        .any(|message: &String| message.contains("partition.create"))
+    {
         let length = server.recv(&mut buffer).expect("a message");
         messages.push(String::from_utf8(buffer[..length].to_vec()).expect("UTF-8"));
     }
@@ -161,11 +193,17 @@ fn a_syslog_server_gets_its_copy() {
     for message in &messages {
         // RFC 5424: priority and version, time, host, program, process, message id, structured data, message.
         let parts: Vec<_> = message.splitn(7, ' ').collect();
-        assert!(parts[0].starts_with("<110>1") || parts[0].starts_with("<108>1"), "{message}");
+        assert!(
+            parts[0].starts_with("<110>1") || parts[0].starts_with("<108>1"),
+            "{message}"
+        );
         assert_eq!(parts[3], "hsmd");
         let (data, line) = parts[6].split_once("] ").expect("structured data");
         let hash = data.split("hash=\"").nth(1).expect("a hash").trim_end_matches('"');
-        assert!(exported.contains(&format!("{{\"entry\":{line},\"hash\":\"{hash}\"}}")), "{message}");
+        assert!(
+            exported.contains(&format!("{{\"entry\":{line},\"hash\":\"{hash}\"}}")),
+            "{message}"
+        );
     }
 }
 
@@ -191,7 +229,13 @@ pub(crate) fn holds_all(daemon: &Served, changes: &[Entry], module: &Module, ses
     });
     let destroyed = acknowledged(|change| usize::from(matches!(change, Change::Destroy | Change::DestroyPublic)));
     let labelled = acknowledged(|change| usize::from(matches!(change, Change::Label(_))));
-    let births = ["object.create", "key.generate", "object.copy", "key.unwrap", "key.derive"];
+    let births = [
+        "object.create",
+        "key.generate",
+        "object.copy",
+        "key.unwrap",
+        "key.derive",
+    ];
     for (what, wanted, found) in [
         ("created", made, count(&births)),
         ("destroyed", destroyed, count(&["object.destroy"])),
@@ -204,14 +248,20 @@ pub(crate) fn holds_all(daemon: &Served, changes: &[Entry], module: &Module, ses
     let mut born: BTreeMap<&str, usize> = BTreeMap::new();
     let mut dead = BTreeSet::new();
     for entry in &logged {
-        let (Some(act), Some(object)) = (entry["act"].as_str(), entry["object"].as_str()) else { continue };
+        let (Some(act), Some(object)) = (entry["act"].as_str(), entry["object"].as_str()) else {
+            continue;
+        };
         if births.contains(&act) {
             *born.entry(object).or_default() += 1;
         } else if act == "object.destroy" {
             dead.insert(object);
         }
     }
-    wrong.extend(born.iter().filter(|(_, times)| **times > 1).map(|(id, times)| format!("{id} was made {times} times")));
+    wrong.extend(
+        born.iter()
+            .filter(|(_, times)| **times > 1)
+            .map(|(id, times)| format!("{id} was made {times} times")),
+    );
     for object in module.find(session, &[]).expect("C_FindObjects") {
         let id = module.get(session, object, CKA_UNIQUE_ID).expect("CKA_UNIQUE_ID");
         let id = String::from_utf8_lossy(&id).into_owned();

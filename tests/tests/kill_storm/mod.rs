@@ -214,7 +214,11 @@ fn verdict(daemon: &Served, journals: &[PathBuf]) -> (bool, String) {
     );
     every_key_signs(&module, session);
     let unlogged = crate::audit::holds_all(daemon, &entries, &module, session);
-    let figures = format!("{figures}\nnot as the audit log says: {} {:?}", unlogged.len(), &unlogged[..unlogged.len().min(10)]);
+    let figures = format!(
+        "{figures}\nnot as the audit log says: {} {:?}",
+        unlogged.len(),
+        &unlogged[..unlogged.len().min(10)]
+    );
     let good = verdict.is_good() && unlogged.is_empty() && broken.is_empty() && acknowledged > 0 && signed > 0;
     (good, figures)
 }
