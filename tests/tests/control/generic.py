@@ -9,7 +9,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 SERVICES = ["cloudhsm.v1.CloudHsm", "hsmd.admin.v1.HsmAdmin", "hsmd.records.v1.Records", "grpc.health.v1.Health"]
 
-channel = grpc.insecure_channel(os.environ["HSMD_ENDPOINT"].replace("unix://", "unix:"))
+# Of a socket gRPC makes an :authority with percent signs, which is none (RFC 3986, 3.2.2) and which h2 refuses.
+OPTIONS = [("grpc.default_authority", "localhost")]
+channel = grpc.insecure_channel(os.environ["HSMD_ENDPOINT"].replace("unix://", "unix:"), options=OPTIONS)
 database = ProtoReflectionDescriptorDatabase(channel)
 pool = descriptor_pool.DescriptorPool(database)
 
