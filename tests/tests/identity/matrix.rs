@@ -19,10 +19,11 @@ use super::caller::{call, channel, config, denial, dial};
 
 const ROLES: [&str; 4] = ["admin", "operator", "auditor", "service"];
 /// Health and reflection; their descriptors are not the daemon's own.
-const COMMON: [&str; 3] = [
+const COMMON: [&str; 4] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 const UNKNOWN: [&str; 3] = ["/cloudhsm.v1.CloudHsm/NoSuchMethod", "/no.such.Service/Method", "/"];
 

@@ -180,7 +180,8 @@ fn view(model: &Model) -> String {
         lines.push(format!("group {} {:?}", group.record.label, group.record.members.len()));
     }
     for client in model.clients() {
-        let assigned = model.assignments(&client.arn).unwrap().len();
+        let seen = model.assignments(&client.arn).unwrap();
+        let assigned: usize = seen.iter().map(|seen| seen.partitions.len() + seen.groups.len()).sum();
         lines.push(format!("client {} {} {assigned}", client.label, client.fingerprint));
     }
     for (name, Document { value, .. }) in model.keystore.documents("records/").unwrap() {
