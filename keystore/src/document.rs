@@ -5,6 +5,7 @@
 
 mod calls;
 mod history;
+mod limits;
 mod table;
 
 use std::sync::Arc;
@@ -21,13 +22,10 @@ use crate::error::Error;
 use crate::records::{DocumentRecord, FORMAT};
 use crate::seal::Kind;
 pub use history::{DocumentChanges, DocumentEvent};
+use limits::{check_number, check_size};
 pub use table::{DocumentPage, DocumentUsage};
 use table::{Entry, Table};
 
-/// Most bytes of name and value together: what the store's largest record holds when it is sealed.
-const MAX_BYTES: usize = 68 << 10;
-/// Most documents in one batch.
-const MAX_WRITES: usize = 100;
 /// Where documents live.
 pub(crate) const PREFIX: &str = "/fleet/doc/";
 /// Tombstones purged in one batch.
@@ -546,26 +544,6 @@ fn commit_told(core: &Core, batch: Batch, changes: &[(String, Entry)]) -> Result
         scene.recorded();
     }
     Ok(committed)
-}
-
-/// The store takes a few more, for the record of the act.
-const fn check_number(writes: usize) -> Result<(), Error> {
-    if writes > MAX_WRITES {
-        Err(Error::TooLarge)
-    } else {
-        Ok(())
-    }
-}
-
-fn check_size<'a>(mut changes: impl Iterator<Item = (&'a str, Option<&'a Vec<u8>>)>) -> Result<(), Error> {
-    let fits = |(name, value): (&str, Option<&Vec<u8>>)| {
-        !name.is_empty() && name.len() + value.map_or(0, Vec::len) <= MAX_BYTES
-    };
-    if changes.all(fits) {
-        Ok(())
-    } else {
-        Err(Error::TooLarge)
-    }
 }
 
 /// INV-7: equal names must not be seen to be equal by a thief, so the name is hashed under a key.

@@ -278,7 +278,7 @@ async fn the_recording_of_uses_is_a_setting_that_stays() {
     let serial = node.slots.all()[0].serial.clone();
     set(&serial).await.unwrap();
     set(&serial).await.unwrap();
-    assert_eq!(node.audit_uses.all(), [serial.clone()]);
+    assert_eq!(node.audit_uses.all(), std::slice::from_ref(&serial));
     let again = super::Uses::open(&node.keystore, &node.slots).unwrap();
     assert_eq!(again.all(), [serial]);
 }

@@ -120,7 +120,7 @@ async fn create(options: Create, target: &Target, format: Format) -> Result<Exit
     }
     let summary = summary.ok_or_else(|| Error::new(Exit::Failed, "the daemon did not finish the backup"))?;
     // What was written is read again before it counts as a backup.
-    verify_with(file.path(), &key)?;
+    verify_with(file.unfinished(), &key)?;
     file.keep()?;
     show(&view::SummaryView::new(summary, &options.file), format)
 }

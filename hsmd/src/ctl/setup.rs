@@ -13,7 +13,7 @@ use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
 use hsmd_control::cloudhsm::{CreateLunaClientRequest, GetConfigRequest};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType, date_time_ymd};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tonic::transport::Channel;
 use zeroize::Zeroizing;
@@ -289,6 +289,7 @@ impl Table for SetupView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn a_certificate_has_the_length_that_the_api_wants_whatever_the_name() {

@@ -77,7 +77,7 @@ fn creates_in_parallel_never_pass_the_quota() {
     let user = context(&key_set);
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..10).for_each(|_| drop(create(&key_set, &user, 1_000))));
+            scope.spawn(|| (0..10).for_each(|_| _ = create(&key_set, &user, 1_000)));
         }
     });
     let used = key_set.used();

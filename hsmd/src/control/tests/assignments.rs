@@ -15,7 +15,10 @@ fn a_client_and_a_partition_are_named_in_every_way_and_assigned_once() {
     let arn = before.hsm("").unwrap().partition_arn(&partition.serial);
     for name in [&client.id, &client.arn, &client.label] {
         for to in [&partition.serial, &arn] {
-            assert_eq!(before.assign(name, to).unwrap().partitions, [partition.serial.clone()]);
+            assert_eq!(
+                before.assign(name, to).unwrap().partitions,
+                std::slice::from_ref(&partition.serial)
+            );
         }
     }
     let (after, _) = model(&keystore);

@@ -51,7 +51,7 @@ impl Fresh {
     }
 
     /// Where it is now.
-    pub(super) fn path(&self) -> &Path {
+    pub(super) fn unfinished(&self) -> &Path {
         &self.temporary
     }
 
