@@ -123,10 +123,10 @@ fn read(path: &Path, key: &BackupKey) -> Result<Incoming<'static>, Failure> {
 fn described(contents: &Contents) -> String {
     let manifest = &contents.manifest;
     let objects: u64 = contents.key_sets.iter().map(|key_set| key_set.objects).sum();
+    let name = format!("{} {}", manifest.scope.name(), manifest.name);
     format!(
-        "Backup      {} {}, node {}, revision {}\nHolds       {} key sets with {objects} objects, {} records\n",
-        manifest.scope.name(),
-        manifest.name,
+        "Backup      {}, node {}, revision {}\nHolds       {} key sets with {objects} objects, {} records\n",
+        name.trim_end(),
         manifest.node,
         manifest.revision,
         contents.key_sets.len(),
