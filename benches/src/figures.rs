@@ -62,6 +62,8 @@ pub struct Report {
 
 /// Ours.
 pub const OURS: &str = "hsmd";
+/// Ours over mutual TLS, on the loopback.
+pub const TLS: &str = "hsmd-tls";
 /// The primitive of aws-lc, called by itself.
 pub const RAW: &str = "raw";
 /// The error of a row that raw does not have.

@@ -15,6 +15,7 @@ pub mod keeper;
 pub mod module;
 pub mod peers;
 pub mod plan;
+pub mod remote;
 pub mod rv;
 pub mod scan;
 pub mod served;

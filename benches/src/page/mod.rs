@@ -4,6 +4,7 @@
 pub mod markdown;
 pub mod svg;
 pub mod text;
+pub mod tls;
 
 /// Microseconds or calls with three significant figures or more, thousands set apart.
 #[must_use]

@@ -111,18 +111,18 @@ impl Admission {
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (admission, node, alive) = (self.clone(), node.clone(), alive.clone());
+        // A daemon that stops waits for connections, not for handshakes.
+        let (admission, node, alive) = (self.clone(), node.clone(), alive.downgrade());
         let serve = move || {
             let _entered = tracing::info_span!("remote", id, from = %from).entered();
-            match admission.greet(stream, &node) {
-                Err(error) => node.pki.refusals().note("data", from, &error),
-                Ok((stream, peer, connected)) => {
-                    drop(pass);
-                    tracing::debug!(access = ?peer.access, "connected");
-                    report(&connection::serve(&node, stream, peer, connected));
-                }
-            }
-            drop(alive);
+            let (stream, peer, connected) = match admission.greet(stream, &node) {
+                Ok(greeted) => greeted,
+                Err(error) => return node.pki.refusals().note("data", from, &error),
+            };
+            drop(pass);
+            let Some(_alive) = alive.upgrade() else { return };
+            tracing::debug!(access = ?peer.access, "connected");
+            report(&connection::serve(&node, stream, peer, connected));
         };
         let thread = std::thread::Builder::new().name(format!("remote-{id}"));
         thread.stack_size(STACK).spawn(serve).map(drop)

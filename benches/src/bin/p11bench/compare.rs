@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use hsmd_benches::catalogue::{Callers, Row};
-use hsmd_benches::figures::{NO_PRIMITIVE, OURS, P11KIT, RAW, Report, SOFTHSM};
+use hsmd_benches::figures::{NO_PRIMITIVE, OURS, P11KIT, RAW, Report, SOFTHSM, TLS};
 
 use crate::cell::Cell;
 use crate::machine;
@@ -103,7 +103,7 @@ fn has(peer: &str, objects: usize) -> bool {
     match peer {
         OURS | SOFTHSM => true,
         // Behind p11-kit it is the same SoftHSM2, which reads all objects once more for each connection.
-        P11KIT | RAW => objects == 0,
+        P11KIT | RAW | TLS => objects == 0,
         _ => false,
     }
 }

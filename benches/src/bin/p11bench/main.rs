@@ -71,6 +71,14 @@ fn act(options: &Options) -> Result<(), String> {
     if let Some(file) = &options.svg {
         write(file, &page::svg::plot(&report))?;
     }
+    if options.tls {
+        print!("\n{}", page::tls::table(&report));
+    }
+    if let Some(file) = options.docs.as_ref().filter(|_| options.tls) {
+        let old = std::fs::read_to_string(file).unwrap_or_default();
+        write(file, &page::tls::page(&report, &old))?;
+        return write(&file.with_file_name("performance-tls.json"), &text);
+    }
     if let Some(file) = &options.docs {
         if report.reference().is_none() {
             return Err("the page compares with another module: --compare-softhsm".to_owned());

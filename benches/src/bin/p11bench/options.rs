@@ -4,13 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hsmd_benches::catalogue::{ROWS, Row};
-use hsmd_benches::figures::{OURS, P11KIT, RAW, SOFTHSM};
+use hsmd_benches::figures::{OURS, P11KIT, RAW, SOFTHSM, TLS};
 
 use crate::cell::Cell;
 use crate::job::Attach;
 
 /// What `--help` prints; xtask prints the same file.
 pub(crate) const HELP: &str = include_str!("help.txt");
+
+/// The rows that TLS is compared in.
+const TLS_ROWS: &str = "sign-p256,aes-gcm-1k,aes-gcm-64k,get-attribute,keygen-aes-session,keygen-p256-session";
 
 /// What to do.
 pub(crate) struct Options {
@@ -26,12 +29,15 @@ pub(crate) struct Options {
     pub(crate) docs: Option<PathBuf>,
     pub(crate) render: Option<PathBuf>,
     pub(crate) list: bool,
+    /// The comparison of TLS with the Unix socket, which has a section of its own.
+    pub(crate) tls: bool,
 }
 
 /// The words as they stand.
 #[derive(Default)]
 struct Words {
     compare: bool,
+    tls: bool,
     quick: bool,
     list: bool,
     peers: Option<String>,
@@ -55,6 +61,10 @@ impl Words {
             let place = match word.as_str() {
                 "--compare-softhsm" => {
                     read.compare = true;
+                    continue;
+                }
+                "--compare-tls" => {
+                    read.tls = true;
                     continue;
                 }
                 "--quick" => {
@@ -91,15 +101,16 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Options, Stri
     let foreign = foreign(&words)?;
     let peers = match (&words.peers, words.compare) {
         (Some(list), _) => list.split(',').map(str::to_owned).collect(),
+        (None, _) if words.tls => vec![OURS.to_owned(), TLS.to_owned()],
         (None, true) => vec![OURS.to_owned(), RAW.to_owned(), SOFTHSM.to_owned(), P11KIT.to_owned()],
         (None, false) if foreign.is_some() => Vec::new(),
         (None, false) => vec![OURS.to_owned(), RAW.to_owned()],
     };
     if let Some(unknown) = peers
         .iter()
-        .find(|peer| ![OURS, RAW, SOFTHSM, P11KIT].contains(&peer.as_str()))
+        .find(|peer| ![OURS, TLS, RAW, SOFTHSM, P11KIT].contains(&peer.as_str()))
     {
-        return Err(format!("--peers: {unknown}: of {OURS},{RAW},{SOFTHSM},{P11KIT}"));
+        return Err(format!("--peers: {unknown}: of {OURS},{TLS},{RAW},{SOFTHSM},{P11KIT}"));
     }
     let seconds = number(
         words.seconds.as_deref(),
@@ -113,10 +124,11 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Options, Stri
         "--rounds",
         1.0..=1000.0,
     )?;
-    let cells = words
-        .cells
-        .as_deref()
-        .unwrap_or(if words.quick { "t1,t8,p8" } else { "t1,t8,t32,p8" });
+    let cells = words.cells.as_deref().unwrap_or(match (words.tls, words.quick) {
+        (true, _) => "t1,t8,t32",
+        (false, true) => "t1,t8,p8",
+        (false, false) => "t1,t8,t32,p8",
+    });
     let cells = cells
         .split(',')
         .map(|word| Cell::parse(word).ok_or(format!("--cells: {word}: t1 or p8, say")))
@@ -124,7 +136,7 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Options, Stri
     Ok(Options {
         peers,
         foreign,
-        rows: rows(words.rows.as_deref(), words.quick)?,
+        rows: rows(words.rows.as_deref().or(words.tls.then_some(TLS_ROWS)), words.quick)?,
         cells,
         length: Duration::from_secs_f64(seconds),
         rounds: rounds as usize,
@@ -134,6 +146,7 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Options, Stri
         docs: words.docs.map(PathBuf::from),
         render: words.render.map(PathBuf::from),
         list: words.list,
+        tls: words.tls,
     })
 }
 

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use hsmd_benches::figures::{Figures, NO_PRIMITIVE, OURS, P11KIT, RAW, SOFTHSM};
-use hsmd_tests::daemon::Daemon;
+use hsmd_benches::figures::{Figures, NO_PRIMITIVE, OURS, P11KIT, RAW, SOFTHSM, TLS};
+use hsmd_tests::daemon::{Daemon, LABEL, PIN};
+use hsmd_tests::remote::{Remote, library};
 
 use crate::cell::Cell;
 use crate::job::{Answer, Attach, Order};
@@ -35,6 +36,8 @@ pub(crate) enum Server {
         u32,
         #[expect(dead_code, reason = "it ends when it is dropped")] Box<Daemon>,
     ),
+    /// Ours, reached by TLS.
+    Remote(Box<Remote>),
     Child(Child),
 }
 
@@ -62,10 +65,15 @@ impl Peer {
     pub(crate) fn start(name: &str, objects: usize) -> Result<(Self, Option<String>), String> {
         let peer = match name {
             OURS => Self::ours(),
+            TLS => Self::tls(),
             RAW => Self::raw(),
             SOFTHSM => Self::softhsm(SOFTHSM)?,
             P11KIT => Self::p11kit()?,
-            other => return Err(format!("--peers: {other}: of {OURS}, {RAW}, {SOFTHSM}, {P11KIT}")),
+            other => {
+                return Err(format!(
+                    "--peers: {other}: of {OURS}, {TLS}, {RAW}, {SOFTHSM}, {P11KIT}"
+                ));
+            }
         };
         if name == RAW {
             return Ok((peer, None));
@@ -119,6 +127,29 @@ impl Peer {
         let environment = vec![("HSMD_CONFIG".to_owned(), daemon.variable("HSMD_CONFIG").to_owned())];
         let mut peer = Self::new(OURS, what, environment);
         peer.server = Server::Daemon(process, Box::new(daemon));
+        peer
+    }
+
+    /// Ours as another host has it: TCP on the loopback, mutual TLS, the slot of a group. PIN cost and segments are those of
+    /// the tests; no row of the comparison meets either.
+    fn tls() -> Self {
+        // Free when it was asked for; nobody else here takes ports of this address.
+        let address = std::net::TcpListener::bind("127.0.0.3:0").and_then(|probe| probe.local_addr());
+        let address = address.map_or_else(|_| "127.0.0.3:1792".to_owned(), |address| address.to_string());
+        let remote = Remote::start(&address, &[], &[]);
+        let identity = remote.identity("app");
+        remote.register("app", &identity);
+        remote.assign("app");
+        let (_, ca) = remote.config("app", "5.3");
+        let client = remote.client_file(&identity, &ca, 10_000);
+        let what = Attach {
+            module: library().display().to_string(),
+            token: LABEL.to_owned(),
+            pin: PIN.to_owned(),
+        };
+        let environment = vec![("HSMD_CONFIG".to_owned(), client.display().to_string())];
+        let mut peer = Self::new(TLS, what, environment);
+        peer.server = Server::Remote(Box::new(remote));
         peer
     }
 
@@ -257,6 +288,7 @@ impl Peer {
         match &self.server {
             Server::InProcess => 0,
             Server::Daemon(process, _) => cpu_of(*process),
+            Server::Remote(remote) => cpu_of(remote.served.process()),
             Server::Child(child) => with_children(child.id()).into_iter().map(cpu_of).sum(),
         }
     }
