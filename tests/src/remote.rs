@@ -52,7 +52,7 @@ impl Remote {
             partition: String::new(),
         };
         remote.partition = text_of(&remote.hsmctl("partition list")[0], "serial");
-        remote.hsmctl(&format!("group create --label {GROUP}"));
+        remote.hsmctl(&format!("group create {GROUP}"));
         remote.hsmctl(&format!("group add {GROUP} {}", remote.partition));
         remote
     }

@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod aws;
 mod backup;
+mod cli;
 mod control;
 mod disk;
 mod docs;

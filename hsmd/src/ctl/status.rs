@@ -7,7 +7,11 @@ use super::{Format, client, group, hsm};
 use clap::Args;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{ListPartitionsRequest, StatusRequest, StatusResponse};
+use hsmd_control::backup::ListAutomaticRequest;
+use hsmd_control::backup::backup_client::BackupClient;
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
+use hsmd_control::identity::ListCertificatesRequest;
+use hsmd_control::identity::identity_client::IdentityClient;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -80,7 +84,7 @@ pub(super) async fn run(channel: Channel, options: Options, format: Format) -> R
 
 async fn ask(channel: Channel) -> Result<StatusView, Error> {
     let mut admin = HsmAdminClient::new(channel.clone());
-    let mut cloudhsm = CloudHsmClient::new(channel);
+    let mut cloudhsm = CloudHsmClient::new(channel.clone());
     let mut view = StatusView::from(admin.status(StatusRequest {}).await?.into_inner());
     for hsm in hsm::all(&mut cloudhsm).await? {
         *view.hsm_states.entry(hsm.status).or_default() += 1;
@@ -115,6 +119,34 @@ async fn ask(channel: Channel) -> Result<StatusView, Error> {
             });
         }
     }
+    // Not every role may see these two.
+    if let Ok(answer) = IdentityClient::new(channel.clone())
+        .list_certificates(ListCertificatesRequest {})
+        .await
+    {
+        let active = answer
+            .into_inner()
+            .certificates
+            .into_iter()
+            .filter(|one| one.state == "active");
+        for certificate in active {
+            let end = expiry::of(Duration::from_secs(certificate.not_after));
+            if end.days < SOON_DAYS {
+                view.expiring.push(Expiring {
+                    kind: "administrator",
+                    name: certificate.name,
+                    not_after: end.date,
+                    days: end.days,
+                });
+            }
+        }
+    }
+    if let Ok(answer) = BackupClient::new(channel).list_automatic(ListAutomaticRequest {}).await {
+        let backups = answer.into_inner().backups;
+        view.last_backup = backups
+            .first()
+            .map(|newest| expiry::date(Duration::from_millis(newest.modified_ms)));
+    }
     Ok(view)
 }
 
@@ -143,6 +175,8 @@ struct StatusView {
     degraded: Vec<String>,
     clients: u32,
     expiring: Vec<Expiring>,
+    /// The newest automatic backup of the store.
+    last_backup: Option<String>,
     connections: u32,
     requests: u64,
     revision: u64,
@@ -170,6 +204,7 @@ impl From<StatusResponse> for StatusView {
             degraded: Vec::new(),
             clients: 0,
             expiring: Vec::new(),
+            last_backup: None,
             connections: status.connections,
             requests: status.requests,
             revision: status.revision,
@@ -211,6 +246,10 @@ impl Table for StatusView {
             ("Connections", self.connections.to_string()),
             ("Requests", self.requests.to_string()),
             ("Revision", self.revision.to_string()),
+            (
+                "Backup",
+                self.last_backup.clone().unwrap_or_else(|| "none yet".to_owned()),
+            ),
             ("Memory", self.memory.clone()),
             ("Data socket", self.data_socket.clone()),
         ];

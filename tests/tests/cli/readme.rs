@@ -23,17 +23,24 @@ fn block() -> String {
 #[test]
 fn six_commands_lead_from_nothing_to_a_client_on_another_host() {
     let block = block();
-    let commands = block.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).count();
+    let commands = block
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .count();
     assert!((1..=6).contains(&commands), "{block}");
     let folder = tempfile::Builder::new().prefix("hsmd").tempdir().expect("a folder");
     let address = free_port();
-    let here = block.replace("0.0.0.0:1792", &address).replace("hsm.example", "127.0.0.1");
+    let here = block
+        .replace("0.0.0.0:1792", &address)
+        .replace("hsm.example", "127.0.0.1");
     assert!(here.contains(&address), "the address that the test replaces: {block}");
     let token = "pkcs11-tool --module \"$MODULE\" --init-token --slot-index 0 --label shop --so-pin 87654321";
     let script = format!("set -e\ntrap 'kill %1' EXIT\n{here}\nHSMD_CONFIG=shop/hsmd-client.toml {token}\n");
     let mut bash = Command::new(program("bash"));
     let path = std::env::var("PATH").unwrap_or_default();
-    bash.args(["-c", &script]).current_dir(folder.path()).env("HOME", folder.path());
+    bash.args(["-c", &script])
+        .current_dir(folder.path())
+        .env("HOME", folder.path());
     bash.env("PATH", format!("{}:{path}", binaries().display()));
     bash.env("MODULE", binaries().join("libhsmd_pkcs11.so"));
     for name in ["HSMD_ENDPOINT", "HSMD_CONFIG", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"] {

@@ -20,6 +20,7 @@ pub(super) struct Network {
 
 impl Network {
     /// Two namespaces if there can be; says which it became.
+    #[expect(clippy::print_stderr, reason = "the test's output says which of the two it was")]
     pub(super) fn new() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let names = ["server", "client"].map(|side| format!("hsmd-{}-{number}-{side}", std::process::id()));

@@ -269,3 +269,86 @@ fn peers_that_never_finish_their_handshake_hold_up_their_own_address_only_and_no
         std::thread::yield_now();
     }
 }
+
+/// Every operation that a request can name, each without its content.
+fn operations() -> Vec<Op> {
+    let of_field = |number: u32| {
+        // A field of a message type, of no length.
+        let mut bytes = Vec::new();
+        prost::encoding::encode_key(number, prost::encoding::WireType::LengthDelimited, &mut bytes);
+        bytes.push(0);
+        Request::decode(bytes.as_slice()).ok()?.op
+    };
+    let operations: Vec<_> = (1..200).filter_map(of_field).collect();
+    assert!(operations.len() > 20, "only {}", operations.len());
+    operations
+}
+
+/// The operations that are asked of no slot.
+fn needs_no_slot(op: &Op) -> bool {
+    matches!(op, Op::Hello(_) | Op::ListSlots(_) | Op::Ping(_) | Op::Random(_))
+}
+
+#[test]
+fn no_operation_tells_a_client_of_another_partition_more_than_of_one_that_does_not_exist() {
+    let scene = scene(|_| ());
+    let (own, other) = (Own::new(), Own::new());
+    scene.register(&own);
+    scene.node.model().create_client(None, &other.pem).unwrap();
+    let mut owner = scene.client(&own);
+    owner.set_up(0);
+    // The ticket of somebody else is of no use either.
+    let ticket = owner.ticket.take();
+    for stolen in [None, ticket] {
+        let mut client = scene.client(&other);
+        client.ticket = stolen;
+        for op in operations().into_iter().filter(|op| !needs_no_slot(op)) {
+            let there = client.call_with(0, |_| op.clone()).0;
+            let nowhere = client.call_with(4_000, |_| op.clone()).0;
+            assert_eq!(there, nowhere, "{}", crate::data::dispatch::name(&op));
+            assert_ne!(there, Rv::OK, "{}", crate::data::dispatch::name(&op));
+        }
+        let listed = client.call(Op::ListSlots(wire::ListSlots {})).1;
+        assert!(matches!(listed, None | Some(reply::Result::Slots(_))));
+        assert!(!matches!(listed, Some(reply::Result::Slots(list)) if !list.slots.is_empty()));
+    }
+}
+
+#[test]
+fn no_operation_is_answered_without_a_registered_certificate_or_after_it_was_revoked() {
+    let scene = scene(|_| ());
+    for op in operations() {
+        // Without a certificate, or with one that nobody registered, the first word meets a closed door.
+        let stranger = Own::new();
+        for own in [None, Some(&stranger)] {
+            let Ok(pipe) = scene.shake(own) else { continue };
+            let mut client = Client::over(pipe);
+            assert!(
+                !answers(&mut client, op.clone()),
+                "{}",
+                crate::data::dispatch::name(&op)
+            );
+        }
+        let own = Own::new();
+        let arn = scene.register(&own);
+        let mut client = scene.client(&own);
+        let identity = scene.node.model().delete_client(&arn).unwrap().unwrap();
+        scene.node.cut(&identity, Cut::Everywhere).unwrap();
+        assert!(
+            !answers(&mut client, op.clone()),
+            "{}",
+            crate::data::dispatch::name(&op)
+        );
+    }
+}
+
+/// Whether a request gets any bytes of an answer; the stream may be gone before it is sent.
+fn answers(client: &mut Client<Pipe>, op: Op) -> bool {
+    let request = Request {
+        op: Some(op),
+        ..Request::default()
+    };
+    let bytes = FrameWriter::new().finish(FrameKind::Request, 1, &request).to_vec();
+    let _ = client.stream.write(&bytes);
+    client.stream.read(&mut [0; 16]).is_ok_and(|count| count > 0)
+}
