@@ -112,7 +112,7 @@ fn report(config: &Config, config_path: &Path) -> String {
         text += &format!(
             "\nThe first administrator on another host; then give NAME.key, NAME.pem and ca.pem to that host:\n  \
              hsmctl certificate issue NAME --role admin --endpoint unix://{socket}\n  \
-             hsmctl status --endpoint https://{host}:{} --ca ca.pem --cert NAME.pem --key NAME.key\n",
+             hsmctl status --endpoint https://{host}:{} --ca ca.pem --cert NAME.pem --cert-key NAME.key\n",
             address.port()
         );
     }

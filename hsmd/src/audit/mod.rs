@@ -44,7 +44,11 @@ pub(crate) fn started(node: &Node) {
     let audit = node.keystore.audit();
     let version = env!("CARGO_PKG_VERSION");
     let mark = if node.keystore.dev() { " for development" } else { "" };
-    audit.note(Event::new(Act::DaemonStart).detail(format!("version {version}{mark}")));
+    let start = Event::new(Act::DaemonStart).detail(format!("version {version}{mark}"));
+    // Durable before anything is served: a kill a moment later leaves a start without an end.
+    if let Err(error) = audit.record(start) {
+        tracing::error!(%error, "the start is not in the audit log");
+    }
     let found = trouble::notices(&node.keystore).into_iter();
     let untrusted = node
         .keystore

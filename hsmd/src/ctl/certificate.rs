@@ -213,7 +213,7 @@ async fn issue(
     let _ = writeln!(
         std::io::stderr(),
         "hsmctl: wrote {key}, {cert} and {ca}; to use them:\n  hsmctl --endpoint https://HOST:1793 --ca {ca} --cert {cert} \
-         --key {key} status"
+         --cert-key {key} status"
     );
     show(&View::from(issued), format)
 }

@@ -54,17 +54,17 @@ async fn local(uri: &str) -> Result<Channel, Error> {
 
 /// All three files, or an error that names the missing one.
 fn files(uri: &str, target: Target) -> Result<Files, Error> {
-    let missing = |name: &str, variable: &str| {
+    let missing = |option: &str, name: &str, variable: &str| {
         let message = format!(
-            "{uri}: no {name} is named\n  remedy: say --{name} PATH, set {variable}, or write {name} = \"PATH\" into \
+            "{uri}: no {name} is named\n  remedy: say --{option} PATH, set {variable}, or write {name} = \"PATH\" into \
              ~/.config/hsmd/hsmctl.toml; `hsmctl certificate issue` on the daemon's host makes these files"
         );
         Error::new(Exit::Usage, message)
     };
     Ok(Files {
-        ca: target.ca.ok_or_else(|| missing("ca", "HSMD_CA"))?,
-        cert: target.cert.ok_or_else(|| missing("cert", "HSMD_CERT"))?,
-        key: target.key.ok_or_else(|| missing("key", "HSMD_KEY"))?,
+        ca: target.ca.ok_or_else(|| missing("ca", "ca", "HSMD_CA"))?,
+        cert: target.cert.ok_or_else(|| missing("cert", "cert", "HSMD_CERT"))?,
+        key: target.key.ok_or_else(|| missing("cert-key", "key", "HSMD_KEY"))?,
     })
 }
 

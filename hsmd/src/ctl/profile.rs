@@ -20,7 +20,7 @@ pub(super) struct Target {
     #[arg(id = "tls-cert", long = "cert", global = true, value_name = "PATH")]
     pub(super) cert: Option<PathBuf>,
     /// For https: its private key, in PEM; default: $HSMD_KEY, the profile file.
-    #[arg(id = "tls-key", long = "key", global = true, value_name = "PATH")]
+    #[arg(id = "tls-key", long = "cert-key", global = true, value_name = "PATH")]
     pub(super) key: Option<PathBuf>,
 }
 

@@ -52,6 +52,7 @@ fn what_is_exported_verifies_offline_and_tells_who_did_what() {
     let mut daemon = Daemon::start();
     let endpoint = daemon.variable("HSMD_ENDPOINT").to_owned();
     good(&endpoint, "partition create web");
+    good(&endpoint, "hsm create");
     let module = daemon.module();
     module.initialize().expect("C_Initialize");
     let session = module.open_session(module.slot_of(LABEL)).expect("C_OpenSession");

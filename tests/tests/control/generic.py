@@ -22,14 +22,14 @@ def method(service, name):
     return described, classes
 
 
-def call(service, name, **fields):
+def call(service, name, /, **fields):
     described, (request, response) = method(service, name)
     make = channel.unary_stream if described.server_streaming else channel.unary_unary
     ask = make(f"/{service}/{name}", request.SerializeToString, response.FromString)
     return ask(request(**fields), timeout=30)
 
 
-def refused(code, service, name, **fields):
+def refused(code, service, name, /, **fields):
     try:
         call(service, name, **fields)
     except grpc.RpcError as error:

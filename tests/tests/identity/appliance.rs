@@ -107,7 +107,7 @@ impl Appliance {
     pub(super) fn with(&self, ca: &Path, files: &Files) -> String {
         let (address, ca) = (&self.address, ca.display());
         let (cert, key) = (files.cert.display(), files.key.display());
-        format!("--endpoint https://{address} --ca {ca} --cert {cert} --key {key}")
+        format!("--endpoint https://{address} --ca {ca} --cert {cert} --cert-key {key}")
     }
 
     /// Issues a certificate; its files and its id.

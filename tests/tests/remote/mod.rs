@@ -128,7 +128,11 @@ fn a_client_that_is_removed_or_changed_stops_within_a_second() {
         let module = scene.module(&identity, &ca, 5_000);
         module.initialize().expect("C_Initialize");
         let slots = module.slots(true).expect("C_GetSlotList");
-        assert_eq!(slots.len(), 1, "the group's, and nothing that is not assigned");
+        assert_eq!(
+            slots.len(),
+            2,
+            "the member's and the group's, and nothing that is not assigned"
+        );
         let session = module.open_session(slots[0]).expect("C_OpenSession");
         module.login(session, CKU_USER, PIN).expect("C_Login");
         let key = [
@@ -202,7 +206,7 @@ fn who_is_not_trusted_sees_no_slots_and_waits_for_nothing() {
         0,
         "a server that another authority signed"
     );
-    assert_eq!(slots(&known, &ca), 1);
+    assert_eq!(slots(&known, &ca), 2, "the member's and the group's");
     scene.register("second", &stranger);
     assert_eq!(slots(&stranger, &ca), 0, "registered, and nothing is assigned");
     // A key that others may read is not used at all.
