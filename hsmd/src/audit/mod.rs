@@ -44,11 +44,8 @@ pub(crate) fn started(node: &Node) {
     let audit = node.keystore.audit();
     let version = env!("CARGO_PKG_VERSION");
     let mark = if node.keystore.dev() { " for development" } else { "" };
-    let start = Event::new(Act::DaemonStart).detail(format!("version {version}{mark}"));
-    // Durable before anything is served: a kill a moment later leaves a start without an end.
-    if let Err(error) = audit.record(start) {
-        tracing::error!(%error, "the start is not in the audit log");
-    }
+    // Not waited for: a daemon starts on a full disk as well.
+    audit.note(Event::new(Act::DaemonStart).detail(format!("version {version}{mark}")));
     let found = trouble::notices(&node.keystore).into_iter();
     let untrusted = node
         .keystore

@@ -129,7 +129,7 @@ enum Command {
     Backup(backup::Backup),
     /// Restores an HSM or a partition into this daemon; `hsmd restore` restores everything into a new one.
     #[command(
-        after_help = "Examples:\n  hsmctl partition create web --hsm hsm-1a2b3c4d\n  hsmctl backup key-create backup.key\n  hsmctl backup create web.hsmdbackup --partition web --key-file backup.key\n  hsmctl restore web.hsmdbackup --key-file backup.key --hsm hsm-1a2b3c4d --label web-again --dry-run\n  hsmctl restore web.hsmdbackup --key-file backup.key --hsm hsm-1a2b3c4d --label web-again"
+        after_help = "Examples:\n  hsmctl backup key-create backup.key\n  hsmctl backup create web.hsmdbackup --partition web --key-file backup.key\n  hsmctl restore web.hsmdbackup --key-file backup.key --hsm hsm-1a2b3c4d --label web-again --dry-run\n  hsmctl restore web.hsmdbackup --key-file backup.key --hsm hsm-1a2b3c4d --label web-again"
     )]
     Restore(backup::Restore),
     /// Lists availability zones.

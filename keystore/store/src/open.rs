@@ -55,7 +55,8 @@ impl Default for SledOptions {
             segment_bytes: 64 << 20,
             backup_after: 64 << 20,
             retry_full: Duration::from_millis(500),
-            sled_patience: Duration::from_secs(120),
+            // On a full disk sled may never open: then it is rebuilt, and the daemon serves half a minute later.
+            sled_patience: Duration::from_secs(30),
             on_fatal: Arc::new(|_| std::process::abort()),
             faults: Faults::default(),
         }
