@@ -18,5 +18,6 @@ mod records;
 mod route;
 mod server;
 mod signature;
+mod uuid;
 
 pub use cli::main;

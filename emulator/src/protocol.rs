@@ -18,6 +18,17 @@ pub(crate) enum Protocol {
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 const XML: HeaderValue = HeaderValue::from_static("text/xml");
 
+/// The members of a JSON body; an empty one has none.
+///
+/// # Errors
+/// A sentence, for what is no JSON object.
+pub(crate) fn members(body: &[u8]) -> Result<Map<String, Value>, String> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(body).map_err(|_| "the body is not a JSON object".to_owned())
+}
+
 /// A JSON answer.
 pub(crate) fn json(request_id: &str, body: &Map<String, Value>) -> Response<Full<Bytes>> {
     let body = serde_json::to_vec(body).unwrap_or_default();

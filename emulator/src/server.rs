@@ -10,6 +10,7 @@ use crate::protocol::{self, Protocol};
 use crate::records::Records;
 use crate::route::{self, Service};
 use crate::signature::Verifier;
+use crate::uuid;
 use bytes::Bytes;
 use chrono::Utc;
 use http::{HeaderMap, Method, Request, Response, header};
@@ -120,7 +121,8 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let id = request_id();
+        // Without random bytes an id of zeros still answers the request.
+        let id = uuid::text(&uuid::random().unwrap_or_default());
         let spoken = route::protocol(request.headers());
         match self.perform(request, &id).await {
             Ok(response) => response,
@@ -201,15 +203,4 @@ impl Server {
         };
         Ok(Request::from_parts(parts, body))
     }
-}
-
-/// A random UUID (RFC 9562, version 4).
-fn request_id() -> String {
-    let mut bytes = [0_u8; 16];
-    // Without random numbers an id of zeros still answers the request.
-    let _ = getrandom::fill(&mut bytes);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

@@ -1,6 +1,7 @@
 //! JSON members and the control plane's messages: the JSON names of the fields are the model's member names. A message whose
 //! only field is called `members` stands for a list that may be missing, so in JSON it is the list itself.
 
+use crate::protocol;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value as Field};
 use serde_json::{Map, Value};
 
@@ -10,13 +11,7 @@ use serde_json::{Map, Value};
 /// # Errors
 /// A sentence that names the member: not JSON, not an object, a value of another type.
 pub(super) fn request(descriptor: &MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, String> {
-    let empty = body.iter().all(u8::is_ascii_whitespace);
-    let members: Map<String, Value> = if empty {
-        Map::new()
-    } else {
-        serde_json::from_slice(body).map_err(|_| "the body is not a JSON object".to_owned())?
-    };
-    read(descriptor, &members)
+    read(descriptor, &protocol::members(body)?)
 }
 
 fn read(descriptor: &MessageDescriptor, members: &Map<String, Value>) -> Result<DynamicMessage, String> {

@@ -2,7 +2,6 @@
 
 use super::describe::seconds;
 use super::input::{Input, truncated};
-use super::key::State;
 use super::keys::AliasRecord;
 use super::{Answer, Kms, now_ms, record_fault};
 use crate::fault::Fault;
@@ -98,7 +97,7 @@ pub(super) async fn list(kms: &Kms, input: Input) -> Answer {
     aliases.retain(|(_, alias)| only.as_ref().is_none_or(|id| *id == alias.record.target));
     aliases.retain(|(_, alias)| {
         keys.get(&alias.record.target)
-            .is_some_and(|key| key.record.state != State::Creating)
+            .is_some_and(|key| key.record.state.is_shown())
     });
     let (page, more) = input.page(aliases, 50)?;
     let rows = page.iter().map(|(name, alias)| {

@@ -271,7 +271,7 @@ async fn open(
     found.record().is_for(Usage::EncryptDecrypt, &found.arn)?;
     let algorithm = algorithm(&found, Some(name))?;
     input.dry_run()?;
-    let (id, mut iv, sealed) = (found.record().object_id(), parts.iv, parts.sealed.to_vec());
+    let (id, iv, sealed) = (found.record().object_id(), parts.iv, parts.sealed.to_vec());
     let aad = envelope::context(&parts.key, &wanted.context);
     let class = class(found.record());
     let run = move |worker: &mut Worker| {
@@ -285,7 +285,6 @@ async fn open(
         )?))
     };
     let opened = kms.module.run(run).await.map_err(|error| opened_fault(&error, &found));
-    iv.fill(0);
     Ok((found, algorithm, opened?))
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn key(kms: &Kms, input: Input) -> Answer {
 /// ListKeys.
 pub(super) async fn list(kms: &Kms, input: Input) -> Answer {
     let mut keys = kms.keys().await?.all();
-    keys.retain(|key| key.record.state != State::Creating);
+    keys.retain(|key| key.record.state.is_shown());
     let (page, more) = input.page(keys, 100)?;
     let rows = page.iter().map(|key| {
         let id = &key.record.id;

@@ -36,6 +36,11 @@ pub(super) enum State {
 }
 
 impl State {
+    /// Whether clients see the key: it was made, and is not on its way out.
+    pub(super) const fn is_shown(self) -> bool {
+        matches!(self, Self::Enabled | Self::Disabled | Self::PendingDeletion)
+    }
+
     /// The API's word.
     pub(super) const fn name(self) -> &'static str {
         match self {

@@ -231,7 +231,7 @@ impl Kms {
             None => short.strip_prefix("key/").unwrap_or(short).to_owned(),
         };
         let arn = self.arn(&format!("key/{id}"));
-        let found = keys.get(&id).filter(|key| key.record.state != State::Creating);
+        let found = keys.get(&id).filter(|key| key.record.state.is_shown());
         let missing = || {
             Fault::new(
                 400,

@@ -4,9 +4,10 @@
 use super::input::Input;
 use super::key::{KeyRecord, Kind, Row, SPECS, Spec, State, Usage};
 use super::keys::{Found, Keys};
-use super::{Answer, Kms, describe, envelope, internal, module_fault, now_ms, record_fault, tags};
+use super::{Answer, Kms, describe, internal, module_fault, now_ms, record_fault, tags};
 use crate::fault::Fault;
 use crate::module::{ModuleError, Worker};
+use crate::uuid;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass};
 use serde_json::{Map, Value};
@@ -15,6 +16,8 @@ use std::time::Duration;
 /// Days that a key waits for its deletion when the request does not say.
 const WINDOW: usize = 30;
 const DAY_MS: u64 = 86_400_000;
+/// A key that is not made after so long never will be: longer than the module's patience.
+const ABANDONED_MS: u64 = 900_000;
 /// How often keys are looked for whose time has come.
 const ROUND: Duration = Duration::from_secs(30);
 
@@ -22,8 +25,8 @@ const ROUND: Duration = Duration::from_secs(30);
 pub(super) async fn create(kms: &Kms, input: Input) -> Answer {
     let (row, usage) = chosen(&input)?;
     let tags = tags::read(&input)?;
-    let uuid = envelope::new_uuid().ok_or_else(internal)?;
-    let id = envelope::uuid_text(&uuid);
+    let uuid = uuid::random().ok_or_else(internal)?;
+    let id = uuid::text(&uuid);
     let record = KeyRecord {
         spec: Spec(row.name.to_owned()),
         usage,
@@ -45,8 +48,10 @@ pub(super) async fn create(kms: &Kms, input: Input) -> Answer {
         .run(move |worker| make(worker, kind, usage, &object, &label))
         .await;
     if let Err(error) = made {
-        // Should this fail as well, the next start removes the record.
-        let _ = keys.remove(kms, &key).await;
+        // The key may have been made although no answer came: it goes first, then its record; tried again until it is done.
+        if let Ok(ending) = keys.change(kms, &key, |record| record.state = State::Deleting).await {
+            let _ = kms.destroy(keys, &ending).await;
+        }
         return Err(module_fault(&error, &arn));
     }
     let done = keys.change(kms, &key, |record| record.state = State::Enabled).await;
@@ -257,7 +262,12 @@ pub(crate) async fn end_keys(kms: &Kms) {
 
 async fn end_due(kms: &Kms, keys: &Keys, now: u64) -> Result<(), crate::records::RecordError> {
     for key in keys.all() {
-        let due = key.record.state == State::PendingDeletion && key.record.deletion_ms <= now;
+        let due = match key.record.state {
+            State::PendingDeletion => key.record.deletion_ms <= now,
+            // Nobody was told of it, and nobody is still at it.
+            State::Creating => key.record.created_ms + ABANDONED_MS <= now,
+            State::Enabled | State::Disabled | State::Deleting => false,
+        };
         if due {
             let ending = keys.change(kms, &key, |record| record.state = State::Deleting).await?;
             kms.destroy(keys, &ending).await?;

@@ -19,7 +19,7 @@ pub(crate) use lifecycle::end_keys;
 use crate::fault::{Common, Fault};
 use crate::model::{Model, Problem};
 use crate::module::{Module, ModuleError};
-use crate::protocol::Protocol;
+use crate::protocol::{self, Protocol};
 use crate::records::{RecordError, Records};
 use input::Input;
 use keys::Keys;
@@ -82,7 +82,7 @@ impl Kms {
             )
         })?;
         let malformed = |message: String| Fault::common(Protocol::Json, Common::Malformed, message);
-        let members = members(body).map_err(malformed)?;
+        let members = protocol::members(body).map_err(malformed)?;
         self.model.check(operation, &members).map_err(|problem| match problem {
             Problem::Type(message) => malformed(message),
             Problem::Constraint(message) => Fault::new(400, "ValidationException", message),
@@ -115,14 +115,6 @@ impl Kms {
     fn arn(&self, resource: &str) -> String {
         format!("arn:aws:kms:{}:{}:{resource}", self.region, self.account)
     }
-}
-
-/// The members of a body; an empty one has none.
-fn members(body: &[u8]) -> Result<Map<String, Value>, String> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Map::new());
-    }
-    serde_json::from_slice(body).map_err(|_| "the body is not a JSON object".to_owned())
 }
 
 /// Milliseconds since 1970.
