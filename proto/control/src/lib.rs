@@ -6,87 +6,48 @@
 
 use prost::Message as _;
 
+mod backup_debug;
 mod pin;
 mod records_debug;
 
-/// The CloudHSM Classic operations.
-#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
-#[allow(
-    clippy::all,
-    clippy::too_many_lines,
-    unused_qualifications,
-    reason = "generated code"
-)]
-pub mod cloudhsm {
-    tonic::include_proto!("cloudhsm.v1");
+/// The modules of generated code, each a package.
+macro_rules! packages {
+    ($($(#[$doc:meta])* $name:ident: $package:literal,)*) => {
+        $(
+            $(#[$doc])*
+            #[expect(missing_docs, reason = "the documentation stands in the .proto file")]
+            #[allow(
+                clippy::all,
+                clippy::too_many_lines,
+                unused_qualifications,
+                reason = "generated code"
+            )]
+            pub mod $name {
+                tonic::include_proto!($package);
+            }
+        )*
+    };
 }
 
-/// What CloudHSM Classic left to the appliance's shell.
-#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
-#[allow(
-    clippy::all,
-    clippy::too_many_lines,
-    unused_qualifications,
-    reason = "generated code"
-)]
-pub mod admin {
-    tonic::include_proto!("hsmd.admin.v1");
-}
-
-/// Sealed records for trusted front ends.
-#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
-#[allow(
-    clippy::all,
-    clippy::too_many_lines,
-    unused_qualifications,
-    reason = "generated code"
-)]
-pub mod records {
-    tonic::include_proto!("hsmd.records.v1");
+packages! {
+    /// The CloudHSM Classic operations.
+    cloudhsm: "cloudhsm.v1",
+    /// What CloudHSM Classic left to the appliance's shell.
+    admin: "hsmd.admin.v1",
+    /// Sealed records for trusted front ends.
+    records: "hsmd.records.v1",
+    /// Backup and restore.
+    backup: "hsmd.backup.v1",
+    /// Who may use the control plane.
+    identity: "hsmd.identity.v1",
+    /// The audit log, for auditors.
+    audit: "hsmd.audit.v1",
 }
 
 /// The metadata key of a call of [`records`] that is refused with ABORTED: the version that the record has, 0 for none.
 pub const RECORD_VERSION_KEY: &str = "record-version";
 /// The metadata key of a watch of [`records`] that is refused or ended with OUT_OF_RANGE: the revision now.
 pub const REVISION_KEY: &str = "current-revision";
-
-mod backup_debug;
-
-/// Backup and restore.
-#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
-#[allow(
-    clippy::all,
-    clippy::too_many_lines,
-    unused_qualifications,
-    reason = "generated code"
-)]
-pub mod backup {
-    tonic::include_proto!("hsmd.backup.v1");
-}
-
-/// Who may use the control plane.
-#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
-#[allow(
-    clippy::all,
-    clippy::too_many_lines,
-    unused_qualifications,
-    reason = "generated code"
-)]
-pub mod identity {
-    tonic::include_proto!("hsmd.identity.v1");
-}
-
-/// The audit log, for auditors.
-#[expect(missing_docs, reason = "the documentation stands in the .proto file")]
-#[allow(
-    clippy::all,
-    clippy::too_many_lines,
-    unused_qualifications,
-    reason = "generated code"
-)]
-pub mod audit {
-    tonic::include_proto!("hsmd.audit.v1");
-}
 
 /// The compiled `FileDescriptorSet` of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hsmd_control.bin"));
