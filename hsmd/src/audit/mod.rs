@@ -44,8 +44,12 @@ pub(crate) fn started(node: &Node) {
     let audit = node.keystore.audit();
     let version = env!("CARGO_PKG_VERSION");
     let mark = if node.keystore.dev() { " for development" } else { "" };
-    // Not waited for: a daemon starts on a full disk as well.
-    audit.note(Event::new(Act::DaemonStart).detail(format!("version {version}{mark}")));
+    let start = || Event::new(Act::DaemonStart).detail(format!("version {version}{mark}"));
+    // Durable before anything is served, but a daemon starts on a full disk as well: there it waits for room.
+    if let Err(error) = audit.record(start()) {
+        tracing::warn!(%error, "the start is not in the audit log yet");
+        audit.note(start());
+    }
     let found = trouble::notices(&node.keystore).into_iter();
     let untrusted = node
         .keystore

@@ -147,8 +147,7 @@ fn the_log_goes_on_after_kills_and_says_what_was_found() {
     );
     let acts = acts(&all);
     assert_eq!((acts["partition.create"], acts["partition.delete"]), (4, 3), "{acts:?}");
-    // A start is chained within 0.2 s; one that was killed before that is not there.
-    assert!(acts["daemon.start"] >= 1, "{acts:?}");
+    assert!(acts["daemon.start"] >= 4, "{acts:?}");
     good(&endpoint, "audit verify");
 }
 
