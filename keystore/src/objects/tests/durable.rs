@@ -80,11 +80,6 @@ fn the_hot_path_needs_no_store() {
     let options = Options {
         on_fatal: Some(Arc::new(|_| {})),
         faults: faults.clone(),
-        // The log is chained behind everybody's back: not while revisions are compared.
-        audit: crate::audit::AuditOptions {
-            interval: std::time::Duration::from_secs(3600),
-            ..Default::default()
-        },
         ..options()
     };
     let keystore = Keystore::init(&dir.path().join("keystore"), &master, &options).unwrap();
