@@ -104,7 +104,7 @@ impl Model {
     }
 
     /// Replaces the certificate of a client. What the old one sees from now on is nothing; its connections and logins are for
-    /// [`crate::node::Node::cut`], and so is the answer's second half: the identity that it was.
+    /// `Node::cut`, and so is the answer's second half: the identity that it was.
     ///
     /// # Errors
     /// As [`Self::create_client`], and [`ModelError::Unknown`].
@@ -134,7 +134,7 @@ impl Model {
         Ok((record, was))
     }
 
-    /// Deletes a client. The answer is the identity that it was, for [`crate::node::Node::cut`].
+    /// Deletes a client. The answer is the identity that it was, for `Node::cut`.
     ///
     /// # Errors
     /// No such client; the keystore's errors.

@@ -5,8 +5,8 @@
 //! goes in the batch that chains it, so that nothing is chained twice or lost (INV-10). Heads of the chain are signed by the log's
 //! own Ed25519 key; its public half is all that a verifier needs.
 //!
-//! Reading order: [`act`] (the table), [`event`] (one record and its line), [`scene`] (who), [`chain`] (hashes and signatures),
-//! [`log`] (the handle), `chainer`, `limiter`. It is not the daemon's trace log, and it does not know gRPC, files or syslog: those
+//! Reading order: `act` (the table), `event` (one record and its line), `scene` (who), `chain` (hashes and signatures),
+//! `log` (the handle), `chainer`, `limiter`. It is not the daemon's trace log, and it does not know gRPC, files or syslog: those
 //! are `hsmd/src/audit/`. Format and threat model: `docs/audit.md`.
 
 mod act;
