@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::server::Server;
 use clap::Parser;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +34,9 @@ struct Cli {
     /// Accept requests whatever their signature. For tests only.
     #[arg(long)]
     no_verify_signatures: bool,
+    /// End when standard input ends, so as not to outlive whoever started this.
+    #[arg(long)]
+    exit_with_stdin: bool,
     /// error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: String,
@@ -57,6 +60,7 @@ fn run(cli: Cli) -> Result<(), String> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let mut config = Config::read(&cli.config)?;
     if let Some(listen) = cli.listen {
@@ -74,10 +78,10 @@ fn run(cli: Cli) -> Result<(), String> {
         .thread_name("hsmd-aws")
         .build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, cli.exit_with_stdin))
 }
 
-async fn serve(config: Config) -> Result<(), String> {
+async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), String> {
     let listen = config.listen;
     if !config.verify_signatures {
         tracing::warn!("signatures are not verified: whoever reaches the port may do everything");
@@ -97,7 +101,22 @@ async fn serve(config: Config) -> Result<(), String> {
         () = server.run(listener) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = end_of_stdin(), if exit_with_stdin => {}
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Done when standard input has ended or cannot be read. A thread reads it: tokio could not give up the read at the end.
+async fn end_of_stdin() {
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let reader = std::thread::Builder::new().name("stdin".into()).spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        drop(ended);
+    });
+    if let Err(error) = reader {
+        tracing::error!(%error, "the end of standard input will not be noticed");
+        return std::future::pending().await;
+    }
+    let _ = end.await;
 }

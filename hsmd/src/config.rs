@@ -252,6 +252,8 @@ pub struct Hsm {
     pub account: String,
     /// This node's availability zone.
     pub availability_zone: String,
+    /// With `[[subnet]]`: take subnets that are not among them as well; they lie in this node's availability zone.
+    pub other_subnets: bool,
     /// Offer exactly one uninitialised partition after all others.
     pub free_slot: bool,
     /// Policy of new partitions: standard, strict, fips or legacy.
@@ -287,6 +289,7 @@ impl Default for Hsm {
             region: "local-1".into(),
             account: "000000000000".into(),
             availability_zone: "local-1a".into(),
+            other_subnets: false,
             free_slot: false,
             policy: Policy::Standard.name().into(),
             max_partitions: 100,

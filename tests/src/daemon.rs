@@ -39,6 +39,8 @@ pub fn binaries() -> PathBuf {
 pub struct Options {
     /// Arguments of `hsmd dev` beyond folder, env file, label and PINs.
     pub arguments: Vec<String>,
+    /// With the AWS endpoints, and the HSMs that `hsmd dev` sets up for them.
+    pub aws: bool,
     /// A program that runs the daemon, with its arguments: `strace -f ...`.
     pub under: Vec<String>,
     /// Where the store lies; none: in the folder of the daemon's own.
@@ -112,6 +114,7 @@ impl Daemon {
             .arg(&env_file);
         command
             .args(["--token-label", LABEL, "--so-pin", SO_PIN, "--pin", PIN])
+            .args((!self.options.aws).then_some("--no-aws"))
             .args(&self.options.arguments);
         command
             .env("XDG_RUNTIME_DIR", &run)

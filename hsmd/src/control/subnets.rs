@@ -49,7 +49,8 @@ impl Model {
             return Err(ModelError::AddressTaken);
         }
         let taken = |address: &str| state.has_address(address, own);
-        if self.subnets.is_empty() {
+        let known = self.subnets.iter().find(|known| known.id == subnet);
+        if known.is_none() && (self.subnets.is_empty() || self.config.other_subnets) {
             let kept = now.map(|hsm| hsm.eni_ip.clone());
             let chosen = address.map(str::to_owned).or(kept);
             return Ok(Place {
@@ -61,7 +62,6 @@ impl Model {
                 address: chosen.unwrap_or_else(|| fresh(any_address, |address| taken(address))),
             });
         }
-        let known = self.subnets.iter().find(|known| known.id == subnet);
         let known = known.ok_or(ModelError::Unknown(SUBNET, "subnet"))?;
         if now.is_some_and(|hsm| hsm.availability_zone != known.zone) {
             return Err(ModelError::Invalid(SUBNET, "a subnet of the HSM's availability zone"));

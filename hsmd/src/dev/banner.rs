@@ -1,6 +1,7 @@
 //! The words of `hsmd dev`: for people on standard output, for shells in the env file.
 
 use super::Facts;
+use super::aws::ENDPOINT_URL;
 use crate::files::shell_quote;
 use crate::memory;
 use std::fmt::Write as _;
@@ -20,10 +21,23 @@ pub(super) fn exports(facts: &Facts) -> String {
         ("HSMD_PIN", token.pin.clone()),
         ("HSMCTL", facts.hsmctl.display().to_string()),
     ];
+    let aws = facts.aws.iter().flatten();
     values
         .iter()
+        .chain(aws)
         .map(|(name, value)| format!("export {name}={}\n", shell_quote(value)))
         .collect()
+}
+
+/// With the variables of the env file.
+const AWS_TRY: &str = "  aws kms create-key                     # with --env-file: after . FILE\n";
+
+fn aws_row(facts: &Facts) -> String {
+    let variables = facts.aws.iter().flatten();
+    let mut endpoints = variables.filter(|(name, _)| *name == ENDPOINT_URL);
+    endpoints
+        .next()
+        .map_or_else(|| "not started".to_owned(), |(_, value)| value.clone())
 }
 
 /// What is printed when everything listens.
@@ -54,6 +68,7 @@ pub(super) fn banner(facts: &Facts) -> String {
         ("Module", facts.module.display().to_string()),
         ("Client file", client_file.display().to_string()),
         ("Control", facts.endpoint.clone()),
+        ("AWS", aws_row(facts)),
     ];
     for (name, value) in rows {
         // Writing to a String cannot fail.
@@ -66,12 +81,13 @@ pub(super) fn banner(facts: &Facts) -> String {
         text.push_str("\n  Running as root: only root can use the sockets; an ordinary user is enough for hsmd dev\n");
     }
     let tool = format!("pkcs11-tool --module {module} --token-label {label}");
+    let aws = if facts.aws.is_some() { AWS_TRY } else { "" };
     let _ = write!(
         text,
         "\nTry, in another terminal:\n  export HSMD_CONFIG={config}\n  {tool} --login --pin {pin} --keypairgen --key-type EC:prime256v1 --label first --id 01\n  \
          {tool} --list-objects\n  {tool} --login --pin {pin} --sign --mechanism ECDSA-SHA256 --id 01 --input-file /etc/hostname --output-file sig\n  \
          ssh-keygen -D {module}                 # the public keys, for authorized_keys\n  ssh -I {module} user@host\n  \
-         {} status --endpoint {}\n\nCtrl-C stops it.\n",
+         {} status --endpoint {}\n{aws}\nCtrl-C stops it.\n",
         shell_quote(&hsmctl.display().to_string()),
         shell_quote(&facts.endpoint),
     );

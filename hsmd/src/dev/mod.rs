@@ -2,8 +2,10 @@
 //! `hsmd serve` refuses; random PINs per store unless given; no listener beyond Unix sockets, and the loopback if asked.
 //!
 //! Without `--data-dir` the folder is `$XDG_STATE_HOME/hsmd/dev` (`~/.local/state/hsmd/dev`), so that keys survive a
-//! restart and `hsmctl` finds the daemon; with `--ephemeral` it is a temporary one, removed at the end.
+//! restart and `hsmctl` finds the daemon; with `--ephemeral` it is a temporary one, removed at the end. The AWS side ([`aws`])
+//! comes with it, if its program is installed.
 
+mod aws;
 mod banner;
 mod place;
 mod token;
@@ -59,6 +61,8 @@ pub struct DevOptions {
     /// The PKCS#11 module; default: libhsmd_pkcs11.so beside this program or in ../lib.
     #[arg(long, value_name = "PATH")]
     module: Option<PathBuf>,
+    #[command(flatten)]
+    aws: aws::AwsOptions,
     /// What is logged: error, warn, info, debug, trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: String,
@@ -73,22 +77,43 @@ struct Facts {
     hsmctl: PathBuf,
     slot: u32,
     token: token::Token,
+    aws: Option<aws::Variables>,
 }
 
 /// Runs the command until a signal.
 pub(crate) fn run(options: &DevOptions) -> Result<(), Failure> {
     let place = Place::choose(options.data_dir.as_deref(), options.ephemeral)?;
-    let config = configuration(options, &place)?;
+    let plan = aws::Plan::of(&options.aws)?;
+    let mut config = configuration(options, &place)?;
+    if plan.is_some() {
+        aws::Plan::configure(&mut config);
+    }
     config.check()?;
     log::start(&config.log).map_err(Failure::Other)?;
     let protection = memory::protect();
     let keystore = open(&config)?;
     let node = Node::new(keystore, config, protection)?;
     let token = token::Token::prepare(&node, options, &place.folder)?;
-    let facts = facts(options, &place, token)?;
+    let mut facts = facts(options, &place, token)?;
+    let ready = match &plan {
+        Some(plan) => Some(plan.prepare(&node, &place, &facts.module, &facts.token.pin)?),
+        None => None,
+    };
     trouble::report(&node.keystore);
     let links = place.links(&node.config);
-    let served = server::run(node, |node| announce(node, options, &facts, &links));
+    let mut child = None;
+    let served = server::run(node, |node| {
+        write_client_file(node, &facts)?;
+        if let (Some(plan), Some(ready)) = (&plan, ready) {
+            let started = plan
+                .start(ready, &facts.client_file, &options.log)
+                .map_err(|failure| failure.to_string())?;
+            facts.aws = Some(started.1);
+            child = Some(started.0);
+        }
+        announce(options, &facts, &links)
+    });
+    drop(child);
     drop(links);
     drop(place);
     Ok(served?)
@@ -159,6 +184,7 @@ fn facts(options: &DevOptions, place: &Place, token: token::Token) -> Result<Fac
         hsmctl: beside.join("hsmctl"),
         slot: token.slot,
         token,
+        aws: None,
     })
 }
 
@@ -174,17 +200,21 @@ pub(crate) fn module_near(beside: &Path) -> PathBuf {
     found.unwrap_or_else(|| beside.join(NAME))
 }
 
-/// Everything listens: the files for clients, then the words for people.
-fn announce(node: &Node, options: &DevOptions, facts: &Facts, links: &place::Links) -> Result<(), String> {
-    let text = |failure: Failure| failure.to_string();
+/// The file by which the module finds this daemon.
+fn write_client_file(node: &Node, facts: &Facts) -> Result<(), String> {
     let client = format!("socket = {:?}\ndeadline_ms = 5000\n", node.config.data.socket);
     // On a full disk the file of an earlier start is as good.
-    if !std::fs::read_to_string(&facts.client_file).is_ok_and(|there| there == client) {
-        files::write_private(&facts.client_file, &client).map_err(text)?;
+    if std::fs::read_to_string(&facts.client_file).is_ok_and(|there| there == client) {
+        return Ok(());
     }
+    files::write_private(&facts.client_file, &client).map_err(|failure| failure.to_string())
+}
+
+/// Everything listens: the env file for shells, then the words for people.
+fn announce(options: &DevOptions, facts: &Facts, links: &place::Links) -> Result<(), String> {
     links.make();
     if let Some(path) = &options.env_file {
-        files::write_private(path, &banner::exports(facts)).map_err(text)?;
+        files::write_private(path, &banner::exports(facts)).map_err(|failure| failure.to_string())?;
     }
     // A closed terminal is no reason to stop.
     let _ = print(&banner::banner(facts));

@@ -39,7 +39,7 @@ impl Token {
     pub(super) fn prepare(node: &Node, options: &DevOptions, folder: &Path) -> Result<Self, Failure> {
         let kept = kept(options, folder)?;
         let partition = partition(node, options, &kept.label).map_err(explain)?;
-        let set_up = set_up(node, &partition, &kept);
+        let set_up = set_up(node, partition.slot, &kept.label, &kept.so_pin, &kept.pin);
         set_up.map_err(|rv| Failure::Other(format!("setting up the token failed: {rv}")))?;
         if options.free_slot {
             node.model().offer_free_slot(&partition.hsm).map_err(explain)?;
@@ -118,8 +118,9 @@ fn partition(node: &Node, options: &DevOptions, label: &str) -> Result<Partition
     model.create_partition(&hsm.id, label, Some(policy))
 }
 
-fn set_up(node: &Node, partition: &PartitionRecord, kept: &Kept) -> Result<(), Rv> {
-    let slot = node.slots().get(SlotId(partition.slot)).ok_or(Rv::SLOT_ID_INVALID)?;
+/// Gives the token of this slot a label and PINs, as far as it has none.
+pub(super) fn set_up(node: &Node, slot: u32, label: &str, so_pin: &str, pin: &str) -> Result<(), Rv> {
+    let slot = node.slots().get(SlotId(slot)).ok_or(Rv::SLOT_ID_INVALID)?;
     let key_set = slot.key_set.as_ref().ok_or(Rv::TOKEN_NOT_PRESENT)?;
     let caller = Caller {
         identity: Identity(hsmd_crypto::seal::sha256(&[b"hsmd dev"])),
@@ -127,15 +128,15 @@ fn set_up(node: &Node, partition: &PartitionRecord, kept: &Kept) -> Result<(), R
     };
     let operation = || OperationId(hsmd_crypto::random::array());
     if !key_set.token().initialized {
-        let mut label = [b' '; 32];
-        let length = kept.label.len().min(32);
-        label[..length].copy_from_slice(&kept.label.as_bytes()[..length]);
-        key_set.init_token(&caller, kept.so_pin.as_bytes(), &label, operation())?;
+        let mut padded = [b' '; 32];
+        let length = label.len().min(32);
+        padded[..length].copy_from_slice(&label.as_bytes()[..length]);
+        key_set.init_token(&caller, so_pin.as_bytes(), &padded, operation())?;
     }
     if !key_set.token().has_user_pin {
-        let ticket = key_set.login(&caller, UserType::SO, kept.so_pin.as_bytes(), operation())?;
+        let ticket = key_set.login(&caller, UserType::SO, so_pin.as_bytes(), operation())?;
         let login = key_set.resolve(&caller, ticket.expose())?;
-        key_set.init_pin(&login, kept.pin.as_bytes(), operation())?;
+        key_set.init_pin(&login, pin.as_bytes(), operation())?;
         key_set.logout(&login);
     }
     Ok(())

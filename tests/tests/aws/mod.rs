@@ -1,6 +1,8 @@
 //! The AWS front end with AWS's own clients: boto3 and the AWS CLI, unmodified, signatures on. botocore validates what it
 //! sends and reads by its own models. Scripts beside this file; `cargo xtask setup` installs the clients in `target/venv`.
 
+mod dev;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;

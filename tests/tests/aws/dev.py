@@ -1,0 +1,47 @@
+"""What the env file of `hsmd dev` gives to boto3."""
+
+import os
+import sys
+from pathlib import Path
+
+import boto3
+
+
+def cluster_parts():
+    cloudhsm = boto3.client("cloudhsm")
+    group = cloudhsm.describe_hapg(HapgArn=os.environ["HSMD_HAPG_ARN"])
+    assert group["State"] == "READY", group
+    assert len(group["PartitionSerialList"]) == 2, group
+    hsms = [cloudhsm.describe_hsm(HsmArn=arn) for arn in cloudhsm.list_hsms()["HsmList"]]
+    hsms = [hsm for hsm in hsms if hsm["Status"] != "TERMINATED"]
+    assert {hsm["Status"] for hsm in hsms} == {"RUNNING"}, hsms
+    assert len({hsm["AvailabilityZone"] for hsm in hsms}) == 2, hsms
+    assert os.environ["HSMD_SUBNET_ID"] in {hsm["SubnetId"] for hsm in hsms}, hsms
+    return cloudhsm, hsms
+
+
+def first_start():
+    cloudhsm, hsms = cluster_parts()
+    assert len(hsms) == 2
+    # Subnets of one's own are taken as well.
+    arn = cloudhsm.create_hsm(
+        SubnetId="subnet-0a1b2c3d", SshKey="ssh-rsa AAAA", IamRoleArn="arn:aws:iam::123456789012:role/x", SubscriptionType="PRODUCTION"
+    )["HsmArn"]
+    assert cloudhsm.describe_hsm(HsmArn=arn)["SubnetId"] == "subnet-0a1b2c3d"
+    cloudhsm.delete_hsm(HsmArn=arn)
+    kms = boto3.client("kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/kept", TargetKeyId=key)
+    sealed = kms.encrypt(KeyId="alias/kept", Plaintext=b"kept")["CiphertextBlob"]
+    Path(os.environ["HSMD_DATA_DIR"], "sealed").write_bytes(sealed)
+    for name in ["HSMD_SERVER_CERT", "HSMD_TRUST_ANCHOR"]:
+        assert Path(os.environ[name]).read_text().startswith("-----BEGIN CERTIFICATE-----")
+
+
+def second_start():
+    cluster_parts()
+    sealed = Path(os.environ["HSMD_DATA_DIR"], "sealed").read_bytes()
+    assert boto3.client("kms").decrypt(CiphertextBlob=sealed)["Plaintext"] == b"kept"
+
+
+globals()[sys.argv[1]]()
