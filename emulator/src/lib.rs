@@ -7,6 +7,8 @@
 
 mod cli;
 mod cloudhsm;
+mod cloudhsmv2;
+mod clusters;
 mod config;
 mod dynamic;
 mod fault;
@@ -16,6 +18,7 @@ mod module;
 mod protocol;
 mod records;
 mod route;
+mod secret;
 mod server;
 mod signature;
 mod uuid;

@@ -1,20 +1,24 @@
-//! The PKCS#11 module, as an application uses it: a fixed pool of threads, each with its own session, so that no call of the
-//! module holds up the runtime. A daemon that comes back is logged in to again.
+//! The PKCS#11 module, as an application uses it: for each token a fixed pool of threads, each with its own session, so that no
+//! call of the module holds up the runtime. A daemon that comes back is logged in to again.
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
-use cryptoki::slot::Slot;
+use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::AuthPin;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::oneshot;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
 
 /// Calls that wait for a thread; more are refused.
 const QUEUE: usize = 4_096;
+/// A PIN that was refused is not tried again before: each try counts, and ten lock the role.
+const PIN_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a call of the module has no result.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,54 @@ impl ModuleError {
     }
 }
 
+/// The library, loaded once for all tokens.
+#[derive(Clone)]
+pub(crate) struct Library(Pkcs11);
+
+impl Library {
+    /// Loads and initialises the library. Nothing is asked of a daemon yet.
+    ///
+    /// # Errors
+    /// A file that is no such library, or does not initialise.
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
+        let pkcs11 = Pkcs11::new(path)?;
+        pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
+        Ok(Self(pkcs11))
+    }
+
+    /// Starts the threads for a token. Nothing is asked of the token yet: it may come later.
+    pub(crate) fn open(&self, token: Token, threads: usize) -> Module {
+        let (jobs, waiting) = bounded::<Job>(QUEUE);
+        let (alive, ended) = mpsc::channel(1);
+        let shared = Arc::new(Shared {
+            pkcs11: self.0.clone(),
+            name: token.name,
+            door: Mutex::new(Door {
+                pin: token.pin,
+                refused: None,
+            }),
+            handles: Mutex::default(),
+        });
+        for number in 0..threads.max(1) {
+            let (waiting, shared, alive) = (waiting.clone(), shared.clone(), alive.clone());
+            let thread = std::thread::Builder::new().name(format!("pkcs11-{number}"));
+            let run = move || {
+                work(&waiting, shared);
+                drop(alive);
+            };
+            // A thread fewer serves as well; without any, calls say that it is busy.
+            if let Err(error) = thread.spawn(run) {
+                tracing::error!(%error, "a thread for the module could not be started");
+            }
+        }
+        Module {
+            jobs,
+            shared,
+            ended: Mutex::new(Some(ended)),
+        }
+    }
+}
+
 /// Which token, and how to log in.
 pub(crate) struct Token {
     /// The label or the serial number.
@@ -52,36 +104,15 @@ pub(crate) struct Token {
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
-/// The pool.
+/// The pool of a token.
 pub(crate) struct Module {
     jobs: Sender<Job>,
+    shared: Arc<Shared>,
+    /// Closed when the last thread has ended.
+    ended: Mutex<Option<mpsc::Receiver<Infallible>>>,
 }
 
 impl Module {
-    /// Loads the module and starts the threads. Nothing is asked of the token yet: it may come later.
-    ///
-    /// # Errors
-    /// A library that cannot be loaded or does not initialise.
-    pub(crate) fn load(library: &Path, token: Token, threads: usize) -> Result<Self, Error> {
-        let pkcs11 = Pkcs11::new(library)?;
-        pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-        let (jobs, waiting) = bounded::<Job>(QUEUE);
-        let shared = Arc::new(Shared {
-            pkcs11,
-            token,
-            handles: Mutex::default(),
-        });
-        for number in 0..threads.max(1) {
-            let (waiting, shared) = (waiting.clone(), shared.clone());
-            let thread = std::thread::Builder::new().name(format!("pkcs11-{number}"));
-            // A thread fewer serves as well; without any, calls say that it is busy.
-            if let Err(error) = thread.spawn(move || work(&waiting, shared)) {
-                tracing::error!(%error, "a thread for the module could not be started");
-            }
-        }
-        Ok(Self { jobs })
-    }
-
     /// Runs a call on one of the threads. It runs again when the session had ended meanwhile, so it must be harmless twice.
     ///
     /// # Errors
@@ -101,13 +132,42 @@ impl Module {
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(ModuleError::Busy),
         }
     }
+
+    /// From now on logs in with another PIN.
+    pub(crate) fn use_pin(&self, pin: AuthPin) {
+        *self.shared.door() = Door { pin, refused: None };
+    }
+
+    /// Waits until the threads have ended and their sessions are closed, and so logged out; they end when the last owner has let
+    /// go, as here.
+    pub(crate) async fn close(self: Arc<Self>) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(self);
+        if let Some(mut ended) = ended {
+            // Nothing is ever sent: it ends when the last sender has gone.
+            let _ = ended.recv().await;
+        }
+    }
+}
+
+/// The PIN, and when it was refused: many threads that try a wrong one would lock the role.
+struct Door {
+    pin: AuthPin,
+    refused: Option<(RvError, Instant)>,
 }
 
 struct Shared {
     pkcs11: Pkcs11,
-    token: Token,
+    name: String,
+    door: Mutex<Door>,
     /// Handles by class and id: they are the same in all sessions of the process.
     handles: Mutex<HashMap<(u64, Vec<u8>), ObjectHandle>>,
+}
+
+impl Shared {
+    fn door(&self) -> MutexGuard<'_, Door> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A thread with its session.
@@ -167,14 +227,47 @@ impl Worker {
 
     fn open(&self) -> Result<Session, ModuleError> {
         let session = self.shared.pkcs11.open_rw_session(self.slot()?)?;
-        match session.login(UserType::User, Some(&self.shared.token.pin)) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
-            Err(error) => Err(error.into()),
+        // One at a time: the first that is refused speaks for all.
+        let mut door = self.shared.door();
+        if let Some((rv, when)) = door.refused
+            && when.elapsed() < PIN_PAUSE
+        {
+            return Err(Error::Pkcs11(rv, Function::Login).into());
+        }
+        match session.login(UserType::User, Some(&door.pin)) {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                door.refused = None;
+                Ok(session)
+            }
+            Err(error) => {
+                if let Error::Pkcs11(rv, _) = &error
+                    && is_refusal(*rv)
+                {
+                    door.refused = Some((*rv, Instant::now()));
+                }
+                Err(error.into())
+            }
         }
     }
 
+    /// Gives the user of the token another PIN. The pool goes on with the old one until [`Module::use_pin`].
+    ///
+    /// # Errors
+    /// [`ModuleError`].
+    pub(crate) fn set_pin(&mut self, old: &AuthPin, new: &AuthPin) -> Result<(), ModuleError> {
+        Ok(self.session()?.set_pin(old, new)?)
+    }
+
+    /// What the token says of itself.
+    ///
+    /// # Errors
+    /// [`ModuleError`].
+    pub(crate) fn info(&self) -> Result<TokenInfo, ModuleError> {
+        Ok(self.shared.pkcs11.get_token_info(self.slot()?)?)
+    }
+
     fn slot(&self) -> Result<Slot, ModuleError> {
-        let wanted = self.shared.token.name.as_str();
+        let wanted = self.shared.name.as_str();
         for slot in self.shared.pkcs11.get_slots_with_initialized_token()? {
             let info = self.shared.pkcs11.get_token_info(slot)?;
             if info.label() == wanted || info.serial_number() == wanted {
@@ -214,4 +307,16 @@ impl Worker {
             .insert(name, handle);
         Ok(handle)
     }
+}
+
+/// Whether a login failed because of the PIN, so that another try would only count.
+pub(crate) const fn is_refusal(rv: RvError) -> bool {
+    matches!(
+        rv,
+        RvError::PinIncorrect
+            | RvError::PinLocked
+            | RvError::PinExpired
+            | RvError::PinLenRange
+            | RvError::UserPinNotInitialized
+    )
 }

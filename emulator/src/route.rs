@@ -9,6 +9,8 @@ use http::HeaderMap;
 pub(crate) enum Service {
     /// CloudHSM Classic.
     CloudHsm,
+    /// CloudHSM of 2017.
+    CloudHsmV2,
     /// Key Management Service.
     Kms,
 }
@@ -23,7 +25,7 @@ pub(crate) struct Row {
 }
 
 /// The services. The second target of CloudHSM is that of the 2016 command line.
-const ROWS: [Row; 2] = [
+const ROWS: [Row; 3] = [
     Row {
         service: Service::CloudHsm,
         protocol: Protocol::Json,
@@ -32,6 +34,12 @@ const ROWS: [Row; 2] = [
             "CloudHsmFrontendService",
             "com.amazonaws.cloudhsm.CloudHsmFrontendService",
         ],
+    },
+    Row {
+        service: Service::CloudHsmV2,
+        protocol: Protocol::Json,
+        signing: "cloudhsm",
+        targets: &["BaldrApiService"],
     },
     Row {
         service: Service::Kms,

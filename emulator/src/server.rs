@@ -2,10 +2,11 @@
 //! ends the process, and nothing it sends is kept.
 
 use crate::cloudhsm::CloudHsm;
+use crate::cloudhsmv2::CloudHsmV2;
 use crate::config::Config;
 use crate::fault::{Common, Fault};
-use crate::kms::{self, Kms};
-use crate::module::{Module, Token};
+use crate::kms::{self, Kms, Stores};
+use crate::module::{Library, Token};
 use crate::protocol::{self, Protocol};
 use crate::records::Records;
 use crate::route::{self, Service};
@@ -33,6 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// All services behind one endpoint.
 pub(crate) struct Server {
     cloudhsm: CloudHsm,
+    cloudhsm_v2: CloudHsmV2,
     kms: Option<Arc<Kms>>,
     verifier: Verifier,
     hosts: Vec<String>,
@@ -61,14 +63,19 @@ impl Server {
                     name: settings.token.clone(),
                     pin: settings.pin()?.as_str().into(),
                 };
-                let module = Module::load(&settings.module, token, settings.threads)
+                let library = Library::load(&settings.module)
                     .map_err(|error| format!("kms.module = {}: {error}", settings.module.display()))?;
-                let records = Records::new(channel.clone());
-                Some(Arc::new(Kms::new(module, records, &config.region, &config.account)?))
+                let parts = kms::Parts {
+                    module: library.open(token, settings.threads),
+                    records: Records::new(channel.clone()),
+                    stores: Stores::new(library, channel.clone(), settings),
+                };
+                Some(Arc::new(Kms::new(parts, &config.region, &config.account)?))
             }
         };
         Ok(Self {
-            cloudhsm: CloudHsm::new(channel)?,
+            cloudhsm: CloudHsm::new(channel.clone())?,
+            cloudhsm_v2: CloudHsmV2::new(channel),
             kms,
             verifier: Verifier::new(config.access_keys, config.region, config.verify_signatures),
             hosts,
@@ -81,6 +88,8 @@ impl Server {
     /// Accepts connections for ever.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         if let Some(kms) = self.kms.clone() {
+            let stores = kms.clone();
+            tokio::spawn(async move { kms::open_stores(&stores).await });
             tokio::spawn(async move { kms::end_keys(&kms).await });
         }
         loop {
@@ -151,6 +160,10 @@ impl Server {
         match route.row.service {
             Service::CloudHsm => {
                 let answer = self.cloudhsm.call(&route.operation, request.body()).await?;
+                Ok(protocol::json(id, &answer))
+            }
+            Service::CloudHsmV2 => {
+                let answer = self.cloudhsm_v2.call(&route.operation, request.body()).await?;
                 Ok(protocol::json(id, &answer))
             }
             Service::Kms => {

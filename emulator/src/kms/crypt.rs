@@ -5,7 +5,7 @@ use super::envelope::{self, IV};
 use super::input::{Input, blob};
 use super::key::{Kind, Usage};
 use super::keys::{Found, class};
-use super::{Answer, Kms, internal, module_fault};
+use super::{Answer, Kms, internal, module_fault, store};
 use crate::fault::Fault;
 use crate::module::{ModuleError, Worker};
 use cryptoki::error::RvError;
@@ -124,32 +124,28 @@ async fn make_data_key(kms: &Kms, input: Input, shown: bool) -> Answer {
 
 /// GenerateRandom.
 pub(super) async fn generate_random(kms: &Kms, input: Input) -> Answer {
-    if input.text("CustomKeyStoreId").is_some() {
-        return Err(Fault::new(
-            400,
-            "CustomKeyStoreNotFoundException",
-            "there is no custom key store of this id",
-        ));
-    }
     let length = input
         .number("NumberOfBytes")
         .filter(|bytes| (1..=MOST_RANDOM).contains(bytes));
     let length =
         length.ok_or_else(|| Fault::new(400, "ValidationException", "NumberOfBytes must be between 1 and 1024"))?;
-    let bytes = random(kms, length).await?;
+    let bytes = match input.text("CustomKeyStoreId") {
+        None => random(kms, length).await?,
+        Some(id) => store::random(kms, id, length).await?,
+    };
     Ok(Map::from_iter([("Plaintext".to_owned(), blob(&bytes))]))
 }
 
 async fn random(kms: &Kms, length: usize) -> Result<Plaintext, Fault> {
-    let fill = move |worker: &mut Worker| {
-        let mut bytes = Zeroizing::new(vec![0; length]);
-        worker.session()?.generate_random_slice(&mut bytes)?;
-        Ok(bytes)
-    };
-    kms.module
-        .run(fill)
-        .await
-        .map_err(|error| module_fault(&error, "the HSM"))
+    let filled = kms.module.run(move |worker| fill(worker, length)).await;
+    filled.map_err(|error| module_fault(&error, "the HSM"))
+}
+
+/// Random bytes of the token.
+pub(super) fn fill(worker: &mut Worker, length: usize) -> Result<Plaintext, ModuleError> {
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    worker.session()?.generate_random_slice(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The algorithm that a request names, or the key's usual one.
@@ -191,7 +187,7 @@ async fn seal(
             "ValidationException",
             "the plaintext is too long for this key and algorithm",
         ),
-        _ => module_fault(&error, &found.arn),
+        _ => found.fault(&error),
     };
     if let Some(hash) = oaep_hash(algorithm) {
         let run = move |worker: &mut Worker| {
@@ -215,7 +211,7 @@ async fn seal(
             .encrypt(&Mechanism::AesGcm(params), handle, &plaintext)?;
         Ok((kept, sealed))
     };
-    let (iv, sealed) = kms.module.run(run).await.map_err(refused)?;
+    let (iv, sealed) = kms.holder(found)?.run(run).await.map_err(refused)?;
     envelope::join(&key, &iv, &sealed).ok_or_else(internal)
 }
 
@@ -267,7 +263,7 @@ async fn open(
         let message = "The key ID in the request does not identify a CMK that can perform this operation.";
         return Err(Fault::new(400, "IncorrectKeyException", message));
     }
-    found.record().usable(&found.arn)?;
+    found.is_usable()?;
     found.record().is_for(Usage::EncryptDecrypt, &found.arn)?;
     let algorithm = algorithm(&found, Some(name))?;
     input.dry_run()?;
@@ -284,7 +280,8 @@ async fn open(
             &sealed,
         )?))
     };
-    let opened = kms.module.run(run).await.map_err(|error| opened_fault(&error, &found));
+    let opened = kms.holder(&found)?.run(run).await;
+    let opened = opened.map_err(|error| opened_fault(&error, &found));
     Ok((found, algorithm, opened?))
 }
 
@@ -294,7 +291,7 @@ fn opened_fault(error: &ModuleError, found: &Found) -> Fault {
         Some(RvError::EncryptedDataInvalid | RvError::EncryptedDataLenRange) => {
             Fault::new(400, "InvalidCiphertextException", "")
         }
-        _ => module_fault(error, &found.arn),
+        _ => found.fault(error),
     }
 }
 

@@ -38,16 +38,17 @@ pub(super) fn metadata(kms: &Kms, found: &Found) -> Value {
         "KeyId": record.id,
         "Arn": found.arn,
         "CreationDate": seconds(record.created_ms),
-        "Enabled": record.state == State::Enabled,
+        "Enabled": record.state == State::Enabled && found.is_available(),
         "Description": record.description,
         "KeyUsage": record.usage.name(),
-        "KeyState": record.state.name(),
+        "KeyState": found.state(),
         "Origin": "AWS_KMS",
         "KeyManager": "CUSTOMER",
         "CustomerMasterKeySpec": record.spec.0,
         "KeySpec": record.spec.0,
         "MultiRegion": false,
     });
+    found.describe_backing(&mut out);
     if matches!(record.state, State::PendingDeletion | State::Deleting) {
         out["DeletionDate"] = seconds(record.deletion_ms);
     }
@@ -125,6 +126,7 @@ fn default_policy_only(input: &Input) -> Result<(), Fault> {
 /// GetKeyRotationStatus: keys are not rotated yet.
 pub(super) async fn rotation_status(kms: &Kms, input: Input) -> Answer {
     let found = kms.find(input.must("KeyId")).await?;
+    found.is_outside_of_stores()?;
     found.record().changeable(&found.arn)?;
     Ok(Map::from_iter([
         ("KeyRotationEnabled".to_owned(), false.into()),

@@ -1,6 +1,7 @@
 //! What is recorded of a key: specification, usage, state, and which objects of the token it is. The table of states says what
 //! each operation may do.
 
+use super::backing::Backing;
 use crate::fault::Fault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub(super) struct KeyRecord {
     pub(super) policy: String,
     /// `CKA_ID` of its object, hexadecimal.
     pub(super) material: String,
+    #[serde(default)]
+    pub(super) backing: Backing,
 }
 
 /// Where a key is in its life.

@@ -2,7 +2,9 @@
 //! finished when the process ended is finished then: a key and its record cannot be one transaction.
 
 use super::Kms;
+use super::backing::Backing;
 use super::key::{KeyRecord, Kind, PREFIX, State};
+use super::store::{Holder, Store};
 use crate::fault::Fault;
 use crate::module::{ModuleError, Worker};
 use crate::records::{RecordError, Versioned, Write};
@@ -35,11 +37,24 @@ pub(super) struct Keys {
 pub(super) struct Found {
     pub(super) key: Arc<Versioned<KeyRecord>>,
     pub(super) arn: String,
+    /// The custom key store, if the key is in one.
+    pub(super) store: Option<Arc<Store>>,
 }
 
 impl Found {
     pub(super) fn record(&self) -> &KeyRecord {
         &self.key.record
+    }
+
+    /// Whether the key may be used: that it is to be deleted comes before the state of its store, and that before its own.
+    ///
+    /// # Errors
+    /// DisabledException, KMSInvalidStateException.
+    pub(super) fn is_usable(&self) -> Result<(), Fault> {
+        match self.record().state {
+            State::Enabled | State::Disabled if !self.is_available() => Err(self.unavailable()),
+            _ => self.record().usable(&self.arn),
+        }
     }
 }
 
@@ -66,6 +81,11 @@ impl Keys {
     async fn finish(&self, kms: &Kms) -> Result<(), RecordError> {
         for key in self.all() {
             match key.record.state {
+                // The store is not connected yet; nobody was told of the key.
+                State::Creating if matches!(key.record.backing, Backing::Cluster { .. }) => self
+                    .change(kms, &key, |record| record.state = State::Deleting)
+                    .await
+                    .map(drop)?,
                 // Without its object the key was never acknowledged.
                 State::Creating => match kms.object_exists(&key.record).await {
                     Ok(true) => self
@@ -239,10 +259,9 @@ impl Kms {
                 format!("Key '{}' does not exist", arn.get(..300).unwrap_or(&arn)),
             )
         };
-        Ok(Found {
-            key: found.ok_or_else(missing)?,
-            arn: arn.clone(),
-        })
+        let key = found.ok_or_else(missing)?;
+        let store = self.store_of(&key.record.backing).await?;
+        Ok(Found { key, arn, store })
     }
 
     /// The key that a request names, if it may be used.
@@ -251,7 +270,7 @@ impl Kms {
     /// As [`Self::find`], and those of the key's state.
     pub(super) async fn usable(&self, name: &str) -> Result<Found, Fault> {
         let found = self.find(name).await?;
-        found.record().usable(&found.arn)?;
+        found.is_usable()?;
         Ok(found)
     }
 
@@ -299,7 +318,23 @@ impl Kms {
             }
             Ok(())
         };
-        match self.module.run(destroy).await {
+        let module = match &key.record.backing {
+            Backing::Partition | Backing::External { .. } => self.module.clone(),
+            Backing::Cluster { store } => match self.stores.token(store).await {
+                Holder::Open(module) => module,
+                Holder::Away => return Ok(()),
+                // AWS does not wait for a store that nobody connects; the object is left where it is.
+                Holder::Closed => {
+                    tracing::warn!(
+                        key = key.record.id,
+                        store,
+                        "the key is deleted, its object stays in the group"
+                    );
+                    return keys.remove(self, key).await;
+                }
+            },
+        };
+        match module.run(destroy).await {
             Ok(()) => keys.remove(self, key).await,
             Err(error) => {
                 tracing::warn!(%error, key = key.record.id, "the key is not destroyed yet; it is tried again");

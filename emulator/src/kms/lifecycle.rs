@@ -4,7 +4,7 @@
 use super::input::Input;
 use super::key::{KeyRecord, Kind, Row, SPECS, Spec, State, Usage};
 use super::keys::{Found, Keys};
-use super::{Answer, Kms, describe, internal, module_fault, now_ms, record_fault, tags};
+use super::{Answer, Kms, describe, internal, now_ms, record_fault, store, tags};
 use crate::fault::Fault;
 use crate::module::{ModuleError, Worker};
 use crate::uuid;
@@ -27,6 +27,7 @@ pub(super) async fn create(kms: &Kms, input: Input) -> Answer {
     let tags = tags::read(&input)?;
     let uuid = uuid::random().ok_or_else(internal)?;
     let id = uuid::text(&uuid);
+    let place = store::place(kms, &input).await?;
     let record = KeyRecord {
         spec: Spec(row.name.to_owned()),
         usage,
@@ -37,28 +38,40 @@ pub(super) async fn create(kms: &Kms, input: Input) -> Answer {
         tags,
         policy: describe::policy(kms, &input)?,
         material: uuid.iter().map(|byte| format!("{byte:02x}")).collect(),
+        backing: place.backing.clone(),
         id,
     };
     let keys = kms.keys().await?;
     let arn = kms.arn(&format!("key/{}", record.id));
-    let key = keys.insert(kms, record).await.map_err(|error| record_fault(&error))?;
-    let (kind, object, label) = (row.kind, key.record.object_id(), arn.clone());
-    let made = kms
-        .module
-        .run(move |worker| make(worker, kind, usage, &object, &label))
-        .await;
+    let key = place.insert(kms, keys, record).await?;
+    let found = Found {
+        key,
+        arn,
+        store: place.store,
+    };
+    let (kind, object, label) = (row.kind, found.record().object_id(), found.arn.clone());
+    let made = match kms.holder(&found) {
+        Ok(module) => {
+            module
+                .run(move |worker| make(worker, kind, usage, &object, &label))
+                .await
+        }
+        Err(fault) => {
+            let _ = keys.remove(kms, &found.key).await;
+            return Err(fault);
+        }
+    };
     if let Err(error) = made {
         // The key may have been made although no answer came: it goes first, then its record; tried again until it is done.
-        if let Ok(ending) = keys.change(kms, &key, |record| record.state = State::Deleting).await {
+        if let Ok(ending) = keys
+            .change(kms, &found.key, |record| record.state = State::Deleting)
+            .await
+        {
             let _ = kms.destroy(keys, &ending).await;
         }
-        return Err(module_fault(&error, &arn));
+        return Err(found.creation_fault(&error));
     }
-    let done = keys.change(kms, &key, |record| record.state = State::Enabled).await;
-    let found = Found {
-        key: done.map_err(|error| record_fault(&error))?,
-        arn,
-    };
+    let found = write(kms, &found, |record| record.state = State::Enabled).await?;
     Ok(Map::from_iter([(
         "KeyMetadata".to_owned(),
         describe::metadata(kms, &found),
@@ -68,12 +81,6 @@ pub(super) async fn create(kms: &Kms, input: Input) -> Answer {
 fn chosen(input: &Input) -> Result<(&'static Row, Usage), Fault> {
     let unsupported = |message: String| Fault::new(400, "UnsupportedOperationException", message);
     let validation = |message: String| Fault::new(400, "ValidationException", message);
-    let origin = input.text("Origin").unwrap_or("AWS_KMS");
-    if origin != "AWS_KMS" || input.text("CustomKeyStoreId").is_some() || input.text("XksKeyId").is_some() {
-        return Err(unsupported(
-            "only keys of Origin AWS_KMS, outside of custom key stores, are served yet".into(),
-        ));
-    }
     if input.flag("MultiRegion") {
         return Err(unsupported(
             "there is one region only: multi-Region keys are not served".into(),
@@ -204,6 +211,7 @@ async fn write(kms: &Kms, found: &Found, change: impl FnOnce(&mut KeyRecord)) ->
     Ok(Found {
         key: key.map_err(|error| record_fault(&error))?,
         arn: found.arn.clone(),
+        store: found.store.clone(),
     })
 }
 

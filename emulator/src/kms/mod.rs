@@ -3,6 +3,7 @@
 //! its states; `keys` makes, finds and changes keys; `crypt`, `sign`, `data_key` use them.
 
 mod alias;
+mod backing;
 mod crypt;
 mod describe;
 mod envelope;
@@ -11,10 +12,12 @@ mod key;
 mod keys;
 mod lifecycle;
 mod sign;
+mod store;
 mod table;
 mod tags;
 
 pub(crate) use lifecycle::end_keys;
+pub(crate) use store::{Stores, open as open_stores};
 
 use crate::fault::{Common, Fault};
 use crate::model::{Model, Problem};
@@ -24,6 +27,7 @@ use crate::records::{RecordError, Records};
 use input::Input;
 use keys::Keys;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::OnceCell;
 
@@ -43,12 +47,21 @@ const BEYOND_THE_MODEL: [&str; 6] = [
 /// What an operation answers.
 type Answer = Result<Map<String, Value>, Fault>;
 
+/// What KMS works with.
+pub(crate) struct Parts {
+    /// The pool of the token of `[kms]`.
+    pub(crate) module: Module,
+    pub(crate) records: Records,
+    pub(crate) stores: Stores,
+}
+
 /// The front of KMS.
 pub(crate) struct Kms {
     model: Model,
-    module: Module,
+    module: Arc<Module>,
     records: Records,
     keys: OnceCell<Keys>,
+    stores: Stores,
     region: String,
     account: String,
 }
@@ -58,12 +71,13 @@ impl Kms {
     ///
     /// # Errors
     /// A sentence.
-    pub(crate) fn new(module: Module, records: Records, region: &str, account: &str) -> Result<Self, String> {
+    pub(crate) fn new(parts: Parts, region: &str, account: &str) -> Result<Self, String> {
         Ok(Self {
             model: Model::parse(MODEL)?,
-            module,
-            records,
+            module: Arc::new(parts.module),
+            records: parts.records,
             keys: OnceCell::new(),
+            stores: parts.stores,
             region: region.to_owned(),
             account: account.to_owned(),
         })

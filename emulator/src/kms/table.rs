@@ -1,7 +1,7 @@
 //! Which operations are answered, and how. Every operation of the model has a row.
 
 use super::input::Input;
-use super::{Answer, Kms, alias, crypt, describe, lifecycle, sign, tags};
+use super::{Answer, Kms, alias, crypt, describe, lifecycle, sign, store, tags};
 use crate::fault::Fault;
 
 /// How an operation is answered.
@@ -29,16 +29,17 @@ macro_rules! rows {
 
 /// All operations of the API.
 pub(crate) const ROWS: &[Row] = rows! {
-    Yes: "CancelKeyDeletion" "CreateAlias" "CreateKey" "Decrypt" "DeleteAlias" "DescribeKey" "DisableKey" "EnableKey"
+    Yes: "CancelKeyDeletion" "ConnectCustomKeyStore" "CreateAlias" "CreateCustomKeyStore" "CreateKey" "Decrypt" "DeleteAlias"
+        "DeleteCustomKeyStore" "DescribeCustomKeyStores" "DescribeKey" "DisableKey" "DisconnectCustomKeyStore" "EnableKey"
         "Encrypt" "GenerateDataKey" "GenerateDataKeyWithoutPlaintext" "GenerateMac" "GenerateRandom" "GetKeyPolicy"
         "GetKeyRotationStatus" "GetPublicKey" "ListAliases" "ListKeyPolicies" "ListKeys" "ListResourceTags" "PutKeyPolicy"
-        "ReEncrypt" "ScheduleKeyDeletion" "Sign" "TagResource" "UntagResource" "UpdateAlias" "UpdateKeyDescription"
+        "ReEncrypt" "ScheduleKeyDeletion" "Sign" "TagResource" "UntagResource" "UpdateAlias" "UpdateCustomKeyStore"
+        "UpdateKeyDescription"
         "Verify" "VerifyMac";
-    NotYet: "ConnectCustomKeyStore" "CreateCustomKeyStore" "CreateGrant" "Decapsulate" "DeleteCustomKeyStore"
-        "DeleteImportedKeyMaterial" "DeriveSharedSecret" "DescribeCustomKeyStores" "DisableKeyRotation"
-        "DisconnectCustomKeyStore" "EnableKeyRotation" "Encapsulate" "GenerateDataKeyPair"
+    NotYet: "CreateGrant" "Decapsulate" "DeleteImportedKeyMaterial" "DeriveSharedSecret" "DisableKeyRotation" "EnableKeyRotation"
+        "Encapsulate" "GenerateDataKeyPair"
         "GenerateDataKeyPairWithoutPlaintext" "GetKeyLastUsage" "GetParametersForImport" "ImportKeyMaterial" "ListGrants"
-        "ListKeyRotations" "ListRetirableGrants" "RetireGrant" "RevokeGrant" "RotateKeyOnDemand" "UpdateCustomKeyStore";
+        "ListKeyRotations" "ListRetirableGrants" "RetireGrant" "RevokeGrant" "RotateKeyOnDemand";
     Never: "ReplicateKey" "UpdatePrimaryRegion";
 };
 
@@ -54,6 +55,12 @@ pub(super) fn find(name: &str) -> Option<&'static Row> {
 pub(super) async fn run(kms: &Kms, row: &'static Row, input: Input) -> Answer {
     match row.name {
         "CancelKeyDeletion" => lifecycle::cancel_deletion(kms, input).await,
+        "ConnectCustomKeyStore" => store::connect(kms, input).await,
+        "CreateCustomKeyStore" => store::create(kms, input).await,
+        "DeleteCustomKeyStore" => store::delete(kms, input).await,
+        "DescribeCustomKeyStores" => store::describe(kms, input).await,
+        "DisconnectCustomKeyStore" => store::disconnect(kms, input).await,
+        "UpdateCustomKeyStore" => store::update(kms, input).await,
         "CreateAlias" => alias::create(kms, input).await,
         "CreateKey" => lifecycle::create(kms, input).await,
         "Decrypt" => crypt::decrypt(kms, input).await,

@@ -7,8 +7,11 @@
 use prost::Message as _;
 
 mod backup_debug;
+mod cluster;
 mod pin;
 mod records_debug;
+
+pub use cluster::{cluster_of_group, group_of_cluster, long_hsm};
 
 /// The modules of generated code, each a package.
 macro_rules! packages {
