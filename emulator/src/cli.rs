@@ -1,14 +1,15 @@
 //! The arguments of `hsmd-aws`, and its life: read the configuration, listen, serve until told to stop.
 
 use crate::config::Config;
+use crate::listen::Listener;
 use crate::server::Server;
+use crate::tls;
 use clap::Parser;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -82,21 +83,19 @@ fn run(cli: Cli) -> Result<(), String> {
 }
 
 async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), String> {
-    let listen = config.listen;
     if !config.verify_signatures {
         tracing::warn!("signatures are not verified: whoever reaches the port may do everything");
     }
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| format!("{listen}: {error}"))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let listener = Listener::bind(config.listen, tls).await?;
+    let url = listener.url();
     let server = Arc::new(Server::new(config)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
     // Data on standard output: who started us with port 0 reads it there.
-    let said = writeln!(std::io::stdout(), "http://{address}").and_then(|()| std::io::stdout().flush());
+    let said = writeln!(std::io::stdout(), "{url}").and_then(|()| std::io::stdout().flush());
     said.map_err(|error| format!("standard output: {error}"))?;
-    tracing::info!(%address, "ready");
+    tracing::info!(%url, "ready");
     tokio::select! {
         () = server.run(listener) => {}
         _ = terminate.recv() => {}

@@ -1,6 +1,10 @@
 //! The configuration, `hsmd-aws.toml`. Unknown keys are errors; the file holds secret access keys and must be readable by
 //! its owner only.
 
+mod xks;
+
+pub(crate) use xks::{Credential, Tls, Xks, XksClient};
+
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
@@ -33,6 +37,12 @@ pub(crate) struct Config {
     pub(crate) access_keys: Vec<AccessKey>,
     /// Where the keys of KMS live; without it KMS is not served.
     pub(crate) kms: Option<Kms>,
+    /// TLS of all listeners; without it they must be on loopback addresses.
+    pub(crate) tls: Option<Tls>,
+    /// The proxy of external key stores; without it there is none.
+    pub(crate) xks: Option<Xks>,
+    /// How other proxies of external key stores are reached.
+    pub(crate) xks_client: XksClient,
 }
 
 /// `[kms]`
@@ -60,16 +70,26 @@ impl Kms {
     /// # Errors
     /// A sentence, when the file cannot be read or others can.
     pub(crate) fn pin(&self) -> Result<Zeroizing<String>, String> {
-        let path = &self.pin_file;
-        private(path)?;
-        let text = std::fs::read_to_string(path).map(Zeroizing::new);
-        let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+        pin(&self.pin_file)
     }
 }
 
+/// The first line of a file that only its owner may read.
+///
+/// # Errors
+/// A sentence, when the file cannot be read or others can.
+pub(crate) fn pin(path: &Path) -> Result<Zeroizing<String>, String> {
+    private(path)?;
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
 /// Refuses a file that others may read.
-fn private(path: &Path) -> Result<(), String> {
+///
+/// # Errors
+/// A sentence with the file and the remedy.
+pub(crate) fn private(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let found = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?;
     if found.mode() & 0o077 != 0 {
@@ -88,6 +108,9 @@ impl Default for Config {
             region: "local-1".into(),
             account: "000000000000".into(),
             kms: None,
+            tls: None,
+            xks: None,
+            xks_client: XksClient::default(),
             hosts: Vec::new(),
             verify_signatures: true,
             max_body: 1 << 20,
@@ -160,7 +183,9 @@ impl Config {
         if self.verify_signatures && self.access_keys.is_empty() {
             return Err("access_keys is empty, so nobody could sign a request\n  remedy: add one, or say verify_signatures = false".into());
         }
-        if !self.listen.ip().is_loopback() {
+        self.tls.as_ref().map_or(Ok(()), Tls::check)?;
+        self.xks.as_ref().map_or(Ok(()), |xks| xks.check(self.tls.as_ref()))?;
+        if self.tls.is_none() && !self.listen.ip().is_loopback() {
             return Err(format!(
                 "listen = {}: without TLS only a loopback address may be used",
                 self.listen

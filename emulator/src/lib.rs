@@ -13,6 +13,7 @@ mod config;
 mod dynamic;
 mod fault;
 mod kms;
+mod listen;
 mod model;
 mod module;
 mod protocol;
@@ -21,6 +22,8 @@ mod route;
 mod secret;
 mod server;
 mod signature;
+mod tls;
 mod uuid;
+mod xks;
 
 pub use cli::main;

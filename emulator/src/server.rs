@@ -1,11 +1,12 @@
-//! HTTP: connections within limits, one request after the other through signature, route and service. Nothing a client sends
-//! ends the process, and nothing it sends is kept.
+//! Requests: within limits, one after the other through signature, route and service. Nothing a client sends is kept.
+//! Connections are [`crate::listen`]'s.
 
 use crate::cloudhsm::CloudHsm;
 use crate::cloudhsmv2::CloudHsmV2;
 use crate::config::Config;
 use crate::fault::{Common, Fault};
 use crate::kms::{self, Kms, Stores};
+use crate::listen::{Limits, Listener};
 use crate::module::{Library, Token};
 use crate::protocol::{self, Protocol};
 use crate::records::Records;
@@ -17,15 +18,8 @@ use chrono::Utc;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tonic::transport::Endpoint;
 
 /// How long hsmd may take.
@@ -39,8 +33,7 @@ pub(crate) struct Server {
     verifier: Verifier,
     hosts: Vec<String>,
     max_body: usize,
-    patience: Duration,
-    connections: Arc<Semaphore>,
+    limits: Limits,
 }
 
 impl Server {
@@ -80,53 +73,26 @@ impl Server {
             verifier: Verifier::new(config.access_keys, config.region, config.verify_signatures),
             hosts,
             max_body: config.max_body,
-            patience: Duration::from_millis(config.request_timeout_ms),
-            connections: Arc::new(Semaphore::new(config.max_connections)),
+            limits: Limits {
+                connections: config.max_connections,
+                patience: Duration::from_millis(config.request_timeout_ms),
+            },
         })
     }
 
-    /// Accepts connections for ever.
-    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+    /// Serves a listener for ever.
+    pub(crate) async fn run(self: Arc<Self>, listener: Listener) {
         if let Some(kms) = self.kms.clone() {
             let stores = kms.clone();
             tokio::spawn(async move { kms::open_stores(&stores).await });
             tokio::spawn(async move { kms::end_keys(&kms).await });
         }
-        loop {
-            // A closed semaphore: nobody closes it.
-            let Ok(permit) = self.connections.clone().acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let server = self.clone();
-                    tokio::spawn(async move {
-                        server.serve(stream, peer).await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-    }
-
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        // Small answers must not wait for a full packet.
-        let _ = stream.set_nodelay(true);
-        let patience = self.patience;
-        let service = service_fn(move |request| {
+        let limits = self.limits;
+        let answer = move |request| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
-        });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(patience);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128);
-        if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-            tracing::debug!(%peer, %error, "connection ended");
-        }
+            async move { server.answer(request).await }
+        };
+        listener.run(limits, answer).await;
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -188,7 +154,6 @@ impl Server {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => host,
         };
-        // HTTP/2 has the name in the address; browsers speak that with TLS only.
         if self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
             return Ok(());
         }
@@ -199,7 +164,7 @@ impl Server {
     async fn collect(&self, request: Request<Incoming>, spoken: Protocol) -> Result<Request<Bytes>, Fault> {
         let (parts, body) = request.into_parts();
         let body = Limited::new(body, self.max_body).collect();
-        let body = match tokio::time::timeout(self.patience, body).await {
+        let body = match tokio::time::timeout(self.limits.patience, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 let message = format!("a body has at most {} bytes", self.max_body);
