@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::listen::Listener;
 use crate::server::Server;
 use crate::tls;
+use crate::xks::proxy::Gateway;
 use clap::Parser;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -79,23 +80,36 @@ fn run(cli: Cli) -> Result<(), String> {
         .thread_name("hsmd-aws")
         .build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(serve(config, cli.exit_with_stdin))
+    runtime.block_on(serve(cli.config, config, cli.exit_with_stdin))
 }
 
-async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), String> {
+async fn serve(path: PathBuf, config: Config, exit_with_stdin: bool) -> Result<(), String> {
     if !config.verify_signatures {
         tracing::warn!("signatures are not verified: whoever reaches the port may do everything");
     }
     let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
     let listener = Listener::bind(config.listen, tls).await?;
     let url = listener.url();
+    let limits = config.limits();
+    let xks = Xks::open(&config).await?;
     let server = Arc::new(Server::new(config)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
     // Data on standard output: who started us with port 0 reads it there.
-    let said = writeln!(std::io::stdout(), "{url}").and_then(|()| std::io::stdout().flush());
+    let mut lines = format!("{url}\n");
+    if let Some(xks) = &xks {
+        lines.push_str(&format!("xks {}\n", xks.url));
+    }
+    let said = std::io::stdout()
+        .write_all(lines.as_bytes())
+        .and_then(|()| std::io::stdout().flush());
     said.map_err(|error| format!("standard output: {error}"))?;
     tracing::info!(%url, "ready");
+    if let Some(xks) = xks {
+        tracing::info!(url = xks.url, "the XKS proxy is ready");
+        tokio::spawn(renew_credentials(path, xks.gateway.clone()));
+        tokio::spawn(xks.gateway.run(xks.listener, limits));
+    }
     tokio::select! {
         () = server.run(listener) => {}
         _ = terminate.recv() => {}
@@ -104,6 +118,46 @@ async fn serve(config: Config, exit_with_stdin: bool) -> Result<(), String> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The proxy of external key stores, and where it listens.
+struct Xks {
+    gateway: Arc<Gateway>,
+    listener: Listener,
+    url: String,
+}
+
+impl Xks {
+    /// `None`: none is configured.
+    async fn open(config: &Config) -> Result<Option<Self>, String> {
+        let Some(settings) = &config.xks else { return Ok(None) };
+        let tls = settings.tls.as_ref().or(config.tls.as_ref()).map(tls::acceptor);
+        let listener = Listener::bind(settings.listen, tls.transpose()?).await?;
+        let gateway = Arc::new(Gateway::new(settings)?);
+        let url = format!("{}{}", listener.url(), gateway.path());
+        Ok(Some(Self { gateway, listener, url }))
+    }
+}
+
+/// Reads the credentials of the XKS proxy again with each SIGHUP. A file that is not good changes nothing.
+async fn renew_credentials(path: PathBuf, gateway: Arc<Gateway>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be listened for: credentials of XKS change with a restart only");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        match Config::read(&path).map(|config| config.xks) {
+            Ok(Some(xks)) => {
+                let ids: Vec<_> = xks.credentials.iter().map(|pair| pair.access_key_id.as_str()).collect();
+                tracing::info!(?ids, "credentials of the XKS proxy read again");
+                gateway.use_credentials(xks.credentials.clone());
+            }
+            Ok(None) => tracing::error!("the configuration has no [xks] any more; its credentials stay"),
+            Err(error) => {
+                tracing::error!(%error, "the configuration cannot be read again; the credentials of XKS stay")
+            }
+        }
+    }
 }
 
 /// Done when standard input has ended or cannot be read. A thread reads it: tokio could not give up the read at the end.

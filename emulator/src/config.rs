@@ -5,10 +5,12 @@ mod xks;
 
 pub(crate) use xks::{Credential, Tls, Xks, XksClient};
 
+use crate::listen::Limits;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Everything that `hsmd-aws` can be told.
@@ -160,6 +162,14 @@ impl Config {
         let config = config?;
         config.check().map_err(|error| format!("{shown}: {error}"))?;
         Ok(config)
+    }
+
+    /// What clients of a listener may take.
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits {
+            connections: self.max_connections,
+            patience: Duration::from_millis(self.request_timeout_ms),
+        }
     }
 
     /// What the types do not say.

@@ -58,8 +58,11 @@ impl Library {
     /// A file that is no such library, or does not initialise.
     pub(crate) fn load(path: &Path) -> Result<Self, Error> {
         let pkcs11 = Pkcs11::new(path)?;
-        pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-        Ok(Self(pkcs11))
+        match pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            // Another service here uses the same file, and so the same library.
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(Self(pkcs11)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Starts the threads for a token. Nothing is asked of the token yet: it may come later.
@@ -123,6 +126,10 @@ impl Module {
     ) -> Result<T, ModuleError> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
+            // Nobody waits any more, and nothing has been done yet.
+            if answer.is_closed() {
+                return;
+            }
             let result = worker.attempt(&call);
             // Whoever asked may have gone.
             let _ = answer.send(result);

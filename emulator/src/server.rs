@@ -43,6 +43,7 @@ impl Server {
     /// # Errors
     /// A sentence.
     pub(crate) fn new(config: Config) -> Result<Self, String> {
+        let limits = config.limits();
         let mut hosts = config.hosts;
         hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
         hosts.push(config.listen.ip().to_string());
@@ -73,10 +74,7 @@ impl Server {
             verifier: Verifier::new(config.access_keys, config.region, config.verify_signatures),
             hosts,
             max_body: config.max_body,
-            limits: Limits {
-                connections: config.max_connections,
-                patience: Duration::from_millis(config.request_timeout_ms),
-            },
+            limits,
         })
     }
 

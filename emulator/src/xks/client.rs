@@ -17,7 +17,7 @@ use std::error::Error;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-pub(crate) use super::wire::{Health, HealthStatus, KeyStatus, Member, RequestMetadata};
+pub(crate) use super::wire::{Health, KeyStatus, RequestMetadata};
 
 /// KMS waits so long for an answer, connection and handshake included.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);

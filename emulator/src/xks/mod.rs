@@ -12,6 +12,7 @@ pub(crate) mod error;
 pub(crate) mod mapping;
 #[allow(dead_code, reason = "custom key stores will call it")]
 pub(crate) mod outbound;
+pub(crate) mod proxy;
 #[allow(dead_code, reason = "custom key stores will call it")]
 mod sigv4;
 #[allow(dead_code, reason = "custom key stores will call it")]
