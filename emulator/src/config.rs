@@ -190,7 +190,8 @@ impl Config {
         if let Some(key) = self.access_keys.iter().find(form) {
             return Err(format!("access key {}: an id has 16 to 128 letters and digits", key.id));
         }
-        if self.verify_signatures && self.access_keys.is_empty() {
+        // A proxy of external key stores has credentials of its own, and may be all that is wanted.
+        if self.verify_signatures && self.access_keys.is_empty() && self.xks.is_none() {
             return Err("access_keys is empty, so nobody could sign a request\n  remedy: add one, or say verify_signatures = false".into());
         }
         self.tls.as_ref().map_or(Ok(()), Tls::check)?;
