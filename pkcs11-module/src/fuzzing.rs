@@ -80,7 +80,7 @@ pub fn reply(bytes: &[u8]) -> std::io::Result<()> {
     // All bytes are there already: nothing waits for long.
     connection.set_patience(Duration::from_secs(5))?;
     let give_up = Instant::now() + Duration::from_secs(5);
-    let answer = connection.exchange(&mut |_| wire::Request::default(), give_up);
+    let answer = connection.exchange(&mut |_| wire::Request::default(), &[], give_up);
     if let Ok(reply) = answer {
         assert!(
             believable(reply.rv).name().is_some(),

@@ -127,6 +127,8 @@ impl Header {
 /// A frame being built in one buffer that is used again and again, and wiped each time.
 pub struct FrameWriter {
     buffer: WipingVec,
+    /// How much of the section's end lies elsewhere ([`Self::lend`]).
+    lent: usize,
 }
 
 impl Default for FrameWriter {
@@ -141,17 +143,30 @@ impl FrameWriter {
     pub fn new() -> Self {
         let mut buffer = WipingVec::with_capacity(1024);
         buffer.resize(HEADER, 0);
-        Self { buffer }
+        Self { buffer, lent: 0 }
     }
 
     /// Wipes the last frame and starts the next one.
     pub fn clear(&mut self) {
         self.buffer.wipe();
         self.buffer.resize(HEADER, 0);
+        self.lent = 0;
+    }
+
+    /// Announces bytes at the end of the secret section that are not copied: [`Self::finish_around`] is given them. Nothing can
+    /// be hidden after them.
+    pub fn lend(&mut self, length: usize) -> Section {
+        let offset = (self.buffer.len() - HEADER) as u32;
+        self.lent = length;
+        Section {
+            offset,
+            length: length as u32,
+        }
     }
 
     /// Puts bytes into the secret section.
     pub fn hide(&mut self, bytes: &[u8]) -> Section {
+        debug_assert_eq!(self.lent, 0, "lent bytes end the section");
         let offset = (self.buffer.len() - HEADER) as u32;
         self.buffer.reserve_wiping(bytes.len());
         self.buffer.extend_from_slice(bytes);
@@ -185,29 +200,54 @@ impl FrameWriter {
         })
     }
 
-    /// Ends the frame with its body and gives the bytes to send.
+    /// Ends the frame with its body and gives the bytes to send. What was lent is not in them.
     pub fn finish(&mut self, kind: FrameKind, sequence: u32, message: &impl Message) -> &[u8] {
-        let section = self.buffer.len() - HEADER;
+        debug_assert_eq!(self.lent, 0, "lent bytes are for finish_around");
+        let [whole, ..] = self.finish_around(kind, sequence, message, &[]);
+        whole
+    }
+
+    /// As [`Self::finish`], in three pieces to send one after the other: the second is what was lent, where it lies, or all is
+    /// in the first.
+    pub fn finish_around<'s>(
+        &'s mut self,
+        kind: FrameKind,
+        sequence: u32,
+        message: &impl Message,
+        lent: &'s [u8],
+    ) -> [&'s [u8]; 3] {
+        debug_assert_eq!(self.lent, lent.len(), "what was announced");
+        let copied = self.buffer.len() - HEADER + lent.len() > PART;
+        if copied {
+            self.buffer.reserve_wiping(lent.len());
+            self.buffer.extend_from_slice(lent);
+        }
+        let lent = if copied { &[] } else { lent };
+        let here = self.buffer.len();
+        let section = here - HEADER + lent.len();
         let body = message.encoded_len();
         self.buffer.reserve_wiping(body);
-        self.buffer.resize(HEADER + section + body, 0);
-        let mut tail = &mut self.buffer[HEADER + section..];
+        self.buffer.resize(here + body, 0);
+        let mut tail = &mut self.buffer[here..];
         let room = message.encode(&mut tail).is_ok();
         debug_assert!(room, "encoded_len told the room that is needed");
-        if section > PART {
+        if copied || section > PART {
             self.split(kind, sequence, section);
-        } else {
-            let header = Header {
-                kind,
-                more: false,
-                section,
-                body,
-                sequence,
-            }
-            .to_bytes();
-            self.buffer[..HEADER].copy_from_slice(&header);
+            return [&self.buffer, &[], &[]];
         }
-        &self.buffer
+        let header = Header {
+            kind,
+            more: false,
+            section,
+            body,
+            sequence,
+        };
+        self.buffer[..HEADER].copy_from_slice(&header.to_bytes());
+        if lent.is_empty() {
+            return [&self.buffer, &[], &[]];
+        }
+        let (before, after) = self.buffer.split_at(here);
+        [before, lent, after]
     }
 
     /// Lays a large section out as several frames.
@@ -260,6 +300,28 @@ impl<'a> Sections<'a> {
 mod tests {
     use super::*;
     use crate::wire::{Reply, reply};
+
+    #[test]
+    fn lent_bytes_make_the_same_frame_as_hidden_ones() {
+        for length in [1, 4_096, PART - 6, PART - 5, 2 * PART + 7] {
+            let data: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            let reply = |output| Reply {
+                rv: 7,
+                result: Some(reply::Result::Output(output)),
+                ..Reply::default()
+            };
+            let mut writer = FrameWriter::new();
+            writer.hide(b"ticket");
+            let output = writer.hide(&data);
+            let hidden = writer.finish(FrameKind::Reply, 9, &reply(output)).to_vec();
+            let mut writer = FrameWriter::new();
+            writer.hide(b"ticket");
+            let output = writer.lend(data.len());
+            let pieces = writer.finish_around(FrameKind::Reply, 9, &reply(output), &data);
+            assert!(pieces.concat() == hidden, "{length}");
+            assert_eq!(pieces[1].is_empty(), length + 6 > PART);
+        }
+    }
 
     #[test]
     fn a_frame_reads_back() {

@@ -2,7 +2,7 @@
 //! raised rights, which file this library is, sockets with a deadline for connecting, an event to wait for.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -249,6 +249,25 @@ fn wait_connected(descriptor: i32, patience: Duration, ended: &Event) -> io::Res
         (0, code) => Err(io::Error::from_raw_os_error(code)),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Sends pieces one after the other, as far as the socket takes them; no signal comes of a peer that has gone (INV-9).
+///
+/// # Errors
+/// The system's.
+pub(crate) fn send_pieces(stream: &impl AsRawFd, pieces: &[&[u8]]) -> io::Result<usize> {
+    let mut list = [IoSlice::new(&[]); 3];
+    for (slot, piece) in list.iter_mut().zip(pieces) {
+        *slot = IoSlice::new(piece);
+    }
+    // SAFETY: an all-zero msghdr is valid: no name, no list, no control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // IoSlice has the layout of iovec (std::io::IoSlice).
+    message.msg_iov = list.as_mut_ptr().cast();
+    message.msg_iovlen = pieces.len().min(list.len()) as _;
+    // SAFETY: `message` names `list`, which names the caller's live slices; sendmsg only reads them.
+    let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 /// Reads what is there, without waiting.

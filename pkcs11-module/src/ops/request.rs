@@ -19,6 +19,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) session: Option<&'a Session>,
     /// Presented instead of the login's ticket: the grant of one operation.
     grant: Option<&'a [u8]>,
+    /// What the request lends to its frame.
+    lent: &'a [u8],
     tries: Tries,
 }
 
@@ -30,6 +32,7 @@ impl<'a> Asker<'a> {
             slot: &session.slot,
             session: Some(session),
             grant: None,
+            lent: &[],
             tries: Tries::UntilDeadline,
         }
     }
@@ -41,6 +44,7 @@ impl<'a> Asker<'a> {
             slot,
             session: None,
             grant: None,
+            lent: &[],
             tries: Tries::UntilDeadline,
         }
     }
@@ -48,6 +52,11 @@ impl<'a> Asker<'a> {
     /// The same, presenting a grant if there is one.
     pub(crate) fn with_grant(self, grant: Option<&'a [u8]>) -> Self {
         Self { grant, ..self }
+    }
+
+    /// The same, with data that the request lends to its frame ([`FrameWriter::lend`]) instead of copying it.
+    pub(crate) fn lending(self, lent: &'a [u8]) -> Self {
+        Self { lent, ..self }
     }
 
     /// The same, for a request that is not worth waiting for a daemon that is away.
@@ -77,7 +86,7 @@ impl<'a> Asker<'a> {
                 op: Some(build(writer)),
             }
         };
-        let result = self.instance.pool.call(self.session, self.tries, make, read);
+        let result = self.instance.pool.call(self.session, self.tries, make, self.lent, read);
         if let (Err(Failure::Refused(Rv::USER_NOT_LOGGED_IN)), Some(login), None) = (&result, &login, self.grant) {
             // The SO meets this code at every private object; a user meets it only when the ticket is void.
             if login.user == UserType::USER {

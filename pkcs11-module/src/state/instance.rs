@@ -71,7 +71,7 @@ impl Instance {
         };
         let found = self
             .pool
-            .call(None, Tries::UntilDeadline, request, |result, _| match result {
+            .call(None, Tries::UntilDeadline, request, &[], |result, _| match result {
                 Some(reply::Result::Slots(list)) if list.slots.len() <= MOST_SLOTS => Ok(list.slots),
                 // An empty message field is as good as an empty list.
                 None => Ok(Vec::new()),

@@ -94,13 +94,14 @@ impl Connection {
         self.longest = longest;
     }
 
-    /// Sends a request and waits for its reply.
+    /// Sends a request and waits for its reply. What `build` lends is `lent`: data of an application, sent from where it lies.
     ///
     /// # Errors
     /// [`Broken`]; the connection is then of no more use.
     pub(crate) fn exchange(
         &mut self,
         build: &mut dyn FnMut(&mut FrameWriter) -> wire::Request,
+        lent: &[u8],
         give_up: Instant,
     ) -> Result<wire::Reply, Broken> {
         self.writer.clear();
@@ -109,8 +110,10 @@ impl Connection {
             return Err(Broken::Protocol);
         }
         self.sequence = self.sequence.wrapping_add(1);
-        let bytes = self.writer.finish(FrameKind::Request, self.sequence, &request);
-        let sent = self.stream.write_all(bytes);
+        let frame = self
+            .writer
+            .finish_around(FrameKind::Request, self.sequence, &request, lent);
+        let sent = self.stream.write_all(frame);
         // PINs, tickets and data were in it.
         self.writer.clear();
         sent?;

@@ -89,6 +89,7 @@ impl Pool {
         session: Option<&Session>,
         patience: Tries,
         mut build: impl FnMut(&mut FrameWriter) -> wire::Request,
+        lent: &[u8],
         read: impl FnOnce(Option<reply::Result>, &Sections<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let started = Instant::now();
@@ -101,7 +102,7 @@ impl Pool {
             let broken = match self.take(left, tries > 0) {
                 Ok(mut connection) => {
                     let give_up = started + self.config.deadline * WORKING;
-                    match self.attempt(&mut connection, session, &mut build, give_up) {
+                    match self.attempt(&mut connection, session, &mut build, lent, give_up) {
                         Ok(reply) => return self.finish(connection, reply, read),
                         Err(broken) => broken,
                     }
@@ -133,17 +134,18 @@ impl Pool {
         connection: &mut Connection,
         session: Option<&Session>,
         build: &mut dyn FnMut(&mut FrameWriter) -> wire::Request,
+        lent: &[u8],
         give_up: Instant,
     ) -> Result<wire::Reply, Broken> {
         let Some(session) = session else {
-            return connection.exchange(build, give_up);
+            return connection.exchange(build, lent, give_up);
         };
         session.enter(connection.stream.socket());
         // Whoever ended the session before it knew the stream could not shut it down.
         let result = if self.ended(Some(session)).is_some() {
             Err(Broken::Ended)
         } else {
-            connection.exchange(build, give_up)
+            connection.exchange(build, lent, give_up)
         };
         session.leave();
         result
@@ -257,7 +259,7 @@ impl Pool {
             op: Some(request::Op::Hello(hello.clone())),
             ..wire::Request::default()
         };
-        let reply = connection.exchange(&mut build, Instant::now() + self.config.deadline)?;
+        let reply = connection.exchange(&mut build, &[], Instant::now() + self.config.deadline)?;
         connection.wipe();
         let Some(reply::Result::Hello(hello)) = reply.result else {
             return Err(Broken::Protocol);
@@ -305,7 +307,7 @@ impl Pool {
                 ticket: Some(writer.hide(&login.ticket)),
                 op: Some(request::Op::Logout(wire::Logout {})),
             };
-            if connection.exchange(&mut build, Instant::now() + FAREWELL).is_err() {
+            if connection.exchange(&mut build, &[], Instant::now() + FAREWELL).is_err() {
                 return;
             }
         }

@@ -97,32 +97,38 @@ impl Stream {
         &self.socket
     }
 
-    /// Writes all of it, in one call where the system takes it.
+    /// Writes all pieces, in one call where the system takes them.
     ///
     /// # Errors
     /// The system's. What a server said before it closed is worth more: a refusal is told as such.
-    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write_all(&mut self, mut pieces: [&[u8]; 3]) -> io::Result<()> {
         let socket = &*self.socket;
-        match &mut self.tls {
-            None => {
-                let mut left = bytes;
-                while !left.is_empty() {
-                    match socket.write(left) {
-                        Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                        Ok(count) => left = &left[count..],
-                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
+        let Some(session) = &mut self.tls else {
+            while let Some(first) = pieces.iter().position(|piece| !piece.is_empty()) {
+                // One piece, as most requests are, is cheaper without a list.
+                let sent = match pieces {
+                    [piece, [], []] => socket.write(piece),
+                    _ => os::send_pieces(socket, &pieces[first..]),
+                };
+                match sent {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Ok(count) => advance(&mut pieces, count),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
                 }
-                Ok(())
             }
-            Some(session) => session.write_all(bytes, |part| socket.write(part)).map_err(|error| {
-                match session.read(&mut [0], |room| os::read_now(socket, room)) {
-                    Err(said) if said.kind() == ErrorKind::InvalidData => said,
-                    _ => error,
-                }
-            }),
+            return Ok(());
+        };
+        let mut written = Ok(());
+        for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
+            written = written.and_then(|()| session.write_all(piece, |part| socket.write(part)));
         }
+        written.map_err(
+            |error| match session.read(&mut [0], |room| os::read_now(socket, room)) {
+                Err(said) if said.kind() == ErrorKind::InvalidData => said,
+                _ => error,
+            },
+        )
     }
 
     /// Reads once, waiting for it; 0 is the end.
@@ -151,6 +157,15 @@ impl Stream {
             Came::Partial => Err(ErrorKind::WouldBlock.into()),
             Came::Ended => Ok(0),
         }
+    }
+}
+
+/// Takes `count` bytes off the front of the pieces.
+fn advance(pieces: &mut [&[u8]; 3], mut count: usize) {
+    for piece in pieces {
+        let taken = count.min(piece.len());
+        *piece = &piece[taken..];
+        count -= taken;
     }
 }
 
