@@ -1,15 +1,33 @@
-//! Whether a side of a connection polls for the next frame before it sleeps: a rule for both, without a clock or a socket.
+//! How a side of a connection waits for the next frame: a rule for both, without a clock or a socket.
 //!
 //! Waking a thread that sleeps on an idle processor costs 10 to 25 us of latency, and about as much processor time on
 //! the side that wakes it (inter-processor interrupts, above all in virtual machines). An exchange has two such
 //! wake-ups, often more than the operation itself takes. So a side polls where the last waits were shorter than
 //! [`LIMIT`], and for no longer than that: it never spends more than about what a wake-up would have cost. Each time
 //! that polling was in vain makes it rarer, down to one wait in 1,024.
+//!
+//! In a crowd there is no processor to poll on, and sleeping costs most: with every processor busy, wake-ups took a third of all
+//! processor time. There a side gives the processor to others a few times ([`YIELDS`]) before it sleeps. The other side mostly
+//! runs meanwhile, and nobody needs to be woken.
 
 use std::time::Duration;
 
 /// The longest polling before a sleep.
 pub const LIMIT: Duration = Duration::from_micros(50);
+
+/// How often a side yields before it sleeps. From the third on nothing was gained.
+pub const YIELDS: u32 = 3;
+
+/// What to do before sleeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Poll, for [`LIMIT`] at most.
+    Poll,
+    /// Yield and look, [`YIELDS`] times at most.
+    Yield,
+    /// Nothing.
+    Sleep,
+}
 
 /// The most waits that go by without polling after it was in vain again and again.
 const MOST_SKIPPED: u32 = 1023;
@@ -23,28 +41,31 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Whether to poll during the wait that begins now. Not when the daemon is `crowded`: others need the processor.
-    pub fn polls(&mut self, crowded: bool) -> bool {
-        if crowded || !self.last_was_short {
-            return false;
+    /// How to wait from now on. Polling is for processors that nobody else needs: not when the daemon is `crowded`.
+    pub fn manner(&mut self, crowded: bool) -> Manner {
+        if crowded {
+            return Manner::Yield;
+        }
+        if !self.last_was_short {
+            return Manner::Sleep;
         }
         if self.to_skip > 0 {
             self.to_skip -= 1;
-            return false;
+            return Manner::Sleep;
         }
-        true
+        Manner::Poll
     }
 
     /// A wait took so long.
-    pub fn waited(&mut self, polled: bool, wait: Duration) {
+    pub fn waited(&mut self, manner: Manner, wait: Duration) {
         self.last_was_short = wait < LIMIT;
-        match (polled, self.last_was_short) {
-            (true, true) => self.skipped_after_failure /= 2,
-            (true, false) => {
+        match (manner, self.last_was_short) {
+            (Manner::Poll, true) => self.skipped_after_failure /= 2,
+            (Manner::Poll, false) => {
                 self.skipped_after_failure = (self.skipped_after_failure * 2 + 1).min(MOST_SKIPPED);
                 self.to_skip = self.skipped_after_failure;
             }
-            (false, _) => {}
+            (Manner::Yield | Manner::Sleep, _) => {}
         }
     }
 }
@@ -59,14 +80,14 @@ mod tests {
     #[test]
     fn polling_follows_short_waits_only() {
         let mut pace = Pace::default();
-        assert!(!pace.polls(false));
-        pace.waited(false, SHORT);
-        assert!(pace.polls(false));
-        assert!(!pace.polls(true));
-        pace.waited(true, SHORT);
-        assert!(pace.polls(false));
-        pace.waited(false, LONG);
-        assert!(!pace.polls(false));
+        assert_eq!(pace.manner(false), Manner::Sleep);
+        pace.waited(Manner::Sleep, SHORT);
+        assert_eq!(pace.manner(false), Manner::Poll);
+        assert_eq!(pace.manner(true), Manner::Yield);
+        pace.waited(Manner::Poll, SHORT);
+        assert_eq!(pace.manner(false), Manner::Poll);
+        pace.waited(Manner::Sleep, LONG);
+        assert_eq!(pace.manner(false), Manner::Sleep);
     }
 
     #[test]
@@ -76,8 +97,9 @@ mod tests {
             let mut count = 0;
             for _ in 0..waits {
                 // Every wait but the polled one is short: the worst that another load can do.
-                let polled = pace.polls(false);
-                pace.waited(polled, if polled { wait } else { SHORT });
+                let manner = pace.manner(false);
+                let polled = manner == Manner::Poll;
+                pace.waited(manner, if polled { wait } else { SHORT });
                 count += u32::from(polled);
             }
             count

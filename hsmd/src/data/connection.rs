@@ -15,7 +15,7 @@ use hsmd_proto::PROTOCOL_VERSION;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::frame::{FrameError, FrameKind, FrameWriter, Sections};
 use hsmd_proto::ids::{ApplicationId, SlotId};
-use hsmd_proto::pace::{LIMIT, Pace};
+use hsmd_proto::pace::{LIMIT, Manner, Pace, YIELDS};
 use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::request::Op;
 use hsmd_proto::wire::{self, Request, reply};
@@ -119,14 +119,28 @@ impl Connection<'_> {
         }
     }
 
-    /// Waits for a request: polling for a short time where that pays, then asleep.
+    /// Waits for a request: polling or yielding for a short time where that pays, then asleep.
     fn wait(&mut self) -> Result<(), End> {
         let begun = Instant::now();
-        let polls = self.pace.polls(self.node.traffic.is_crowded());
+        let manner = self.pace.manner(self.node.traffic.is_crowded());
         let mut ready = Ready::NotYet;
-        while polls && ready == Ready::NotYet && begun.elapsed() < LIMIT && !self.node.traffic.is_crowded() {
-            std::hint::spin_loop();
-            ready = self.reader.ready(&mut self.stream.now())?;
+        match manner {
+            Manner::Poll => {
+                while ready == Ready::NotYet && begun.elapsed() < LIMIT && !self.node.traffic.is_crowded() {
+                    std::hint::spin_loop();
+                    ready = self.reader.ready(&mut self.stream.now())?;
+                }
+            }
+            Manner::Yield if self.tempo.is_busy() => {
+                for _ in 0..YIELDS {
+                    std::thread::yield_now();
+                    ready = self.reader.ready(&mut self.stream.now())?;
+                    if ready == Ready::Yes {
+                        break;
+                    }
+                }
+            }
+            Manner::Yield | Manner::Sleep => {}
         }
         while ready == Ready::NotYet {
             ready = self.reader.ready(&mut self.stream.waiting())?;
@@ -136,7 +150,7 @@ impl Connection<'_> {
             }
         }
         let now = Instant::now();
-        self.pace.waited(polls, now.duration_since(begun));
+        self.pace.waited(manner, now.duration_since(begun));
         if self.tempo.request(now) {
             self.listen(WINDOW)?;
         }

@@ -2,7 +2,7 @@
 
 use super::stream::Stream;
 use hsmd_proto::frame::{FrameKind, FrameWriter, HEADER, Header, Sections};
-use hsmd_proto::pace::{LIMIT, Pace};
+use hsmd_proto::pace::{LIMIT, Manner, Pace, YIELDS};
 use hsmd_proto::wipe::{WipingVec, wipe};
 use hsmd_proto::wire;
 use prost::Message;
@@ -124,19 +124,33 @@ impl Connection {
         Ok(reply)
     }
 
-    /// Waits for the first bytes of the reply: polling for a short time where that pays, then asleep.
+    /// Waits for the first bytes of the reply: polling or yielding for a short time where that pays, then asleep.
     fn wait(&mut self) -> Result<(), Broken> {
         let begun = Instant::now();
-        let polls = self.pace.polls(self.crowded);
+        let manner = self.pace.manner(self.crowded);
         let mut there = false;
-        while polls && !there && begun.elapsed() < LIMIT {
-            std::hint::spin_loop();
-            there = self.incoming.poll(&mut self.stream)?;
+        match manner {
+            Manner::Poll => {
+                while !there && begun.elapsed() < LIMIT {
+                    std::hint::spin_loop();
+                    there = self.incoming.poll(&mut self.stream)?;
+                }
+            }
+            Manner::Yield => {
+                for _ in 0..YIELDS {
+                    std::thread::yield_now();
+                    there = self.incoming.poll(&mut self.stream)?;
+                    if there {
+                        break;
+                    }
+                }
+            }
+            Manner::Sleep => {}
         }
         if !there {
             self.incoming.more(&mut self.stream)?;
         }
-        self.pace.waited(polls, begun.elapsed());
+        self.pace.waited(manner, begun.elapsed());
         Ok(())
     }
 
