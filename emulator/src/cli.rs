@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::listen::Listener;
+use crate::redshift::agent;
 use crate::server::Server;
 use crate::tls;
 use crate::xks::proxy::Gateway;
@@ -47,6 +48,10 @@ struct Cli {
 /// Parses the arguments and serves until SIGTERM or SIGINT.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Not a command for people: the front end starts itself so for each job with a cluster's HSM.
+    if std::env::args_os().nth(1).is_some_and(|first| first == agent::COMMAND) {
+        return agent::main();
+    }
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,8 +1,10 @@
 //! The configuration, `hsmd-aws.toml`. Unknown keys are errors; the file holds secret access keys and must be readable by
 //! its owner only.
 
+mod redshift;
 mod xks;
 
+pub(crate) use redshift::Redshift;
 pub(crate) use xks::{Credential, Tls, Xks, XksClient};
 
 use crate::listen::Limits;
@@ -45,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) xks: Option<Xks>,
     /// How other proxies of external key stores are reached.
     pub(crate) xks_client: XksClient,
+    /// How clusters reach their HSMs; without it Redshift is not served.
+    pub(crate) redshift: Option<Redshift>,
 }
 
 /// `[kms]`
@@ -113,6 +117,7 @@ impl Default for Config {
             tls: None,
             xks: None,
             xks_client: XksClient::default(),
+            redshift: None,
             hosts: Vec::new(),
             verify_signatures: true,
             max_body: 1 << 20,

@@ -17,7 +17,9 @@ mod listen;
 mod model;
 mod module;
 mod protocol;
+mod query;
 mod records;
+mod redshift;
 mod route;
 mod secret;
 mod server;
@@ -25,5 +27,24 @@ mod signature;
 mod tls;
 mod uuid;
 mod xks;
+mod xml;
+
+/// For fuzz targets.
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Reads the body of a query request as each operation that is served.
+    ///
+    /// # Panics
+    /// When the model that is built in does not read: a test reads it.
+    #[expect(
+        clippy::expect_used,
+        reason = "a scaffold that fails must not pass for a good reader"
+    )]
+    pub fn query(data: &[u8]) {
+        static MODEL: std::sync::OnceLock<crate::model::Model> = std::sync::OnceLock::new();
+        let model = MODEL.get_or_init(|| crate::model::Model::parse(crate::redshift::MODEL).expect("the model"));
+        crate::query::fuzz(model, data);
+    }
+}
 
 pub use cli::main;

@@ -18,24 +18,44 @@ struct File {
 #[derive(Deserialize)]
 struct Operation {
     input: Option<Reference>,
+    output: Option<Output>,
     #[serde(default)]
     errors: Vec<Reference>,
 }
 
+/// What an operation answers; query services wrap it.
 #[derive(Deserialize)]
-struct Reference {
-    shape: String,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Output {
+    pub(crate) shape: String,
+    pub(crate) result_wrapper: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Shape {
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Reference {
+    pub(crate) shape: String,
+    /// How query services name the elements of a list.
+    pub(crate) location_name: Option<String>,
+}
+
+/// How query services report an error.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Report {
+    pub(crate) code: Option<String>,
+    pub(crate) http_status_code: Option<u16>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Shape {
     #[serde(rename = "type")]
-    kind: Kind,
+    pub(crate) kind: Kind,
     #[serde(default)]
-    required: Vec<String>,
+    pub(crate) required: Vec<String>,
     #[serde(default)]
-    members: BTreeMap<String, Reference>,
-    member: Option<Reference>,
+    pub(crate) members: BTreeMap<String, Reference>,
+    pub(crate) member: Option<Reference>,
     key: Option<Reference>,
     value: Option<Reference>,
     min: Option<i64>,
@@ -47,11 +67,12 @@ struct Shape {
     sensitive: bool,
     #[serde(default)]
     fault: bool,
+    error: Option<Report>,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub(crate) enum Kind {
     Structure,
     List,
     Map,
@@ -60,6 +81,7 @@ enum Kind {
     Boolean,
     Integer,
     Long,
+    Double,
     Timestamp,
 }
 
@@ -98,7 +120,6 @@ impl Model {
     }
 
     /// The names of all operations.
-    #[cfg(test)]
     pub(crate) fn operations(&self) -> impl Iterator<Item = &str> {
         self.file.operations.keys().map(String::as_str)
     }
@@ -108,6 +129,27 @@ impl Model {
         let errors = &self.file.operations.get(operation)?.errors;
         errors.iter().find(|error| error.shape == name)?;
         Some(self.file.shapes.get(name)?.fault)
+    }
+
+    /// A shape.
+    pub(crate) fn shape(&self, name: &str) -> Option<&Shape> {
+        self.file.shapes.get(name)
+    }
+
+    /// The shape of an operation's input.
+    pub(crate) fn input(&self, operation: &str) -> Option<&Shape> {
+        self.shape(&self.file.operations.get(operation)?.input.as_ref()?.shape)
+    }
+
+    /// What an operation answers; `None` for one that answers nothing.
+    pub(crate) fn output(&self, operation: &str) -> Option<&Output> {
+        self.file.operations.get(operation)?.output.as_ref()
+    }
+
+    /// How query services report one of an operation's errors.
+    pub(crate) fn report(&self, operation: &str, name: &str) -> Option<&Report> {
+        self.error(operation, name)?;
+        self.shape(name)?.error.as_ref()
     }
 
     /// Holds a request against the input of its operation. Unknown members are ignored.
@@ -192,6 +234,7 @@ impl Model {
                 Ok(())
             }
             Kind::Boolean => value.as_bool().map(drop).ok_or_else(|| wrong("true or false")),
+            Kind::Double => value.as_f64().map(drop).ok_or_else(|| wrong("a number")),
             Kind::Timestamp => value.as_f64().map(drop).ok_or_else(|| wrong("a number of seconds")),
             Kind::Integer | Kind::Long => {
                 let number = value.as_i64().ok_or_else(|| wrong("a whole number"))?;

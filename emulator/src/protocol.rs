@@ -35,6 +35,11 @@ pub(crate) fn json(request_id: &str, body: &Map<String, Value>) -> Response<Full
     reply(StatusCode::OK, JSON, "x-amzn-requestid", request_id, body)
 }
 
+/// An XML answer.
+pub(crate) fn xml(request_id: &str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    reply(StatusCode::OK, XML, "x-amzn-requestid", request_id, body)
+}
+
 /// A refusal in the form of a protocol.
 pub(crate) fn refuse(protocol: Protocol, request_id: &str, fault: &Fault) -> Response<Full<Bytes>> {
     match protocol {

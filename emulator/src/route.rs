@@ -2,6 +2,7 @@
 
 use crate::fault::{Common, Fault};
 use crate::protocol::Protocol;
+use crate::query::Form;
 use http::HeaderMap;
 
 /// A service of AWS.
@@ -13,6 +14,8 @@ pub(crate) enum Service {
     CloudHsmV2,
     /// Key Management Service.
     Kms,
+    /// Redshift.
+    Redshift,
 }
 
 /// A service, how it is signed for, and what its requests' `X-Amz-Target` begins with.
@@ -24,7 +27,7 @@ pub(crate) struct Row {
     targets: &'static [&'static str],
 }
 
-/// The services. The second target of CloudHSM is that of the 2016 command line.
+/// The services with targets. The second target of CloudHSM is that of the 2016 command line.
 const ROWS: [Row; 3] = [
     Row {
         service: Service::CloudHsm,
@@ -48,6 +51,28 @@ const ROWS: [Row; 3] = [
         targets: &["TrentService"],
     },
 ];
+
+/// The one service of the query protocol.
+static REDSHIFT: Row = Row {
+    service: Service::Redshift,
+    protocol: Protocol::Query,
+    signing: "redshift",
+    targets: &[],
+};
+
+/// Finds the destination of a query request.
+///
+/// # Errors
+/// MissingAction.
+pub(crate) fn find_query(form: &Form) -> Result<Route, Fault> {
+    let missing = "the request names no operation: neither X-Amz-Target nor Action is there";
+    let action = form.get("Action").filter(|action| !action.is_empty());
+    let action = action.ok_or_else(|| Fault::new(400, "MissingAction", missing))?;
+    Ok(Route {
+        row: &REDSHIFT,
+        operation: action.to_owned(),
+    })
+}
 
 /// A request's destination.
 pub(crate) struct Route {

@@ -9,7 +9,9 @@ use crate::kms::{self, Kms, Stores};
 use crate::listen::{Limits, Listener};
 use crate::module::{Library, Token};
 use crate::protocol::{self, Protocol};
+use crate::query::Form;
 use crate::records::Records;
+use crate::redshift::{self, Redshift};
 use crate::route::{self, Service};
 use crate::signature::Verifier;
 use crate::uuid;
@@ -30,6 +32,7 @@ pub(crate) struct Server {
     cloudhsm: CloudHsm,
     cloudhsm_v2: CloudHsmV2,
     kms: Option<Arc<Kms>>,
+    redshift: Option<Arc<Redshift>>,
     verifier: Verifier,
     hosts: Vec<String>,
     max_body: usize,
@@ -44,7 +47,7 @@ impl Server {
     /// A sentence.
     pub(crate) fn new(config: Config) -> Result<Self, String> {
         let limits = config.limits();
-        let mut hosts = config.hosts;
+        let mut hosts = config.hosts.clone();
         hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
         hosts.push(config.listen.ip().to_string());
         let endpoint = Endpoint::from_shared(config.endpoint.clone());
@@ -67,10 +70,23 @@ impl Server {
                 Some(Arc::new(Kms::new(parts, &config.region, &config.account)?))
             }
         };
+        let redshift = match config.redshift_settings()? {
+            None => None,
+            Some(settings) => {
+                let records = Records::new(channel.clone());
+                Some(Arc::new(Redshift::new(
+                    records,
+                    settings,
+                    &config.region,
+                    &config.account,
+                )?))
+            }
+        };
         Ok(Self {
             cloudhsm: CloudHsm::new(channel.clone())?,
             cloudhsm_v2: CloudHsmV2::new(channel),
             kms,
+            redshift,
             verifier: Verifier::new(config.access_keys, config.region, config.verify_signatures),
             hosts,
             max_body: config.max_body,
@@ -84,6 +100,9 @@ impl Server {
             let stores = kms.clone();
             tokio::spawn(async move { kms::open_stores(&stores).await });
             tokio::spawn(async move { kms::end_keys(&kms).await });
+        }
+        if let Some(redshift) = self.redshift.clone() {
+            tokio::spawn(redshift::tend(redshift));
         }
         let limits = self.limits;
         let answer = move |request| {
@@ -113,7 +132,14 @@ impl Server {
         }
         self.check_host(request.headers(), spoken)?;
         let request = self.collect(request, spoken).await?;
-        let route = route::find(request.headers())?;
+        let mut form = None;
+        let route = match spoken {
+            Protocol::Json => route::find(request.headers())?,
+            Protocol::Query => {
+                let parsed = Form::parse(request.uri().query(), request.body())?;
+                route::find_query(form.insert(parsed))?
+            }
+        };
         self.verifier.verify(&request, route.row, Utc::now()).await?;
         tracing::debug!(
             request = id,
@@ -138,6 +164,14 @@ impl Server {
                     .ok_or_else(|| Fault::common(spoken, Common::UnknownOperation, missing))?;
                 let answer = kms.call(&route.operation, request.body()).await?;
                 Ok(protocol::json(id, &answer))
+            }
+            Service::Redshift => {
+                let missing = "Redshift is not served: the configuration has no [redshift]";
+                let (Some(redshift), Some(form)) = (&self.redshift, &form) else {
+                    return Err(Fault::common(spoken, Common::UnknownOperation, missing));
+                };
+                let answer = redshift.call(&route.operation, form, id).await?;
+                Ok(protocol::xml(id, answer))
             }
         }
     }

@@ -2,6 +2,7 @@
 //! sends and reads by its own models. Scripts beside this file; `cargo xtask setup` installs the clients in `target/venv`.
 
 mod dev;
+mod redshift;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -20,6 +21,8 @@ struct Front {
     daemon: Daemon,
     child: Child,
     url: String,
+    /// What its configuration says beyond the usual.
+    settings: String,
 }
 
 fn write_private(path: &Path, text: &str) {
@@ -29,9 +32,18 @@ fn write_private(path: &Path, text: &str) {
 
 impl Front {
     fn start() -> Self {
-        let daemon = Daemon::start();
-        let (child, url) = launch(&daemon);
-        Self { daemon, child, url }
+        Self::over(Daemon::start(), "")
+    }
+
+    /// Before a daemon, with further settings.
+    fn over(daemon: Daemon, settings: &str) -> Self {
+        let (child, url) = launch(&daemon, settings);
+        Self {
+            daemon,
+            child,
+            url,
+            settings: settings.to_owned(),
+        }
     }
 
     /// Kills both, as a power cut would, and starts both again.
@@ -39,7 +51,7 @@ impl Front {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.daemon.restart();
-        (self.child, self.url) = launch(&self.daemon);
+        (self.child, self.url) = launch(&self.daemon, &self.settings);
     }
 
     /// A program of the Python environment, with the environment of a user who has configured AWS.
@@ -69,7 +81,7 @@ impl Front {
     fn run(&self, script: &str, name: &str) {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/aws").join(script);
         let mut command = self.python("python");
-        command.env("HSMD_PID", self.daemon.variable("HSMD_PID"));
+        command.envs(self.daemon.variables());
         succeed(command.arg(script).arg(name));
     }
 
@@ -88,12 +100,12 @@ impl Drop for Front {
     }
 }
 
-fn launch(daemon: &Daemon) -> (Child, String) {
+fn launch(daemon: &Daemon, settings: &str) -> (Child, String) {
     let (config, pin) = (daemon.folder().join("hsmd-aws.toml"), daemon.folder().join("pin"));
     write_private(&pin, &format!("{PIN}\n"));
     let text = format!(
         "listen = \"127.0.0.1:0\"\nendpoint = {:?}\n\n[[access_keys]]\nid = {ACCESS_KEY:?}\nsecret = {SECRET:?}\n\n\
-         [kms]\nmodule = {:?}\ntoken = {LABEL:?}\npin_file = {pin:?}\n",
+         [kms]\nmodule = {:?}\ntoken = {LABEL:?}\npin_file = {pin:?}\n\n{settings}",
         daemon.variable("HSMD_ENDPOINT"),
         daemon.module_path(),
     );
