@@ -96,7 +96,7 @@ pub(crate) fn run(options: &DevOptions) -> Result<(), Failure> {
     let token = token::Token::prepare(&node, options, &place.folder)?;
     let mut facts = facts(options, &place, token)?;
     let ready = match &plan {
-        Some(plan) => Some(plan.prepare(&node, &place, &facts.module, &facts.token.pin)?),
+        Some(plan) => Some(plan.prepare(&node, &place, &facts.module, &facts.token)?),
         None => None,
     };
     trouble::report(&node.keystore);

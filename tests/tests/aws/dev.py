@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import boto3
@@ -36,6 +37,32 @@ def first_start():
     Path(os.environ["HSMD_DATA_DIR"], "sealed").write_bytes(sealed)
     for name in ["HSMD_SERVER_CERT", "HSMD_TRUST_ANCHOR"]:
         assert Path(os.environ[name]).read_text().startswith("-----BEGIN CERTIFICATE-----")
+
+
+def connected(kms, store):
+    kms.connect_custom_key_store(CustomKeyStoreId=store)
+    end = time.monotonic() + 30
+    while True:
+        found = kms.describe_custom_key_stores(CustomKeyStoreId=store)["CustomKeyStores"][0]
+        if found["ConnectionState"] == "CONNECTED":
+            return
+        assert found["ConnectionState"] == "CONNECTING" and time.monotonic() < end, found
+        time.sleep(0.02)
+
+
+def custom_key_stores():
+    clusters = boto3.client("cloudhsmv2").describe_clusters()["Clusters"]
+    assert os.environ["HSMD_CLUSTER_ID"] in {cluster["ClusterId"] for cluster in clusters}, clusters
+    kms = boto3.client("kms")
+    store = kms.create_custom_key_store(
+        CustomKeyStoreName="cluster", CloudHsmClusterId=os.environ["HSMD_CLUSTER_ID"],
+        KeyStorePassword=os.environ["HSMD_KMSUSER_PASSWORD"],
+        TrustAnchorCertificate=Path(os.environ["HSMD_TRUST_ANCHOR"]).read_text(),
+    )["CustomKeyStoreId"]
+    connected(kms, store)
+    key = kms.create_key(Origin="AWS_CLOUDHSM", CustomKeyStoreId=store)["KeyMetadata"]["Arn"]
+    sealed = kms.encrypt(KeyId=key, Plaintext=b"cluster")["CiphertextBlob"]
+    assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"cluster"
 
 
 def second_start():

@@ -21,8 +21,16 @@ const VARIABLES: &[&str] = &[
     "HSMD_PARTITION_NAME",
     "HSMD_PARTITION_PASSWORD",
     "HSMD_SERVER_CERT",
+    "HSMD_CLUSTER_ID",
     "HSMD_TRUST_ANCHOR",
     "HSMD_KMSUSER_PASSWORD",
+    "HSMD_XKS_URI",
+    "HSMD_XKS_CERT",
+    "HSMD_XKS_ACCESS_KEY_ID",
+    "HSMD_XKS_SECRET_ACCESS_KEY",
+    "HSMD_PKCS11_MODULE",
+    "HSMD_TOKEN_LABEL",
+    "HSMD_PIN",
 ];
 
 fn start() -> Daemon {
@@ -55,8 +63,9 @@ fn run(daemon: &Daemon, scenario: &str) {
 fn the_env_file_of_hsmd_dev_is_all_that_boto3_and_the_aws_cli_need() {
     let mut daemon = start();
     run(&daemon, "first_start");
+    run(&daemon, "custom_key_stores");
     let listed = succeed(python(&daemon, "aws").args(["kms", "list-keys", "--query", "length(Keys)"]));
-    assert_eq!(String::from_utf8_lossy(&listed.output).trim(), "1");
+    assert_eq!(String::from_utf8_lossy(&listed.output).trim(), "2");
     let pair =
         |daemon: &Daemon| ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| daemon.variable(name).to_owned());
     let address = |daemon: &Daemon| {

@@ -1,11 +1,13 @@
 //! The AWS side of `hsmd dev`: HSMs, partitions and a group for it ([`stage`]), its configuration, and `hsmd-aws` as a child
 //! process ([`child`]). Everything that its clients need comes out as variables of the env file.
 
+mod certificate;
 mod child;
 mod settings;
 mod stage;
 
 use super::place::Place;
+use super::token::Token;
 use crate::cli::Failure;
 use crate::config::{Config, Subnet};
 use crate::files;
@@ -15,6 +17,7 @@ use settings::{Kept, Settings};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use certificate::Certificate;
 pub(super) use child::Child;
 use stage::Stage;
 
@@ -28,8 +31,8 @@ pub(super) const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
 const PROGRAM: &str = "hsmd-aws";
 /// Where AWS clients find it, if the port is free.
 const ENDPOINT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4599);
-/// Where Redshift reaches the HSMs: any port, which its configuration names.
-const DATA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Where Redshift reaches the HSMs, and KMS the XKS proxy: any ports, which the configuration names.
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What `hsmd dev` is told about the AWS side.
 #[derive(Args)]
@@ -83,20 +86,23 @@ impl Plan {
         config.subnet = subnets;
         config.hsm.other_subnets = true;
         if config.data.listen.is_empty() {
-            let address = free(DATA);
+            let address = free(ANY);
             config.data.listen = vec![address];
             config.data.advertise = address.to_string();
         }
     }
 
     /// Sets up what its clients find, and writes its configuration.
-    pub(super) fn prepare(&self, node: &Node, place: &Place, module: &Path, pin: &str) -> Result<Ready, Failure> {
-        let stage = Stage::prepare(node, Kept::of(&place.folder, pin)?)?;
+    pub(super) fn prepare(&self, node: &Node, place: &Place, module: &Path, token: &Token) -> Result<Ready, Failure> {
+        let stage = Stage::prepare(node, Kept::of(&place.folder, &token.pin)?)?;
         let settings = Settings {
             node,
             place,
             module,
             stage: &stage,
+            token,
+            certificate: Certificate::of(&place.folder)?,
+            xks: free(ANY),
             listen: self.listen.unwrap_or_else(|| free(ENDPOINT)),
         };
         Ok(Ready {

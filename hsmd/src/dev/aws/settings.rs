@@ -2,19 +2,25 @@
 //! configuration that `hsmd-aws` reads (`hsmd-aws.toml`). Both mode 0600.
 
 use super::Variables;
+use super::certificate::Certificate;
 use super::stage::{KMS, REDSHIFT, Stage};
 use crate::cli::Failure;
 use crate::dev::place::Place;
+use crate::dev::token::Token;
 use crate::files;
 use crate::node::Node;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use toml::{Table, Value};
 
 /// Letters and digits of which random names and secrets are made.
 const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const MIXED: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// The XKS proxy's host: KMS takes no port in an endpoint, and is told where this one really is.
+const XKS_HOST: &str = "localhost";
+const XKS_PATH: &str = "/kms/xks/v1";
 
 /// What is kept.
 #[derive(Serialize, Deserialize)]
@@ -75,37 +81,49 @@ pub(super) struct Settings<'a> {
     pub(super) place: &'a Place,
     pub(super) module: &'a Path,
     pub(super) stage: &'a Stage,
+    /// The token of `hsmd dev`, whose AES keys the XKS proxy serves.
+    pub(super) token: &'a Token,
+    pub(super) certificate: Certificate,
     pub(super) listen: SocketAddr,
+    pub(super) xks: SocketAddr,
 }
 
 impl Settings<'_> {
     /// What the clients of the AWS side are told, but for the endpoint.
     pub(super) fn variables(&self) -> Variables {
         let kept = &self.stage.kept;
-        let hsm = &self.node.config.hsm;
         let authority = self.authority().display().to_string();
-        let address = self
-            .node
-            .config
-            .data
-            .listen
-            .first()
-            .map(|address| address.ip().to_string());
+        let address = self.node.config.data.listen.first();
         vec![
             ("AWS_ACCESS_KEY_ID", kept.access_key_id.clone()),
             ("AWS_SECRET_ACCESS_KEY", kept.secret_access_key.clone()),
-            ("AWS_DEFAULT_REGION", hsm.region.clone()),
+            ("AWS_DEFAULT_REGION", self.node.config.hsm.region.clone()),
             ("HSMD_SUBNET_ID", self.stage.subnet.clone()),
             ("HSMD_HAPG_ARN", self.stage.group.clone()),
-            ("HSMD_HSM_IP", address.unwrap_or_default()),
+            (
+                "HSMD_HSM_IP",
+                address.map(|address| address.ip().to_string()).unwrap_or_default(),
+            ),
             ("HSMD_PARTITION_NAME", REDSHIFT.to_owned()),
             ("HSMD_PARTITION_PASSWORD", kept.partition_password.clone()),
             ("HSMD_SERVER_CERT", authority.clone()),
+            ("HSMD_CLUSTER_ID", self.cluster()),
             ("HSMD_TRUST_ANCHOR", authority),
             ("HSMD_KMSUSER_PASSWORD", kept.kmsuser_password.clone()),
+            (
+                "HSMD_XKS_URI",
+                format!("https://{XKS_HOST}:{}{XKS_PATH}", self.xks.port()),
+            ),
+            ("HSMD_XKS_CERT", self.certificate.certificate.display().to_string()),
             ("HSMD_XKS_ACCESS_KEY_ID", kept.xks_access_key_id.clone()),
             ("HSMD_XKS_SECRET_ACCESS_KEY", kept.xks_secret_access_key.clone()),
         ]
+    }
+
+    /// What the group is called as a cluster.
+    fn cluster(&self) -> String {
+        let id = self.stage.group.rsplit(':').next().unwrap_or_default();
+        hsmd_control::cluster_of_group(id).unwrap_or_default()
     }
 
     /// The file with the authority of the daemon's certificates.
@@ -117,47 +135,96 @@ impl Settings<'_> {
     pub(super) fn write(&self) -> Result<PathBuf, Failure> {
         let folder = &self.place.folder;
         let kept = &self.stage.kept;
-        let pin_file = folder.join("aws.pin");
-        files::write_private(&pin_file, &format!("{}\n", kept.partition_password))?;
         files::write_private(&self.authority(), &self.node.pki.bundle())?;
+        let pin_file = |name: &str, pin: &str| {
+            let path = folder.join(name);
+            files::write_private(&path, &format!("{pin}\n")).map(|()| path)
+        };
         let hsm = &self.node.config.hsm;
-        let control = self.place.socket("control.sock")?;
-        let table = Table::from_iter([
-            row("listen", self.listen.to_string()),
-            row("endpoint", format!("unix://{}", control.display())),
-            row("region", hsm.region.clone()),
-            row("account", hsm.account.clone()),
-            (
-                "access_keys".to_owned(),
-                Value::Array(vec![pair(&kept.access_key_id, &kept.secret_access_key)]),
-            ),
-            section(
-                "kms",
-                [
-                    row("module", self.module.display().to_string()),
-                    row("token", KMS.to_owned()),
-                    row("pin_file", pin_file.display().to_string()),
-                ],
-            ),
-        ]);
-        let text = toml::to_string(&table).map_err(|error| Failure::Other(error.to_string()))?;
+        let file = File {
+            listen: self.listen,
+            endpoint: format!("unix://{}", self.place.socket("control.sock")?.display()),
+            region: &hsm.region,
+            account: &hsm.account,
+            access_keys: [AccessKey {
+                id: &kept.access_key_id,
+                secret: &kept.secret_access_key,
+            }],
+            kms: Keys {
+                module: self.module,
+                token: KMS,
+                pin_file: pin_file("aws.pin", &kept.partition_password)?,
+            },
+            xks: Proxy {
+                listen: self.xks,
+                region: &hsm.region,
+                keys: Keys {
+                    module: self.module,
+                    token: &self.token.label,
+                    pin_file: pin_file("xks.pin", &self.token.pin)?,
+                },
+                credentials: [Credential {
+                    access_key_id: &kept.xks_access_key_id,
+                    secret_access_key: &kept.xks_secret_access_key,
+                }],
+                tls: &self.certificate,
+            },
+            xks_client: ProxyClient {
+                authorities: &self.certificate.certificate,
+                connect: [(XKS_HOST, self.xks)].into(),
+            },
+        };
+        let text = toml::to_string(&file).map_err(|error| Failure::Other(error.to_string()))?;
         let path = folder.join("hsmd-aws.toml");
         files::write_private(&path, &text)?;
         Ok(path)
     }
 }
 
-fn row(name: &str, value: String) -> (String, Value) {
-    (name.to_owned(), Value::String(value))
+/// `hsmd-aws.toml`, as far as it is not as by default.
+#[derive(Serialize)]
+struct File<'a> {
+    listen: SocketAddr,
+    endpoint: String,
+    region: &'a str,
+    account: &'a str,
+    access_keys: [AccessKey<'a>; 1],
+    kms: Keys<'a>,
+    xks: Proxy<'a>,
+    xks_client: ProxyClient<'a>,
 }
 
-fn section<const N: usize>(name: &str, rows: [(String, Value); N]) -> (String, Value) {
-    (name.to_owned(), Value::Table(Table::from_iter(rows)))
+#[derive(Serialize)]
+struct AccessKey<'a> {
+    id: &'a str,
+    secret: &'a str,
 }
 
-fn pair(id: &str, secret: &str) -> Value {
-    Value::Table(Table::from_iter([
-        row("id", id.to_owned()),
-        row("secret", secret.to_owned()),
-    ]))
+#[derive(Serialize)]
+struct Keys<'a> {
+    module: &'a Path,
+    token: &'a str,
+    pin_file: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Proxy<'a> {
+    listen: SocketAddr,
+    region: &'a str,
+    #[serde(flatten)]
+    keys: Keys<'a>,
+    credentials: [Credential<'a>; 1],
+    tls: &'a Certificate,
+}
+
+#[derive(Serialize)]
+struct Credential<'a> {
+    access_key_id: &'a str,
+    secret_access_key: &'a str,
+}
+
+#[derive(Serialize)]
+struct ProxyClient<'a> {
+    authorities: &'a Path,
+    connect: BTreeMap<&'a str, SocketAddr>,
 }
