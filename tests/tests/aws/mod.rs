@@ -3,6 +3,7 @@
 
 mod dev;
 mod redshift;
+mod story;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
