@@ -65,7 +65,7 @@ impl Server {
                 let parts = kms::Parts {
                     module: library.open(token, settings.threads),
                     records: Records::new(channel.clone()),
-                    stores: Stores::new(library, channel.clone(), settings),
+                    stores: Stores::new(library, channel.clone(), settings.threads, &config)?,
                 };
                 Some(Arc::new(Kms::new(parts, &config.region, &config.account)?))
             }

@@ -39,6 +39,14 @@ impl Backing {
             Self::Cluster { store } | Self::External { store, .. } => Some(store),
         }
     }
+
+    /// The external key, if it is one.
+    pub(super) fn external(&self) -> Option<&str> {
+        match self {
+            Self::External { key, .. } => Some(key),
+            Self::Partition | Self::Cluster { .. } => None,
+        }
+    }
 }
 
 impl Found {
@@ -113,6 +121,11 @@ impl Found {
 }
 
 impl Kms {
+    /// Who asks, as far as a proxy is concerned: everybody who has an access key speaks for the account.
+    pub(super) fn principal(&self) -> String {
+        format!("arn:aws:iam::{}:root", self.account)
+    }
+
     /// The custom key store of a key, if it is in one; `None` also for a store that is gone.
     pub(super) async fn store_of(&self, backing: &Backing) -> Result<Option<Arc<Store>>, Fault> {
         match backing.store() {

@@ -212,6 +212,8 @@ async fn seal(
         Ok((kept, sealed))
     };
     let (iv, sealed) = kms.holder(found)?.run(run).await.map_err(refused)?;
+    let whole = || envelope::context(&key, context);
+    let sealed = store::wrap(kms, found, "Encrypt", whole, sealed).await?;
     envelope::join(&key, &iv, &sealed).ok_or_else(internal)
 }
 
@@ -267,7 +269,9 @@ async fn open(
     found.record().is_for(Usage::EncryptDecrypt, &found.arn)?;
     let algorithm = algorithm(&found, Some(name))?;
     input.dry_run()?;
-    let (id, iv, sealed) = (found.record().object_id(), parts.iv, parts.sealed.to_vec());
+    let (id, iv) = (found.record().object_id(), parts.iv);
+    let whole = || envelope::context(&parts.key, &wanted.context);
+    let sealed = store::unwrap(kms, &found, "Decrypt", whole, parts.sealed).await?;
     let aad = envelope::context(&parts.key, &wanted.context);
     let class = class(found.record());
     let run = move |worker: &mut Worker| {

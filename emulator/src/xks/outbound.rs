@@ -81,6 +81,11 @@ impl Outbound {
         })
     }
 
+    /// Whether the configuration says where this host is.
+    pub(crate) fn knows(&self, host: &str) -> bool {
+        self.connect.contains_key(host)
+    }
+
     async fn open(self, host: String) -> Result<TokioIo<Stream>, ConnectProblem> {
         let name = ServerName::try_from(host.clone());
         let name = name.map_err(|error| ConnectProblem::Tcp(std::io::Error::other(error)))?;

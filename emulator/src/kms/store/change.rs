@@ -5,7 +5,7 @@ use super::super::input::Input;
 use super::super::{Answer, Kms};
 use super::create::{OF_PROXIES, active, name_is_free, none_of, related, sound, validation};
 use super::record::{ClusterSettings, Settings, State};
-use super::{Store, control_fault, invalid_state};
+use super::{Store, control_fault, invalid_state, proxies, rests};
 use crate::clusters::Cluster;
 use crate::fault::Fault;
 use crate::secret::Secret;
@@ -87,7 +87,7 @@ pub(in crate::kms) async fn update(kms: &Kms, input: Input) -> Answer {
     let settings = store.record().record.settings.clone();
     match settings {
         Settings::Cluster(settings) => update_cluster(kms, &store, &settings, name, &input).await?,
-        Settings::External(_) => return Err(validation("external key stores are not served yet")),
+        Settings::External(settings) => proxies::update(kms, &store, settings, name, &input).await?,
     }
     store.suspect();
     Ok(Map::new())
@@ -134,16 +134,6 @@ async fn update_cluster(
         Ok(())
     });
     change.await
-}
-
-fn rests(state: State) -> Result<(), Fault> {
-    match state {
-        State::Disconnected => Ok(()),
-        state => Err(invalid_state(format!(
-            "the custom key store is {}: this is changed while it is DISCONNECTED",
-            state.name()
-        ))),
-    }
 }
 
 /// A group that may take the place of the store's: it has, or had, one of its partitions, and so its keys.

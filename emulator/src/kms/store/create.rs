@@ -3,7 +3,7 @@
 use super::super::input::Input;
 use super::super::{Answer, Kms, internal, now_ms};
 use super::record::{ClusterSettings, Settings, State, StoreRecord};
-use super::{MOST, Store, control_fault};
+use super::{MOST, Store, control_fault, proxies};
 use crate::clusters::Cluster;
 use crate::fault::Fault;
 use crate::module::ModuleError;
@@ -33,18 +33,15 @@ pub(in crate::kms) async fn create(kms: &Kms, input: Input) -> Answer {
     // What is found out about other stores and the group holds until the record is there.
     let _turn = kms.stores.turn.lock().await;
     let stores = kms.stores.all().await?;
-    let settings = if is_cluster {
+    let settings = if !is_cluster {
+        vacant(&stores, &input)?;
+        Settings::External(proxies::settings(kms, &stores, &input).await?)
+    } else {
         if let Some(same) = same_cluster(&stores, &input)? {
             return Ok(id_of(same));
         }
         vacant(&stores, &input)?;
         Settings::Cluster(cluster_settings(kms, &stores, &input).await?)
-    } else {
-        return Err(Fault::new(
-            400,
-            "UnsupportedOperationException",
-            "external key stores are not served yet",
-        ));
     };
     let record = StoreRecord {
         id: new_id().ok_or_else(internal)?,

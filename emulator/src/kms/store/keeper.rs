@@ -3,35 +3,39 @@
 //! started anew goes on where the last one was killed.
 
 use super::record::{Code, Settings, State};
-use super::{Shared, Store, cluster};
+use super::{Shared, Store, cluster, external};
 use crate::module::Module;
+use crate::xks::client::Proxy;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between looks at a connection that works.
 const CALM: Duration = Duration::from_secs(5);
+/// The same for a proxy, which belongs to somebody else.
+const CALM_PROXY: Duration = Duration::from_secs(30);
 /// Between tries of one that does not.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Between looks at a store that nobody wants connected.
 const REST: Duration = Duration::from_secs(3_600);
 /// What may pass by itself has so long to pass before a connection that is being made has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// The pool of the group's token.
+    Cluster(Arc<Module>),
+    External(Arc<Proxy>),
+}
+
+/// How a store is connected now.
 #[derive(Default)]
 pub(super) struct Link {
-    /// The pool of the group's token.
-    pub(super) module: Option<Arc<Module>>,
+    pub(super) connection: Option<Connection>,
     /// Why it does not work now.
     pub(super) trouble: Option<Code>,
     /// The store has been deleted.
     pub(super) gone: bool,
-}
-
-impl Link {
-    pub(super) const fn is_open(&self) -> bool {
-        self.module.is_some()
-    }
 }
 
 /// Why there is no connection.
@@ -48,6 +52,11 @@ impl Trouble {
             code,
             is_lasting: false,
         }
+    }
+
+    /// Of a proxy that was connected, everything may pass, and a new credential may come.
+    const fn may_pass(self) -> Self {
+        Self::passing(self.code)
     }
 
     pub(super) const fn lasting(code: Code) -> Self {
@@ -82,13 +91,9 @@ pub(super) async fn keep(shared: Arc<Shared>, store: Arc<Store>) {
 
 /// Makes a connection that was asked for.
 async fn connect(shared: &Shared, store: &Store, begun: Instant) -> Duration {
-    let attempt = match &store.record().record.settings {
-        Settings::Cluster(_) => cluster::enter(shared, store).await,
-        Settings::External(_) => Err(Trouble::lasting(Code::Internal)),
-    };
-    match attempt {
-        Ok(module) => {
-            open(store, module);
+    match attempt(shared, store).await {
+        Ok(connection) => {
+            open(store, connection);
             let written = store.change(&shared.records, |record| {
                 // It may have been disconnected meanwhile.
                 if record.state == State::Connecting {
@@ -106,13 +111,28 @@ async fn connect(shared: &Shared, store: &Store, begun: Instant) -> Duration {
     }
 }
 
+async fn attempt(shared: &Shared, store: &Store) -> Result<Connection, Trouble> {
+    match &store.record().record.settings {
+        Settings::Cluster(_) => cluster::enter(shared, store).await.map(Connection::Cluster),
+        Settings::External(settings) => {
+            let proxy = external::proxy(shared, settings).map_err(|_| Trouble::lasting(Code::Internal))?;
+            external::probe(store, &proxy).await?;
+            Ok(Connection::External(proxy))
+        }
+    }
+}
+
 /// Looks whether a connection still works; makes it again after a start.
 async fn watch(shared: &Shared, store: &Store) -> Duration {
-    let module = store.module();
-    let result = match (&store.record().record.settings, module) {
-        (Settings::Cluster(_), Some(module)) => cluster::probe(shared, store, &module).await,
-        (Settings::Cluster(_), None) => cluster::enter(shared, store).await.map(|module| open(store, module)),
-        (Settings::External(_), _) => Err(Trouble::lasting(Code::Internal)),
+    let connection = store.connection();
+    let calm = match &connection {
+        Some(Connection::External(_)) => CALM_PROXY,
+        _ => CALM,
+    };
+    let result = match connection {
+        Some(Connection::Cluster(module)) => cluster::probe(shared, store, &module).await,
+        Some(Connection::External(proxy)) => external::probe(store, &proxy).await.map_err(Trouble::may_pass),
+        None => attempt(shared, store).await.map(|connection| open(store, connection)),
     };
     match result {
         Ok(()) => {
@@ -124,7 +144,7 @@ async fn watch(shared: &Shared, store: &Store) -> Duration {
                     "the custom key store works again"
                 );
             }
-            CALM
+            calm
         }
         Err(trouble) if trouble.is_lasting => fail(shared, store, trouble.code).await,
         Err(trouble) => {
@@ -191,19 +211,19 @@ async fn fail(shared: &Shared, store: &Store, code: Code) -> Duration {
     }
 }
 
-fn open(store: &Store, module: Arc<Module>) {
+fn open(store: &Store, connection: Connection) {
     let mut link = store.link.write().unwrap_or_else(PoisonError::into_inner);
-    link.module = Some(module);
+    link.connection = Some(connection);
     link.trouble = None;
 }
 
 async fn close(store: &Store, trouble: Option<Code>) {
-    let module = {
+    let connection = {
         let mut link = store.link.write().unwrap_or_else(PoisonError::into_inner);
         link.trouble = trouble;
-        link.module.take()
+        link.connection.take()
     };
-    if let Some(module) = module {
+    if let Some(Connection::Cluster(module)) = connection {
         module.close().await;
     }
 }

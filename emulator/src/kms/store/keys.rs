@@ -8,7 +8,7 @@ use super::super::keys::{Found, Keys};
 use super::super::{Kms, module_fault, record_fault};
 use super::create::{active, sound, validation};
 use super::record::{Settings, State};
-use super::{Store, invalid_state};
+use super::{Store, external, invalid_state};
 use crate::fault::Fault;
 use crate::module::ModuleError;
 use crate::records::Versioned;
@@ -79,6 +79,7 @@ pub(in crate::kms) async fn place(kms: &Kms, input: &Input) -> Result<Place, Fau
         }
         Settings::External(_) => {
             let key = external.ok_or_else(|| validation("XksKeyId is required for Origin EXTERNAL_KEY_STORE"))?;
+            external::usable(kms, &store, key).await?;
             let (store, key) = (id.to_owned(), key.to_owned());
             Backing::External { store, key }
         }
@@ -110,6 +111,16 @@ fn connected(store: &Store) -> Result<(), Fault> {
 }
 
 impl Place {
+    /// An external key is that of one KMS key of its store.
+    fn external_key_is_free(&self, keys: &Keys) -> Result<(), Fault> {
+        let is_external = self.backing.external().is_some();
+        if is_external && keys.all().iter().any(|key| key.record.backing == self.backing) {
+            let message = "another KMS key of this custom key store has this XksKeyId";
+            return Err(Fault::new(400, "XksKeyAlreadyInUseException", message));
+        }
+        Ok(())
+    }
+
     /// Records a key, unless its store has gone meanwhile.
     ///
     /// # Errors
@@ -125,6 +136,7 @@ impl Place {
             Some(store) => {
                 let writing = store.writing.lock().await;
                 connected(store)?;
+                self.external_key_is_free(keys)?;
                 Some(writing)
             }
         };

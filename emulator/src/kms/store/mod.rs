@@ -7,22 +7,27 @@ mod change;
 mod cluster;
 mod create;
 mod describe;
+mod external;
 mod keeper;
 mod keys;
+mod proxies;
 mod record;
 
 pub(super) use change::{connect, delete, disconnect, update};
 pub(super) use create::create;
 pub(super) use describe::describe;
+pub(super) use external::{unwrap, wrap};
 pub(super) use keys::{place, random};
 
 use super::{Kms, internal, record_fault};
 use crate::clusters::Clusters;
-use crate::config;
+use crate::config::Config;
 use crate::fault::Fault;
 use crate::module::{Library, Module};
 use crate::records::{RecordError, Records, Versioned, Write};
-use keeper::Link;
+use crate::xks::client::Proxy;
+use crate::xks::outbound::Outbound;
+use keeper::{Connection, Link};
 use record::{Code, Settings, State, StoreRecord};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -42,6 +47,10 @@ struct Shared {
     records: Records,
     /// Threads for each store.
     threads: usize,
+    /// How proxies are reached.
+    outbound: Outbound,
+    /// For which requests to proxies are signed.
+    region: String,
 }
 
 /// All stores.
@@ -74,17 +83,22 @@ pub(super) struct Store {
 
 impl Stores {
     /// None is read yet.
-    pub(crate) fn new(library: Library, channel: Channel, settings: &config::Kms) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A sentence, for certificates of proxies' authorities that cannot be read.
+    pub(crate) fn new(library: Library, channel: Channel, threads: usize, config: &Config) -> Result<Self, String> {
+        Ok(Self {
             shared: Arc::new(Shared {
                 library,
                 clusters: Clusters::new(channel.clone()),
                 records: Records::new(channel),
-                threads: settings.threads,
+                threads,
+                outbound: Outbound::new(&config.xks_client)?,
+                region: config.region.clone(),
             }),
             table: OnceCell::new(),
             turn: Mutex::new(()),
-        }
+        })
     }
 
     async fn table(&self) -> Result<&RwLock<BTreeMap<String, Arc<Store>>>, RecordError> {
@@ -192,7 +206,7 @@ impl Store {
         let link = self.link.read().unwrap_or_else(PoisonError::into_inner);
         match link.trouble {
             Some(code) => (State::Failed, Some(code)),
-            None if link.is_open() => (State::Connected, None),
+            None if link.connection.is_some() => (State::Connected, None),
             // At the start, until the first attempt.
             None => (State::Connecting, None),
         }
@@ -203,9 +217,34 @@ impl Store {
         self.shown().0 == State::Connected
     }
 
+    fn connection(&self) -> Option<Connection> {
+        self.link
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .connection
+            .clone()
+    }
+
     /// The pool of the group's token, while it is connected.
     pub(super) fn module(&self) -> Option<Arc<Module>> {
-        self.link.read().unwrap_or_else(PoisonError::into_inner).module.clone()
+        match self.connection() {
+            Some(Connection::Cluster(module)) => Some(module),
+            _ => None,
+        }
+    }
+
+    /// The proxy, while it is connected.
+    fn proxy(&self) -> Option<Arc<Proxy>> {
+        match self.connection() {
+            Some(Connection::External(proxy)) => Some(proxy),
+            _ => None,
+        }
+    }
+
+    /// From now on another proxy, or another way to sign for it.
+    fn replace_proxy(&self, proxy: Arc<Proxy>) {
+        let mut link = self.link.write().unwrap_or_else(PoisonError::into_inner);
+        link.connection = Some(Connection::External(proxy));
     }
 
     /// Something did not work: the keeper is to find out what.
@@ -273,6 +312,17 @@ fn not_found(name: &str) -> Fault {
 /// The store is not in a state for this.
 fn invalid_state(message: impl Into<String>) -> Fault {
     Fault::new(400, "CustomKeyStoreInvalidStateException", message)
+}
+
+/// Whether a store is in the state for changes that need it disconnected.
+fn rests(state: State) -> Result<(), Fault> {
+    match state {
+        State::Disconnected => Ok(()),
+        state => Err(invalid_state(format!(
+            "the custom key store is {}: this is changed while it is DISCONNECTED",
+            state.name()
+        ))),
+    }
 }
 
 /// What the control plane says when it cannot be asked.

@@ -82,7 +82,7 @@ pub(super) struct ClusterSettings {
     pub(super) members: Vec<String>,
 }
 
-/// A proxy, and how to sign for it.
+/// Where a proxy is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) connectivity: Connectivity,
@@ -129,8 +129,12 @@ macro_rules! codes {
         pub(super) enum Code { $($(#[$doc])* $code,)* }
 
         impl Code {
-            #[cfg(test)]
             pub(super) const ALL: &[Self] = &[$(Self::$code),*];
+
+            /// The code of a word.
+            pub(super) fn of(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.name() == name)
+            }
 
             /// The API's word.
             pub(super) const fn name(self) -> &'static str {
