@@ -51,6 +51,12 @@ const PROGRAMS: &[Program] = &[
         "the daemon is killed while administrators make and delete HSMs, partitions and records",
     ),
     program(
+        "aws-kills",
+        "aws::kills::",
+        200,
+        "daemon and AWS front end are killed together while boto3 changes keys, aliases, tags, certificates, configurations, groups",
+    ),
+    program(
         "pin-storm",
         "pin_storm::",
         100,

@@ -133,7 +133,11 @@ impl Model {
                     return Err(ModelError::InGroup(group.id.clone()));
                 }
             }
-            self.change_state(&hsm.id, HsmState::Terminating)?;
+            match self.change_state(&hsm.id, HsmState::Terminating) {
+                // Somebody else was faster: it is finished with him.
+                Err(ModelError::State("TERMINATING" | "TERMINATED")) => {}
+                changed => changed?,
+            }
             self.show();
         }
         self.finish_hsm(&hsm.id)
@@ -142,7 +146,10 @@ impl Model {
     /// Deletes what an HSM that is TERMINATING still has.
     pub(super) fn finish_hsm(&self, id: &str) -> Result<(), ModelError> {
         for partition in self.partitions(id)? {
-            self.delete_partition(&partition.serial)?;
+            match self.delete_partition(&partition.serial) {
+                Err(ModelError::NotFound(_)) => {}
+                deleted => deleted?,
+            }
         }
         self.dismiss_officer(id)?;
         match self.change_state(id, HsmState::Terminated) {

@@ -2,7 +2,7 @@
 //! `hsmd serve` refuses; random PINs per store unless given; no listener beyond Unix sockets, and the loopback if asked.
 //!
 //! Without `--data-dir` the folder is `$XDG_STATE_HOME/hsmd/dev` (`~/.local/state/hsmd/dev`), so that keys survive a
-//! restart and `hsmctl` finds the daemon; with `--ephemeral` it is a temporary one, removed at the end. The AWS side ([`aws`])
+//! restart and `hsmctl` finds the daemon; with `--ephemeral` it is a temporary one, removed at the end. The AWS side (`aws/`)
 //! comes with it, if its program is installed.
 
 mod aws;

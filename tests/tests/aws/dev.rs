@@ -43,7 +43,7 @@ fn start() -> Daemon {
     })
 }
 
-fn python(daemon: &Daemon, program: &str) -> Command {
+pub(super) fn python(daemon: &Daemon, program: &str) -> Command {
     let binaries = daemon::binaries();
     let folder = binaries.parent().unwrap_or(Path::new("."));
     let mut command = daemon.command(&folder.join("venv/bin").join(program));
