@@ -1,8 +1,10 @@
 """What the env file of `hsmd dev` gives to boto3."""
 
 import os
+import subprocess
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 
 import boto3
@@ -63,6 +65,20 @@ def custom_key_stores():
     key = kms.create_key(Origin="AWS_CLOUDHSM", CustomKeyStoreId=store)["KeyMetadata"]["Arn"]
     sealed = kms.encrypt(KeyId=key, Plaintext=b"cluster")["CiphertextBlob"]
     assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"cluster"
+    subprocess.run(
+        ["pkcs11-tool", "--module", os.environ["HSMD_PKCS11_MODULE"], "--token-label", os.environ["HSMD_TOKEN_LABEL"], "--login",
+         "--pin", os.environ["HSMD_PIN"], "--keygen", "--key-type", "AES:32", "--label", "outside"], check=True, capture_output=True)
+    proxy = urllib.parse.urlsplit(os.environ["HSMD_XKS_URI"])
+    store = kms.create_custom_key_store(
+        CustomKeyStoreName="proxy", CustomKeyStoreType="EXTERNAL_KEY_STORE", XksProxyConnectivity="PUBLIC_ENDPOINT",
+        XksProxyUriEndpoint=f"https://{proxy.hostname}", XksProxyUriPath=proxy.path,
+        XksProxyAuthenticationCredential={
+            "AccessKeyId": os.environ["HSMD_XKS_ACCESS_KEY_ID"], "RawSecretAccessKey": os.environ["HSMD_XKS_SECRET_ACCESS_KEY"]},
+    )["CustomKeyStoreId"]
+    connected(kms, store)
+    key = kms.create_key(Origin="EXTERNAL_KEY_STORE", CustomKeyStoreId=store, XksKeyId="outside")["KeyMetadata"]["Arn"]
+    sealed = kms.encrypt(KeyId=key, Plaintext=b"proxy")["CiphertextBlob"]
+    assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"proxy"
 
 
 def second_start():

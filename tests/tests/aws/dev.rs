@@ -65,7 +65,7 @@ fn the_env_file_of_hsmd_dev_is_all_that_boto3_and_the_aws_cli_need() {
     run(&daemon, "first_start");
     run(&daemon, "custom_key_stores");
     let listed = succeed(python(&daemon, "aws").args(["kms", "list-keys", "--query", "length(Keys)"]));
-    assert_eq!(String::from_utf8_lossy(&listed.output).trim(), "2");
+    assert_eq!(String::from_utf8_lossy(&listed.output).trim(), "3");
     let pair =
         |daemon: &Daemon| ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| daemon.variable(name).to_owned());
     let address = |daemon: &Daemon| {

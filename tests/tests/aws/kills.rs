@@ -91,7 +91,7 @@ fn no_kill_of_everything_loses_what_was_acknowledged() {
         let front = children(own);
         assert_eq!(front.len(), 1, "hsmd-aws");
         // Which of them goes first is as random as when.
-        let first = random.bits() % 2 == 0;
+        let first = random.bits().is_multiple_of(2);
         for process in if first { [front[0], own] } else { [own, front[0]] } {
             let _ = ffi::signal(process, libc::SIGKILL);
         }
