@@ -89,6 +89,13 @@ pub const TARGETS: &[Target] = &[
         &[],
     ),
     target(
+        "operation-state",
+        "saved operations, as C_SetOperationState gets them",
+        wire::operation_state,
+        wire::operation_state_seeds,
+        &[],
+    ),
+    target(
         "client-config",
         "the module's client file",
         configuration::client,

@@ -390,3 +390,13 @@ pub(crate) fn mechanism_seeds() -> Vec<Vec<u8>> {
         with(MechanismType::SHA256_HMAC_GENERAL, Params::Number(16)),
     ]
 }
+
+/// As it is, and with a checksum that fits: else nothing would come past it.
+pub(crate) fn operation_state(bytes: &[u8]) {
+    hsmd_pkcs11::fuzzing::operation_state(bytes);
+    hsmd_pkcs11::fuzzing::operation_state(&hsmd_pkcs11::fuzzing::operation_state_mended(bytes));
+}
+
+pub(crate) fn operation_state_seeds() -> Vec<Vec<u8>> {
+    vec![hsmd_pkcs11::fuzzing::operation_state_seed()]
+}

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::ops::request;
 use crate::pem;
 use crate::state::object::View;
+use crate::state::saved::Saved;
 use crate::transport::connection::Connection;
 use crate::transport::{Failure, believable};
 use hsmd_proto::attribute::Template;
@@ -36,6 +37,28 @@ pub fn chrystoki(text: &str) {
         assert_eq!(config.socket, None, "it names servers only");
         usable(&config);
     }
+}
+
+/// Reads a saved operation state; what reads is written again as it was.
+pub fn operation_state(bytes: &[u8]) {
+    if let Some(saved) = Saved::decode(bytes) {
+        assert!(
+            Saved::decode(&saved.encode()).is_some(),
+            "what was read cannot be written"
+        );
+    }
+}
+
+/// A saved operation state to begin from.
+#[must_use]
+pub fn operation_state_seed() -> Vec<u8> {
+    crate::state::saved::seed().encode().to_vec()
+}
+
+/// The checksum of a state made good: a mutation is to come past it.
+#[must_use]
+pub fn operation_state_mended(bytes: &[u8]) -> Vec<u8> {
+    crate::state::saved::mended(bytes)
 }
 
 /// Reads a file of certificates or keys.

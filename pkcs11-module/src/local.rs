@@ -69,6 +69,18 @@ impl PublicKey {
         self.0.verify(mechanism, input, signature).map_err(|error| error.rv())
     }
 
+    /// The data in a signature.
+    ///
+    /// # Errors
+    /// What C_VerifyRecover may return.
+    pub(crate) fn recover(&self, mechanism: &Mechanism, signature: &[u8]) -> Result<Vec<u8>, Rv> {
+        let mut out = Vec::new();
+        self.0
+            .verify_recover(mechanism, signature, &mut out)
+            .map_err(|error| error.rv())?;
+        Ok(out)
+    }
+
     /// Encrypts.
     ///
     /// # Errors

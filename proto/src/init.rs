@@ -17,7 +17,9 @@ pub enum Operation {
     Encrypt,
     Decrypt,
     Sign,
+    SignRecover,
     Verify,
+    VerifyRecover,
     Wrap,
     Unwrap,
     Derive,
@@ -29,7 +31,9 @@ impl Operation {
             Self::Encrypt => Operations::ENCRYPT,
             Self::Decrypt => Operations::DECRYPT,
             Self::Sign => Operations::SIGN,
+            Self::SignRecover => Operations::SIGN_RECOVER,
             Self::Verify => Operations::VERIFY,
+            Self::VerifyRecover => Operations::VERIFY_RECOVER,
             Self::Wrap => Operations::WRAP,
             Self::Unwrap => Operations::UNWRAP,
             Self::Derive => Operations::DERIVE,
@@ -41,7 +45,9 @@ impl Operation {
             Self::Encrypt => Usage::ENCRYPT,
             Self::Decrypt => Usage::DECRYPT,
             Self::Sign => Usage::SIGN,
+            Self::SignRecover => Usage::SIGN_RECOVER,
             Self::Verify => Usage::VERIFY,
+            Self::VerifyRecover => Usage::VERIFY_RECOVER,
             Self::Wrap => Usage::WRAP,
             Self::Unwrap => Usage::UNWRAP,
             Self::Derive => Usage::DERIVE,
@@ -69,8 +75,8 @@ impl Operation {
     /// The class of key that the operation needs when the key has two halves.
     const fn half(self) -> ObjectClass {
         match self {
-            Self::Encrypt | Self::Verify | Self::Wrap => ObjectClass::PUBLIC_KEY,
-            Self::Decrypt | Self::Sign | Self::Unwrap | Self::Derive => ObjectClass::PRIVATE_KEY,
+            Self::Encrypt | Self::Verify | Self::VerifyRecover | Self::Wrap => ObjectClass::PUBLIC_KEY,
+            Self::Decrypt | Self::Sign | Self::SignRecover | Self::Unwrap | Self::Derive => ObjectClass::PRIVATE_KEY,
         }
     }
 }
@@ -147,7 +153,11 @@ fn check_usage(operation: Operation, row: &Row, key: &KeyMeta) -> Result<(), Rv>
         return Err(Rv::MECHANISM_INVALID);
     }
     let left_to_wrapping = matches!(operation, Operation::Wrap | Operation::Unwrap)
-        || (key.class == ObjectClass::PUBLIC_KEY && matches!(operation, Operation::Encrypt | Operation::Verify));
+        || (key.class == ObjectClass::PUBLIC_KEY
+            && matches!(
+                operation,
+                Operation::Encrypt | Operation::Verify | Operation::VerifyRecover
+            ));
     if !key.usage.contains(operation.usage()) || (key.wrapping && !left_to_wrapping) {
         return Err(Rv::KEY_FUNCTION_NOT_PERMITTED);
     }

@@ -53,7 +53,7 @@ macro_rules! names {
 names! {
     Hello ListSlots ListMechanisms InitToken InitPin SetPin Login Logout CreateObject CopyObject DestroyObject
     GetAttributes SetAttributes Find Fetch GenerateKey GenerateKeyPair Sign Verify Encrypt Decrypt WrapKey
-    UnwrapKey DeriveKey Random Ping
+    UnwrapKey DeriveKey Random Ping SignRecover VerifyRecover
 }
 
 /// What the audit log calls a request that changes something: its refusals are counted. What is done is recorded where it
@@ -92,8 +92,10 @@ pub(super) fn place(op: &Op, sections: &Sections<'_>) -> Place {
             Some(Family::RsaKeyPairGen) => Place::Cpu,
             _ => creation(&generate.private_template, sections).or(creation(&generate.public_template, sections)),
         },
-        Op::Sign(crypt) | Op::Decrypt(crypt) => private_key(crypt.mechanism.as_ref(), sections),
-        Op::Encrypt(_) | Op::Verify(_) => by_size(sections),
+        Op::Sign(crypt) | Op::SignRecover(crypt) | Op::Decrypt(crypt) => {
+            private_key(crypt.mechanism.as_ref(), sections)
+        }
+        Op::Encrypt(_) | Op::Verify(_) | Op::VerifyRecover(_) => by_size(sections),
         Op::WrapKey(wrap) if wrap.query => Place::Inline,
         Op::WrapKey(_) => Place::Write,
         Op::UnwrapKey(unwrap) => {
@@ -127,6 +129,8 @@ pub(super) fn run(op: Op, call: &mut Call<'_>) -> Answer {
         Op::GenerateKeyPair(request) => key::generate_pair(call, request),
         Op::Sign(request) => sign::sign(call, request),
         Op::Verify(request) => sign::verify(call, request),
+        Op::SignRecover(request) => sign::sign_recover(call, request),
+        Op::VerifyRecover(request) => sign::verify_recover(call, request),
         Op::Encrypt(request) => crypt::encrypt(call, request),
         Op::Decrypt(request) => crypt::decrypt(call, request),
         Op::WrapKey(request) => wrap::wrap(call, request),

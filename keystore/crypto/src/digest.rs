@@ -1,24 +1,25 @@
 //! Message digests by PKCS#11 mechanism: SHA-1 and SHA-2 (FIPS 180-4), SHA-3 (FIPS 202).
 
-use crate::awslc::ffi::{self, Hasher};
-use aws_lc_rs::digest::{self, Algorithm, Context};
+use crate::awslc::ffi::{self, Hasher, Sha};
 use hsmd_proto::ck::MechanismType;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A running digest. A value: a clone goes on by itself, and so does a forked child's copy.
 #[derive(Clone)]
 pub struct Digest(Running);
 
+/// `None`: the engine failed, for want of memory; the digest is lost.
 enum Running {
-    Engine(Box<Context>),
-    /// For SHA3-224, which aws-lc-rs lacks. `None`: the engine failed, for want of memory; the digest is lost.
+    /// SHA-1 and SHA-2, whose state can be taken out.
+    Sha(Option<Box<Sha>>),
+    /// SHA-3.
     Other(Option<Hasher>),
 }
 
 impl Clone for Running {
     fn clone(&self) -> Self {
         match self {
-            Self::Engine(context) => Self::Engine(context.clone()),
+            Self::Sha(sha) => Self::Sha(sha.clone()),
             Self::Other(hasher) => Self::Other(hasher.as_ref().and_then(Hasher::duplicate)),
         }
     }
@@ -28,16 +29,37 @@ impl Digest {
     /// Begins a digest; `None` if `hash` is no digest mechanism of this build.
     #[must_use]
     pub fn new(hash: MechanismType) -> Option<Self> {
-        match algorithm(hash) {
-            Some(algorithm) => Some(Self(Running::Engine(Box::new(Context::new(algorithm))))),
+        match Sha::new(hash) {
+            Some(sha) => Some(Self(Running::Sha(Some(Box::new(sha))))),
             None => Hasher::new(hash).map(|hasher| Self(Running::Other(Some(hasher)))),
         }
+    }
+
+    /// The state that [`Self::resume`] goes on from; `None` for SHA-3, whose state the engine does not give. It holds the
+    /// last bytes that were added.
+    #[must_use]
+    pub fn state(&self) -> Option<Zeroizing<Vec<u8>>> {
+        match &self.0 {
+            Running::Sha(sha) => sha.as_ref().map(|sha| sha.export()),
+            Running::Other(_) => None,
+        }
+    }
+
+    /// Goes on from a state; `None` for bytes that are no state of this hash.
+    #[must_use]
+    pub fn resume(hash: MechanismType, state: &[u8]) -> Option<Self> {
+        let sha = Sha::import(hash, state)?;
+        Some(Self(Running::Sha(Some(Box::new(sha)))))
     }
 
     /// Adds data.
     pub fn update(&mut self, data: &[u8]) {
         match &mut self.0 {
-            Running::Engine(context) => context.update(data),
+            Running::Sha(sha) => {
+                if sha.as_mut().and_then(|sha| sha.update(data)).is_none() {
+                    *sha = None;
+                }
+            }
             Running::Other(hasher) => {
                 if hasher.as_mut().and_then(|hasher| hasher.update(data)).is_none() {
                     *hasher = None;
@@ -49,14 +71,12 @@ impl Digest {
     /// The digest of everything added; empty if the engine failed on the way.
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
-        match self.0 {
-            Running::Engine(context) => context.finish().as_ref().to_vec(),
-            Running::Other(hasher) => {
-                let mut out = [0; 64];
-                let length = hasher.and_then(|hasher| hasher.finish(&mut out));
-                out[..length.unwrap_or_default()].to_vec()
-            }
-        }
+        let mut out = [0; 64];
+        let length = match self.0 {
+            Running::Sha(sha) => sha.and_then(|sha| sha.finish(&mut out)),
+            Running::Other(hasher) => hasher.and_then(|hasher| hasher.finish(&mut out)),
+        };
+        out[..length.unwrap_or_default()].to_vec()
     }
 }
 
@@ -106,20 +126,6 @@ pub(crate) fn of_parts(hash: MechanismType, parts: &[&[u8]]) -> Option<Short> {
     Some(Short { bytes, length })
 }
 
-fn algorithm(hash: MechanismType) -> Option<&'static Algorithm> {
-    Some(match hash {
-        MechanismType::SHA_1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-        MechanismType::SHA224 => &digest::SHA224,
-        MechanismType::SHA256 => &digest::SHA256,
-        MechanismType::SHA384 => &digest::SHA384,
-        MechanismType::SHA512 => &digest::SHA512,
-        MechanismType::SHA3_256 => &digest::SHA3_256,
-        MechanismType::SHA3_384 => &digest::SHA3_384,
-        MechanismType::SHA3_512 => &digest::SHA3_512,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +141,36 @@ mod tests {
             assert_eq!(first.finish(), hash(kind, b"ab").unwrap());
             assert_eq!(second.finish(), hash(kind, b"ac").unwrap());
         }
+    }
+
+    #[test]
+    fn a_state_goes_on_where_it_was_taken() {
+        let data: Vec<u8> = (0..300_u16).map(|byte| byte as u8).collect();
+        for kind in [
+            MechanismType::SHA_1,
+            MechanismType::SHA224,
+            MechanismType::SHA256,
+            MechanismType::SHA384,
+            MechanismType::SHA512,
+        ] {
+            for at in [0, 1, 55, 63, 64, 65, 127, 128, 129, 256, 300] {
+                let mut first = Digest::new(kind).unwrap();
+                first.update(&data[..at]);
+                let state = first.state().unwrap();
+                let mut second = Digest::resume(kind, &state).unwrap();
+                assert_eq!(second.state().unwrap(), state);
+                second.update(&data[at..]);
+                assert_eq!(second.finish(), hash(kind, &data).unwrap(), "{kind} at {at}");
+                assert!(Digest::resume(kind, &state[..state.len() - 1]).is_none());
+                assert!(Digest::resume(kind, &[&state[..], b"x"].concat()).is_none());
+            }
+        }
+        assert!(Digest::new(MechanismType::SHA3_256).unwrap().state().is_none());
+        assert!(Digest::resume(MechanismType::SHA3_256, &[]).is_none());
+        // A count of bits that does not fit: nobody has hashed so much.
+        let mut state = Digest::new(MechanismType::SHA256).unwrap().state().unwrap();
+        state[32..40].copy_from_slice(&(1_u64 << 62).to_le_bytes());
+        assert!(Digest::resume(MechanismType::SHA256, &state).is_none());
     }
 
     #[test]

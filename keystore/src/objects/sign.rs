@@ -1,4 +1,4 @@
-//! C_Sign and C_Verify (PKCS#11 3.2, 5.13 and 5.15). INV-5: memory only.
+//! C_Sign, C_Verify and their forms with recovery (PKCS#11 3.2, 5.13 to 5.16). INV-5: memory only.
 
 use hsmd_crypto::{Input, OpError};
 use hsmd_proto::ck::Rv;
@@ -24,6 +24,48 @@ impl KeySet {
     ) -> Result<(), Rv> {
         let key = self.usable(context, Operation::Sign, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
         key.key()?.sign(mechanism, input, out).map_err(OpError::rv)
+    }
+
+    /// Signs so that the signature gives the data back; the result is appended to `out`.
+    ///
+    /// # Errors
+    /// As C_SignRecoverInit and C_SignRecover.
+    pub fn sign_recover(
+        &self,
+        context: &Context,
+        key: &ObjectRef<'_>,
+        mechanism: &Mechanism,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rv> {
+        let key = self.usable(context, Operation::SignRecover, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        key.key()?
+            .sign(mechanism, Input::Message(data), out)
+            .map_err(OpError::rv)
+    }
+
+    /// Appends the data that a signature was made of to `out`.
+    ///
+    /// # Errors
+    /// As C_VerifyRecoverInit and C_VerifyRecover.
+    pub fn verify_recover(
+        &self,
+        context: &Context,
+        key: &ObjectRef<'_>,
+        mechanism: &Mechanism,
+        signature: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rv> {
+        let key = self.usable(
+            context,
+            Operation::VerifyRecover,
+            mechanism,
+            key,
+            Rv::KEY_HANDLE_INVALID,
+        )?;
+        key.key()?
+            .verify_recover(mechanism, signature, out)
+            .map_err(OpError::rv)
     }
 
     /// Verifies a signature or MAC.

@@ -1,5 +1,5 @@
-//! Functions of the lists that this version does not have: C_SignRecover and the dual functions of 2.40, messages of
-//! 3.0, encapsulation, detached verification and asynchronous calls of 3.2. Each pointer is there and says so.
+//! Functions of the lists that this version does not have: messages of 3.0, encapsulation, detached verification and
+//! asynchronous calls of 3.2. Each pointer is there and says so.
 
 use super::entry::entries;
 use cryptoki_sys::{
@@ -10,30 +10,6 @@ use hsmd_proto::ck::Rv;
 use std::ffi::c_void;
 
 entries! {
-    export fn C_SignRecoverInit(
-        _a: CK_SESSION_HANDLE, _b: *mut CK_MECHANISM, _c: CK_OBJECT_HANDLE
-    ) => |_i| Err(Rv::FUNCTION_NOT_SUPPORTED);
-    export fn C_SignRecover(
-        _a: CK_SESSION_HANDLE, _b: *mut CK_BYTE, _c: CK_ULONG, _d: *mut CK_BYTE, _e: *mut CK_ULONG
-    ) => |_i| Err(Rv::FUNCTION_NOT_SUPPORTED);
-    export fn C_VerifyRecoverInit(
-        _a: CK_SESSION_HANDLE, _b: *mut CK_MECHANISM, _c: CK_OBJECT_HANDLE
-    ) => |_i| Err(Rv::FUNCTION_NOT_SUPPORTED);
-    export fn C_VerifyRecover(
-        _a: CK_SESSION_HANDLE, _b: *mut CK_BYTE, _c: CK_ULONG, _d: *mut CK_BYTE, _e: *mut CK_ULONG
-    ) => |_i| Err(Rv::FUNCTION_NOT_SUPPORTED);
-    export fn C_DigestEncryptUpdate(
-        _a: CK_SESSION_HANDLE, _b: *mut CK_BYTE, _c: CK_ULONG, _d: *mut CK_BYTE, _e: *mut CK_ULONG
-    ) => |_i| Err(Rv::FUNCTION_NOT_SUPPORTED);
-    export fn C_DecryptDigestUpdate(
-        _a: CK_SESSION_HANDLE, _b: *mut CK_BYTE, _c: CK_ULONG, _d: *mut CK_BYTE, _e: *mut CK_ULONG
-    ) => |_i| Err(Rv::FUNCTION_NOT_SUPPORTED);
-    export fn C_SignEncryptUpdate(
-        _a: CK_SESSION_HANDLE, _b: *mut CK_BYTE, _c: CK_ULONG, _d: *mut CK_BYTE, _e: *mut CK_ULONG
-    ) => |_i| Err(Rv::FUNCTION_NOT_SUPPORTED);
-    export fn C_DecryptVerifyUpdate(
-        _a: CK_SESSION_HANDLE, _b: *mut CK_BYTE, _c: CK_ULONG, _d: *mut CK_BYTE, _e: *mut CK_ULONG
-    ) => |_i| Err(Rv::FUNCTION_NOT_SUPPORTED);
     table fn C_MessageEncryptInit(
         _a: CK_SESSION_HANDLE, _b: *mut CK_MECHANISM, _c: CK_OBJECT_HANDLE
     ) => |_i| Err(Rv::FUNCTION_NOT_SUPPORTED);

@@ -84,10 +84,10 @@ entries! {
     export fn C_GetSessionInfo(session: Session, info: *mut CK_SESSION_INFO) =>
         |i| ops::session::info(i, session, &Slot::new(info));
     export fn C_GetOperationState(session: Session, state: *mut CK_BYTE, length: *mut CK_ULONG) =>
-        |i| ops::session::operation_state(i, session, Out::new(state, length));
-    export fn C_SetOperationState(session: Session, state: *mut CK_BYTE, length: CK_ULONG, _cipher: Object,
-                                  _signer: Object) =>
-        |i| ops::session::set_operation_state(i, session, In::new(state, length));
+        |i| ops::state::save(i, session, Out::new(state, length));
+    export fn C_SetOperationState(session: Session, state: *mut CK_BYTE, length: CK_ULONG, cipher: Object,
+                                  signer: Object) =>
+        |i| ops::state::restore(i, session, In::new(state, length), (cipher, signer));
     export fn C_Login(session: Session, user: CK_USER_TYPE, pin: *mut CK_UTF8CHAR, pin_len: CK_ULONG) =>
         |i| ops::login::login(i, session, user, In::new(pin, pin_len));
     export fn C_Logout(session: Session) => |i| ops::login::logout(i, session);
@@ -143,6 +143,11 @@ entries! {
         |i| ops::sign::update(i, session, In::new(data, len));
     export fn C_SignFinal(session: Session, out: *mut CK_BYTE, out_len: *mut CK_ULONG) =>
         |i| ops::sign::finish(i, session, Out::new(out, out_len));
+    export fn C_SignRecoverInit(session: Session, mechanism: *mut CK_MECHANISM, key: Object) =>
+        |i| ops::recover::sign_init(i, session, &Mech::new(mechanism), key);
+    export fn C_SignRecover(session: Session, data: *mut CK_BYTE, len: CK_ULONG, out: *mut CK_BYTE,
+                            out_len: *mut CK_ULONG) =>
+        |i| ops::recover::sign(i, session, In::new(data, len), Out::new(out, out_len));
     export fn C_VerifyInit(session: Session, mechanism: *mut CK_MECHANISM, key: Object) =>
         |i| ops::verify::init(i, session, &Mech::new(mechanism), key);
     export fn C_Verify(session: Session, data: *mut CK_BYTE, len: CK_ULONG, signature: *mut CK_BYTE, sig_len: CK_ULONG) =>
@@ -151,6 +156,23 @@ entries! {
         |i| ops::verify::update(i, session, In::new(data, len));
     export fn C_VerifyFinal(session: Session, signature: *mut CK_BYTE, sig_len: CK_ULONG) =>
         |i| ops::verify::finish(i, session, In::new(signature, sig_len));
+    export fn C_VerifyRecoverInit(session: Session, mechanism: *mut CK_MECHANISM, key: Object) =>
+        |i| ops::recover::verify_init(i, session, &Mech::new(mechanism), key);
+    export fn C_VerifyRecover(session: Session, signature: *mut CK_BYTE, len: CK_ULONG, out: *mut CK_BYTE,
+                              out_len: *mut CK_ULONG) =>
+        |i| ops::recover::verify(i, session, In::new(signature, len), Out::new(out, out_len));
+    export fn C_DigestEncryptUpdate(session: Session, data: *mut CK_BYTE, len: CK_ULONG, out: *mut CK_BYTE,
+                                    out_len: *mut CK_ULONG) =>
+        |i| ops::dual::digest_encrypt(i, session, In::new(data, len), Out::new(out, out_len));
+    export fn C_DecryptDigestUpdate(session: Session, data: *mut CK_BYTE, len: CK_ULONG, out: *mut CK_BYTE,
+                                    out_len: *mut CK_ULONG) =>
+        |i| ops::dual::decrypt_digest(i, session, In::new(data, len), Out::new(out, out_len));
+    export fn C_SignEncryptUpdate(session: Session, data: *mut CK_BYTE, len: CK_ULONG, out: *mut CK_BYTE,
+                                  out_len: *mut CK_ULONG) =>
+        |i| ops::dual::sign_encrypt(i, session, In::new(data, len), Out::new(out, out_len));
+    export fn C_DecryptVerifyUpdate(session: Session, data: *mut CK_BYTE, len: CK_ULONG, out: *mut CK_BYTE,
+                                    out_len: *mut CK_ULONG) =>
+        |i| ops::dual::decrypt_verify(i, session, In::new(data, len), Out::new(out, out_len));
     export fn C_GenerateKey(session: Session, mechanism: *mut CK_MECHANISM, template: *mut CK_ATTRIBUTE,
                             count: CK_ULONG, key: *mut Object) =>
         |i| ops::generate::key(i, session, &Mech::new(mechanism), &Tmpl::new(template, count), &Slot::new(key));

@@ -3,7 +3,7 @@
 
 use super::crypt::{Direction, Length, check_length, process};
 use super::request::Asker;
-use crate::abi::pointers::{OutBuf, Written};
+use crate::abi::pointers::OutBuf;
 use crate::state::operation::{Chain, KeyOperation, Outcome, Work};
 use hsmd_proto::ck::{MechanismType, Rv};
 use hsmd_proto::mechanism::Family;
@@ -14,24 +14,28 @@ const BLOCK: usize = 16;
 /// The most data of one request, in bytes: whole blocks.
 const CHUNK: usize = 1 << 20;
 
-/// C_EncryptUpdate, C_DecryptUpdate. Nothing is taken in when the result would not fit: the caller comes again with the
-/// same data.
+/// How many bytes C_EncryptUpdate or C_DecryptUpdate gives when `length` bytes more come.
+pub(crate) fn part_length(operation: &mut KeyOperation, direction: Direction, length: usize) -> Result<usize, Rv> {
+    if operation.row.family == Family::AesCtr {
+        return Ok(length);
+    }
+    let padded = operation.row.family == Family::AesCbcPad;
+    let total = chain(operation)?.pending.len() + length;
+    Ok(ready(total, padded && direction == Direction::Decrypt))
+}
+
+/// C_EncryptUpdate, C_DecryptUpdate: takes data in and gives what is ready.
 pub(crate) fn part(
     asker: Asker<'_>,
     operation: &mut KeyOperation,
     direction: Direction,
     data: &[u8],
-    out: &OutBuf<'_>,
-) -> Result<Outcome, Rv> {
+) -> Result<WipingVec, Rv> {
     if operation.row.family == Family::AesCtr {
-        return stream(asker, operation, data, out, direction);
+        return stream(asker, operation, data, direction);
     }
-    let padded = operation.row.family == Family::AesCbcPad;
+    let ready = part_length(operation, direction, data.len())?;
     let total = chain(operation)?.pending.len() + data.len();
-    let ready = ready(total, padded && direction == Direction::Decrypt);
-    if let Some(refused) = out.refuse(ready) {
-        return Ok(Outcome::of_update(refused));
-    }
     let mut input = std::mem::take(&mut chain(operation)?.pending);
     let mut whole = WipingVec::from(Vec::with_capacity(total));
     whole.extend_from_slice(&input);
@@ -61,7 +65,7 @@ pub(crate) fn part(
         chain(operation)?.block = last_block(ciphertext)?;
         result.extend_from_slice(&piece);
     }
-    Ok(Outcome::of_update(out.put(&result)))
+    Ok(result)
 }
 
 /// How much of the input can be processed. Padded decryption holds the last block back: it may be the padding.
@@ -115,16 +119,7 @@ pub(crate) fn last(
 
 /// CTR: requests begin at a block's boundary, so the bytes of a block that are used up are sent as zeros and their
 /// key stream is thrown away.
-fn stream(
-    asker: Asker<'_>,
-    operation: &mut KeyOperation,
-    data: &[u8],
-    out: &OutBuf<'_>,
-    direction: Direction,
-) -> Result<Outcome, Rv> {
-    if let Some(refused) = out.refuse(data.len()) {
-        return Ok(Outcome::of_update(refused));
-    }
+fn stream(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8], direction: Direction) -> Result<WipingVec, Rv> {
     let Params::Ctr(start) = operation.mechanism.params.clone() else {
         return Err(Rv::FUNCTION_FAILED);
     };
@@ -156,10 +151,7 @@ fn stream(
         chain_now.left -= full as u128;
         chain_now.used = over;
     }
-    match out.put(&result) {
-        Written::Whole => Ok(Outcome::Open),
-        other => Ok(Outcome::of_update(other)),
-    }
+    Ok(result)
 }
 
 /// How many counter blocks there are before the counter's bits overflow (PKCS#11 3.2, 6.13.6).

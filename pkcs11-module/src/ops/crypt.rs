@@ -92,26 +92,34 @@ pub(crate) fn check_length(result: &[u8], length: Length) -> Result<(), Rv> {
     if good { Ok(()) } else { Err(Rv::DEVICE_ERROR) }
 }
 
-/// C_EncryptUpdate, C_DecryptUpdate.
+/// C_EncryptUpdate, C_DecryptUpdate. Nothing is taken in when the result would not fit: the caller comes again with the
+/// same data. `also` sees what came out before the caller's buffer does, which may be the one of the input (dual functions).
 pub(crate) fn part(
     asker: Asker<'_>,
     operation: &mut KeyOperation,
     direction: Direction,
     data: &[u8],
     out: &OutBuf<'_>,
+    also: impl FnOnce(&[u8]) -> Result<(), Rv>,
 ) -> Result<Outcome, Rv> {
-    match &mut operation.work {
-        Work::Whole | Work::Hash(_) => Err(Rv::FUNCTION_NOT_SUPPORTED),
-        Work::Blocks(_) => chain::part(asker, operation, direction, data, out),
-        Work::Collect(collected) => {
-            // Nothing comes out before the end: an authenticated text is whole or nothing.
-            let written = out.put(&[]);
-            if written == Written::Whole {
-                collect(collected, data, asker.instance.pool.max_data()).map_err(|_| direction.length_error())?;
-            }
-            Ok(Outcome::of_update(written))
-        }
+    // Of what is collected nothing comes out before the end: an authenticated text is whole or nothing.
+    let length = match &operation.work {
+        Work::Whole | Work::Hash(_) => return Err(Rv::FUNCTION_NOT_SUPPORTED),
+        Work::Blocks(_) => chain::part_length(operation, direction, data.len())?,
+        Work::Collect(_) => 0,
+    };
+    if let Some(refused) = out.refuse(length) {
+        return Ok(Outcome::of_update(refused));
     }
+    let result = match &mut operation.work {
+        Work::Collect(collected) => {
+            collect(collected, data, asker.instance.pool.max_data()).map_err(|_| direction.length_error())?;
+            WipingVec::new()
+        }
+        _ => chain::part(asker, operation, direction, data)?,
+    };
+    also(&result)?;
+    Ok(Outcome::of_update(out.put(&result)))
 }
 
 /// C_EncryptFinal, C_DecryptFinal.

@@ -38,6 +38,7 @@ pub(crate) fn init(instance: &Instance, session: CK_SESSION_HANDLE, mechanism: &
     let digest = Digest::new(mechanism.kind).ok_or(Rv::MECHANISM_INVALID)?;
     *place = Some(DigestOperation {
         phase: Phase::Ready,
+        mechanism: mechanism.kind,
         digest,
         length,
     });

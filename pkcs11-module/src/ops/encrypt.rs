@@ -53,7 +53,7 @@ pub(crate) fn update(
         session,
         (PLACE, Step::Update),
         arguments,
-        |asker, operation, (data, out)| crypt::part(asker, operation, DIRECTION, data, &out),
+        |asker, operation, (data, out)| crypt::part(asker, operation, DIRECTION, data, &out, |_| Ok(())),
     )
 }
 

@@ -94,26 +94,8 @@ fn begin(
     *place = None;
     let epoch = asker.slot.epoch();
     let admitted = admit(asker, operation, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
-    let Admitted {
-        key,
-        meta,
-        mechanism,
-        row,
-        ..
-    } = admitted;
-    let work = work(asker, operation, &mechanism, row, &meta);
-    *place = Some(KeyOperation {
-        phase: Phase::Ready,
-        key,
-        epoch: meta.private.then_some(epoch),
-        meta,
-        mechanism,
-        row,
-        work,
-        kept: None,
-        authenticated: false,
-        grant: None,
-    });
+    let work = work(asker, operation, &admitted);
+    *place = Some(KeyOperation::new(admitted, epoch, work));
     Ok(())
 }
 
@@ -128,7 +110,20 @@ pub(crate) fn admit(
     key: CK_OBJECT_HANDLE,
     no_key: Rv,
 ) -> Result<Admitted, Rv> {
-    let mechanism = mechanism.parse()?;
+    admit_parsed(asker, operation, mechanism.parse()?, key, no_key)
+}
+
+/// [`admit`] with a mechanism that is in hand.
+///
+/// # Errors
+/// As [`admit`].
+pub(crate) fn admit_parsed(
+    asker: Asker<'_>,
+    operation: Operation,
+    mechanism: Mechanism,
+    key: CK_OBJECT_HANDLE,
+    no_key: Rv,
+) -> Result<Admitted, Rv> {
     slot::row(asker.instance, asker.slot, mechanism.kind)?;
     let policy = asker.slot.policy();
     init::check_mechanism(operation, &mechanism, policy)?;
@@ -156,7 +151,11 @@ pub(crate) fn admit(
     })
 }
 
-fn work(asker: Asker<'_>, operation: Operation, mechanism: &Mechanism, row: &Row, meta: &KeyMeta) -> Work {
+/// What an operation begins with.
+pub(crate) fn work(asker: Asker<'_>, operation: Operation, admitted: &Admitted) -> Work {
+    let Admitted {
+        mechanism, row, meta, ..
+    } = admitted;
     match row.multi_part {
         MultiPart::No => Work::Whole,
         MultiPart::Hash => Work::Hash(None),
@@ -200,6 +199,28 @@ fn begin_chain(
 }
 
 impl KeyOperation {
+    /// An operation that begins under the login of `epoch`.
+    pub(crate) fn new(admitted: Admitted, epoch: u64, work: Work) -> Self {
+        let Admitted {
+            key,
+            meta,
+            mechanism,
+            row,
+        } = admitted;
+        Self {
+            phase: Phase::Ready,
+            key,
+            epoch: meta.private.then_some(epoch),
+            meta,
+            mechanism,
+            row,
+            work,
+            kept: None,
+            authenticated: false,
+            grant: None,
+        }
+    }
+
     /// Refuses to use a key that wants a PIN for each use and has had none.
     ///
     /// # Errors

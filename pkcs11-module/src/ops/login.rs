@@ -99,6 +99,8 @@ fn waiting(operations: &mut Operations) -> Option<&mut KeyOperation> {
         &mut operations.decrypt,
         &mut operations.encrypt,
         &mut operations.verify,
+        &mut operations.sign_recover,
+        &mut operations.verify_recover,
     ];
     all.into_iter().flatten().find(|operation| {
         operation.meta.always_authenticate && !operation.authenticated && operation.phase == Phase::Ready

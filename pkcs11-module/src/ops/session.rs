@@ -1,8 +1,8 @@
-//! Sessions: open, close, information, cancel; operation state, which this version does not save.
+//! Sessions: open, close, information, cancel.
 
 use super::login;
 use super::request::Asker;
-use crate::abi::pointers::{RawInput, RawOut, RawSlot};
+use crate::abi::pointers::RawSlot;
 use crate::state::instance::Instance;
 use crate::state::lock;
 use crate::state::object::SessionHandle;
@@ -10,8 +10,9 @@ use crate::state::session::Session;
 use crate::state::slot::Slot;
 use cryptoki_sys::{
     CK_FLAGS, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID, CKF_DECRYPT, CKF_DIGEST, CKF_ENCRYPT, CKF_FIND_OBJECTS,
-    CKF_RW_SESSION, CKF_SERIAL_SESSION, CKF_SIGN, CKF_TOKEN_INITIALIZED, CKF_VERIFY, CKS_RO_PUBLIC_SESSION,
-    CKS_RO_USER_FUNCTIONS, CKS_RW_PUBLIC_SESSION, CKS_RW_SO_FUNCTIONS, CKS_RW_USER_FUNCTIONS,
+    CKF_RW_SESSION, CKF_SERIAL_SESSION, CKF_SIGN, CKF_SIGN_RECOVER, CKF_TOKEN_INITIALIZED, CKF_VERIFY,
+    CKF_VERIFY_RECOVER, CKS_RO_PUBLIC_SESSION, CKS_RO_USER_FUNCTIONS, CKS_RW_PUBLIC_SESSION, CKS_RW_SO_FUNCTIONS,
+    CKS_RW_USER_FUNCTIONS,
 };
 use hsmd_proto::ck::{Rv, UserType};
 use std::sync::Arc;
@@ -124,34 +125,6 @@ fn state(slot: &Slot, read_write: bool) -> u64 {
     }
 }
 
-/// C_GetOperationState: what an operation holds here (a digest of the engine, data to be sent) cannot be carried.
-pub(crate) fn operation_state(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOut<'_>) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    out.get()?;
-    let operations = lock(&session.operations);
-    let active = operations.digest.is_some()
-        || operations.sign.is_some()
-        || operations.verify.is_some()
-        || operations.encrypt.is_some()
-        || operations.decrypt.is_some();
-    Err(if active {
-        Rv::STATE_UNSAVEABLE
-    } else {
-        Rv::OPERATION_NOT_INITIALIZED
-    })
-}
-
-/// C_SetOperationState: no state was ever saved.
-pub(crate) fn set_operation_state(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    state: RawInput<'_>,
-) -> Result<(), Rv> {
-    instance.session(session)?;
-    state.get()?;
-    Err(Rv::SAVED_STATE_INVALID)
-}
-
 /// C_SessionCancel (PKCS#11 3.0, 5.6.10): ends what the flags name; operations that are not there are no error. A call
 /// of another thread that waits returns `CKR_FUNCTION_CANCELED`.
 pub(crate) fn cancel(instance: &Instance, session: CK_SESSION_HANDLE, flags: CK_FLAGS) -> Result<(), Rv> {
@@ -167,6 +140,12 @@ pub(crate) fn cancel(instance: &Instance, session: CK_SESSION_HANDLE, flags: CK_
     }
     if named(CKF_VERIFY) {
         operations.verify = None;
+    }
+    if named(CKF_SIGN_RECOVER) {
+        operations.sign_recover = None;
+    }
+    if named(CKF_VERIFY_RECOVER) {
+        operations.verify_recover = None;
     }
     if named(CKF_ENCRYPT) {
         operations.encrypt = None;

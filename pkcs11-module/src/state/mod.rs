@@ -8,6 +8,7 @@ pub(crate) mod instance;
 pub(crate) mod object;
 pub(crate) mod operation;
 pub(crate) mod phase;
+pub(crate) mod saved;
 pub(crate) mod session;
 pub(crate) mod slot;
 

@@ -6,7 +6,7 @@ use super::phase::{Phase, Step};
 use super::slot::Slot;
 use crate::abi::pointers::{OutBuf, Written};
 use crate::local::Digest;
-use hsmd_proto::ck::Rv;
+use hsmd_proto::ck::{MechanismType, Rv};
 use hsmd_proto::ids::UniqueId;
 use hsmd_proto::mechanism::Row;
 use hsmd_proto::meta::KeyMeta;
@@ -23,12 +23,15 @@ pub(crate) struct Operations {
     pub(crate) decrypt: Option<KeyOperation>,
     pub(crate) sign: Option<KeyOperation>,
     pub(crate) verify: Option<KeyOperation>,
+    pub(crate) sign_recover: Option<KeyOperation>,
+    pub(crate) verify_recover: Option<KeyOperation>,
     pub(crate) search: Option<Search>,
 }
 
 /// C_DigestInit.
 pub(crate) struct DigestOperation {
     pub(crate) phase: Phase,
+    pub(crate) mechanism: MechanismType,
     pub(crate) digest: Digest,
     /// The result's length in bytes.
     pub(crate) length: usize,
@@ -56,6 +59,16 @@ pub(crate) struct Chain {
     pub(crate) used: usize,
     /// CTR: how many counter blocks may still be used.
     pub(crate) left: u128,
+}
+
+impl Chain {
+    /// A second one that stands there.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            pending: WipingVec::from(self.pending.as_slice()),
+            ..*self
+        }
+    }
 }
 
 /// C_EncryptInit, C_DecryptInit, C_SignInit, C_VerifyInit.

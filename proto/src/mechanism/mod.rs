@@ -23,6 +23,8 @@ impl Operations {
     pub const DIGEST: Self = Self(cryptoki_sys::CKF_DIGEST);
     pub const SIGN: Self = Self(cryptoki_sys::CKF_SIGN);
     pub const VERIFY: Self = Self(cryptoki_sys::CKF_VERIFY);
+    pub const SIGN_RECOVER: Self = Self(cryptoki_sys::CKF_SIGN_RECOVER);
+    pub const VERIFY_RECOVER: Self = Self(cryptoki_sys::CKF_VERIFY_RECOVER);
     pub const GENERATE: Self = Self(cryptoki_sys::CKF_GENERATE);
     pub const GENERATE_KEY_PAIR: Self = Self(cryptoki_sys::CKF_GENERATE_KEY_PAIR);
     pub const WRAP: Self = Self(cryptoki_sys::CKF_WRAP);
@@ -177,7 +179,9 @@ impl Row {
             (Family::RsaPkcs1, None, Policy::Standard) => wrap,
             (Family::RsaPkcs1, None, Policy::Strict) => wrap | Operations::DECRYPT,
             (Family::RsaPkcs1, None, Policy::Fips) => wrap | Operations::DECRYPT | Operations::ENCRYPT,
-            (Family::RsaRaw, _, Policy::Strict | Policy::Fips) => Operations::DECRYPT | Operations::SIGN,
+            (Family::RsaRaw, _, Policy::Strict | Policy::Fips) => {
+                Operations::DECRYPT | Operations::SIGN | Operations::SIGN_RECOVER
+            }
             _ => Operations(0),
         };
         Operations(self.operations.0 & !without.0)
@@ -334,5 +338,6 @@ mod tests {
         let raw = |policy, operation| has(MechanismType::RSA_X_509, policy, operation);
         assert!(raw(Policy::Standard, Operations::SIGN | Operations::DECRYPT));
         assert!(!raw(Policy::Strict, Operations::SIGN) && !raw(Policy::Strict, Operations::DECRYPT));
+        assert!(raw(Policy::Standard, Operations::SIGN_RECOVER) && !raw(Policy::Strict, Operations::SIGN_RECOVER));
     }
 }

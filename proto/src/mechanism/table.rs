@@ -5,6 +5,7 @@ use super::{Family, MultiPart, Operations as Op, ParamKind, Row, Unit};
 use crate::ck::{KeyType as K, MechanismType as M};
 
 const SIGN: Op = Op::SIGN.with(Op::VERIFY);
+const RECOVER: Op = Op::SIGN_RECOVER.with(Op::VERIFY_RECOVER);
 const CRYPT: Op = Op::ENCRYPT.with(Op::DECRYPT);
 const WRAP: Op = Op::WRAP.with(Op::UNWRAP);
 const RSA: &[K] = &[K::RSA];
@@ -136,7 +137,7 @@ pub static TABLE: &[Row] = &[
     rsa(
         M::RSA_PKCS,
         Family::RsaPkcs1,
-        SIGN.with(CRYPT).with(WRAP),
+        SIGN.with(RECOVER).with(CRYPT).with(WRAP),
         ParamKind::None,
         None,
         "6.1.6",
@@ -297,7 +298,7 @@ pub static TABLE: &[Row] = &[
     rsa(
         M::RSA_X_509,
         Family::RsaRaw,
-        SIGN.with(CRYPT),
+        SIGN.with(RECOVER).with(CRYPT),
         ParamKind::None,
         None,
         "6.1.9",

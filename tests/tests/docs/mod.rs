@@ -19,12 +19,14 @@ hashed in the module, processed block by block, collected up to `max_data`, or r
 |---|---|---|---|---|---|
 ";
 
-const OPERATIONS: [(Operations, &str); 10] = [
+const OPERATIONS: [(Operations, &str); 12] = [
     (Operations::ENCRYPT, "encrypt"),
     (Operations::DECRYPT, "decrypt"),
     (Operations::DIGEST, "digest"),
     (Operations::SIGN, "sign"),
     (Operations::VERIFY, "verify"),
+    (Operations::SIGN_RECOVER, "sign recover"),
+    (Operations::VERIFY_RECOVER, "verify recover"),
     (Operations::GENERATE, "generate"),
     (Operations::GENERATE_KEY_PAIR, "generate pair"),
     (Operations::WRAP, "wrap"),

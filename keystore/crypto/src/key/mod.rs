@@ -131,6 +131,25 @@ impl Key {
         }
     }
 
+    /// The data in a signature: C_VerifyRecover. With CKM_RSA_PKCS without the padding, with CKM_RSA_X_509 as long as the
+    /// modulus.
+    ///
+    /// # Errors
+    /// The code for C_VerifyRecover in [`OpError::rv`].
+    pub fn verify_recover(&self, mechanism: &Mechanism, signature: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+        let row = row(mechanism)?;
+        match (&self.0, row.family, row.hash) {
+            (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaPkcs1, None) => {
+                rsa::recover_pkcs1(key, signature, out)
+            }
+            (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaRaw, _) => {
+                rsa::recover_raw(key, signature, out)
+            }
+            (_, Family::RsaPkcs1 | Family::RsaRaw, None) => Err(OpError::KeyType),
+            _ => Err(OpError::Mechanism),
+        }
+    }
+
     /// Encrypts: C_Encrypt, and the encrypting part of C_WrapKey.
     ///
     /// # Errors

@@ -270,6 +270,23 @@ pub(crate) fn verify_raw(key: &Rsa, data: &[u8], signature: &[u8]) -> Result<(),
     }
 }
 
+/// What a PKCS #1 v1.5 signature was made of, without its padding.
+pub(crate) fn recover_pkcs1(key: &Rsa, signature: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    check_signature_length(key, signature)?;
+    let mut recovered = [0; MAX_BYTES];
+    let length = key
+        .recover(signature, &mut recovered[..key.bytes()])
+        .ok_or(OpError::Signature)?;
+    out.extend_from_slice(&recovered[..length]);
+    Ok(())
+}
+
+/// What a raw RSA signature was made of, with the zeros before it.
+pub(crate) fn recover_raw(key: &Rsa, signature: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    check_signature_length(key, signature)?;
+    raw(key, RsaHalf::Public, signature, OpError::Signature, out)
+}
+
 /// RSAES-OAEP (RFC 8017, 7.1).
 pub(crate) fn oaep(key: &Rsa, way: Way, params: &Params, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
     let Params::Oaep(OaepParams { hash, mgf, label }) = params else {

@@ -14,6 +14,7 @@ mod curve25519;
 mod ec;
 mod hash;
 mod rsa;
+mod sha;
 
 pub(crate) use aead::Aead;
 pub(crate) use aes::Aes;
@@ -21,6 +22,7 @@ pub(crate) use curve25519::{x25519, x25519_public};
 pub(crate) use ec::Ec;
 pub(crate) use hash::{Hasher, Hmac, digest};
 pub(crate) use rsa::Rsa;
+pub(crate) use sha::Sha;
 
 use aws_lc_sys as sys;
 use hsmd_proto::ck::MechanismType;
