@@ -14,6 +14,7 @@ mod docs;
 mod fork;
 mod frames;
 mod full_disk;
+mod functions;
 mod groups;
 mod hostile;
 mod identity;

@@ -35,6 +35,18 @@ impl RawMechanism<'_> {
         self.place.is_null()
     }
 
+    /// The type alone: message functions take the parameter with each message.
+    ///
+    /// # Errors
+    /// `CKR_ARGUMENTS_BAD` for NULL.
+    pub(crate) fn kind(&self) -> Result<MechanismType, Rv> {
+        if self.place.is_null() {
+            return Err(Rv::ARGUMENTS_BAD);
+        }
+        // SAFETY: not NULL; the promise of `new`.
+        Ok(MechanismType(unsafe { self.place.read_unaligned() }.mechanism))
+    }
+
     /// Copies mechanism and parameter.
     ///
     /// # Errors

@@ -5,11 +5,11 @@
 mod entry;
 mod lists;
 pub(crate) mod mechanism;
+pub(crate) mod message;
 pub(crate) mod os;
 pub(crate) mod pointers;
 mod process;
 pub(crate) mod template;
-mod unsupported;
 mod v2;
 mod v3;
 

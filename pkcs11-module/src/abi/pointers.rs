@@ -48,6 +48,11 @@ impl<'a> RawInput<'a> {
         Ok(unsafe { std::slice::from_raw_parts(self.data, self.length as usize) })
     }
 
+    /// Whether the caller gave no pointer: the signature of a message does not come yet.
+    pub(crate) const fn is_absent(&self) -> bool {
+        self.data.is_null()
+    }
+
     /// As [`Self::get`], but NULL is refused also with length 0: PINs, for which NULL asks for a PIN pad.
     pub(crate) fn not_null(self) -> Result<&'a [u8], Rv> {
         if self.data.is_null() {
@@ -113,6 +118,11 @@ impl<'a> RawOut<'a> {
             length,
             call: PhantomData,
         }
+    }
+
+    /// Whether there is no place for a length: the signature of a message does not come yet.
+    pub(crate) const fn is_absent(&self) -> bool {
+        self.length.is_null()
     }
 
     /// # Errors

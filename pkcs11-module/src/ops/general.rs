@@ -2,8 +2,10 @@
 
 use crate::abi::pointers::RawSlot;
 use crate::state::instance::Instance;
+use crate::transport::Failure;
 use cryptoki_sys::{CK_FLAGS, CK_INFO, CK_SLOT_ID, CK_VERSION, CKF_DONT_BLOCK};
 use hsmd_proto::ck::Rv;
+use std::time::Duration;
 
 /// What this library calls itself.
 const MANUFACTURER: &str = "hsmd";
@@ -68,8 +70,11 @@ pub(crate) fn info(_: &Instance, info: &RawSlot<'_, CK_INFO>) -> Result<(), Rv> 
     })
 }
 
-/// C_WaitForSlotEvent: slots change by C_GetSlotList only, so there is never an event. A blocking call returns when
-/// another thread finalises (PKCS#11 3.2, 5.5.4).
+/// How often a blocking C_WaitForSlotEvent asks the daemon.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// C_WaitForSlotEvent (PKCS#11 3.2, 5.5.4): a token of a listed slot came or went. Slots themselves come and go by C_GetSlotList
+/// only. A blocking call returns when another thread finalises; a daemon that is away takes no token away.
 pub(crate) fn wait_for_slot_event(
     instance: &Instance,
     flags: CK_FLAGS,
@@ -80,13 +85,22 @@ pub(crate) fn wait_for_slot_event(
         return Err(Rv::ARGUMENTS_BAD);
     }
     slot.check()?;
-    if flags & CKF_DONT_BLOCK != 0 {
-        return Err(Rv::NO_EVENT);
+    loop {
+        // What is there at the first look is no event.
+        if let Err(Failure::Ended(rv)) = instance.look_at_slots() {
+            return Err(rv);
+        }
+        if instance.pool.is_finalized() {
+            return Err(Rv::CRYPTOKI_NOT_INITIALIZED);
+        }
+        if let Some(changed) = instance.listed().iter().find(|listed| listed.take_event()) {
+            return slot.set(CK_SLOT_ID::from(changed.id.0));
+        }
+        if flags & CKF_DONT_BLOCK != 0 {
+            return Err(Rv::NO_EVENT);
+        }
+        instance.pool.event.wait(Some(WATCH));
     }
-    while !instance.pool.is_finalized() {
-        instance.pool.event.wait(None);
-    }
-    Err(Rv::CRYPTOKI_NOT_INITIALIZED)
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ use crate::state::object::SessionHandle;
 use crate::state::session::Session;
 use crate::state::slot::Slot;
 use cryptoki_sys::{
-    CK_FLAGS, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID, CKF_DECRYPT, CKF_DIGEST, CKF_ENCRYPT, CKF_FIND_OBJECTS,
-    CKF_RW_SESSION, CKF_SERIAL_SESSION, CKF_SIGN, CKF_SIGN_RECOVER, CKF_TOKEN_INITIALIZED, CKF_VERIFY,
-    CKF_VERIFY_RECOVER, CKS_RO_PUBLIC_SESSION, CKS_RO_USER_FUNCTIONS, CKS_RW_PUBLIC_SESSION, CKS_RW_SO_FUNCTIONS,
-    CKS_RW_USER_FUNCTIONS,
+    CK_FLAGS, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SESSION_VALIDATION_FLAGS_TYPE, CK_SLOT_ID, CKF_ASYNC_SESSION,
+    CKF_DECRYPT, CKF_DIGEST, CKF_ENCRYPT, CKF_FIND_OBJECTS, CKF_MESSAGE_DECRYPT, CKF_MESSAGE_ENCRYPT, CKF_MESSAGE_SIGN,
+    CKF_MESSAGE_VERIFY, CKF_RW_SESSION, CKF_SERIAL_SESSION, CKF_SIGN, CKF_SIGN_RECOVER, CKF_TOKEN_INITIALIZED,
+    CKF_VERIFY, CKF_VERIFY_RECOVER, CKS_LAST_VALIDATION_OK, CKS_RO_PUBLIC_SESSION, CKS_RO_USER_FUNCTIONS,
+    CKS_RW_PUBLIC_SESSION, CKS_RW_SO_FUNCTIONS, CKS_RW_USER_FUNCTIONS,
 };
 use hsmd_proto::ck::{Rv, UserType};
 use std::sync::Arc;
@@ -28,6 +29,9 @@ pub(crate) fn open(
     out.check()?;
     if flags & CKF_SERIAL_SESSION == 0 {
         return Err(Rv::SESSION_PARALLEL_NOT_SUPPORTED);
+    }
+    if flags & CKF_ASYNC_SESSION != 0 {
+        return Err(Rv::SESSION_ASYNC_NOT_SUPPORTED);
     }
     if usable(&slot).is_err() {
         // Another application may have initialised the token since, or it has come back.
@@ -115,6 +119,21 @@ pub(crate) fn info(
     })
 }
 
+/// C_GetSessionValidationFlags (PKCS#11 3.2, 5.6.11): no token has a CKO_VALIDATION object, so that no operation is validated.
+pub(crate) fn validation_flags(
+    instance: &Instance,
+    session: CK_SESSION_HANDLE,
+    kind: CK_SESSION_VALIDATION_FLAGS_TYPE,
+    out: &RawSlot<'_, CK_FLAGS>,
+) -> Result<(), Rv> {
+    instance.session(session)?;
+    out.check()?;
+    if kind != CKS_LAST_VALIDATION_OK {
+        return Err(Rv::ARGUMENTS_BAD);
+    }
+    out.set(0)
+}
+
 fn state(slot: &Slot, read_write: bool) -> u64 {
     match (slot.login().map(|login| login.user), read_write) {
         (Some(UserType::SO), _) => CKS_RW_SO_FUNCTIONS,
@@ -131,30 +150,28 @@ pub(crate) fn cancel(instance: &Instance, session: CK_SESSION_HANDLE, flags: CK_
     let session = instance.session(session)?;
     session.cancel();
     let mut operations = lock(&session.operations);
-    let named = |flag| flags & flag != 0;
-    if named(CKF_DIGEST) {
-        operations.digest = None;
+    macro_rules! end {
+        ($($flag:ident => $place:ident,)*) => {
+            $(if flags & $flag != 0 {
+                operations.$place = None;
+            })*
+        };
     }
-    if named(CKF_SIGN) {
-        operations.sign = None;
-    }
-    if named(CKF_VERIFY) {
-        operations.verify = None;
-    }
-    if named(CKF_SIGN_RECOVER) {
-        operations.sign_recover = None;
-    }
-    if named(CKF_VERIFY_RECOVER) {
-        operations.verify_recover = None;
-    }
-    if named(CKF_ENCRYPT) {
-        operations.encrypt = None;
-    }
-    if named(CKF_DECRYPT) {
-        operations.decrypt = None;
-    }
-    if named(CKF_FIND_OBJECTS) {
-        operations.search = None;
+    end! {
+        CKF_DIGEST => digest,
+        CKF_SIGN => sign,
+        CKF_SIGN_RECOVER => sign_recover,
+        CKF_VERIFY => verify,
+        // The flag of both kinds of verification.
+        CKF_VERIFY => verify_signature,
+        CKF_VERIFY_RECOVER => verify_recover,
+        CKF_ENCRYPT => encrypt,
+        CKF_DECRYPT => decrypt,
+        CKF_MESSAGE_ENCRYPT => message_encrypt,
+        CKF_MESSAGE_DECRYPT => message_decrypt,
+        CKF_MESSAGE_SIGN => message_sign,
+        CKF_MESSAGE_VERIFY => message_verify,
+        CKF_FIND_OBJECTS => search,
     }
     Ok(())
 }

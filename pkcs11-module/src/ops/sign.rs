@@ -73,7 +73,12 @@ pub(crate) fn add(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8]) -
 }
 
 /// The length of a signature is known before it is made, so too small a buffer never costs a request.
-fn sign(asker: Asker<'_>, operation: &mut KeyOperation, data: Option<&[u8]>, out: &OutBuf<'_>) -> Result<Outcome, Rv> {
+pub(crate) fn sign(
+    asker: Asker<'_>,
+    operation: &mut KeyOperation,
+    data: Option<&[u8]>,
+    out: &OutBuf<'_>,
+) -> Result<Outcome, Rv> {
     let length = signature_length(operation)?;
     if let Some(refused) = out.refuse(length) {
         return Ok(refused.into());
@@ -134,6 +139,15 @@ impl KeyOperation {
             }
             Work::Collect(collected) => collect(collected, data, max_data),
             Work::Whole | Work::Blocks(_) => Err(Rv::FUNCTION_NOT_SUPPORTED),
+        }
+    }
+
+    /// Forgets what came in parts: a message ended.
+    pub(crate) fn forget_parts(&mut self) {
+        match &mut self.work {
+            Work::Hash(digest) => *digest = None,
+            Work::Collect(collected) => *collected = WipingVec::new(),
+            Work::Whole | Work::Blocks(_) => {}
         }
     }
 

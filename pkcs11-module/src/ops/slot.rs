@@ -80,7 +80,7 @@ pub(crate) fn mechanism_info(
     out.set(CK_MECHANISM_INFO {
         ulMinKeySize: row.min_under(slot.policy()),
         ulMaxKeySize: row.max,
-        flags: row.operations_under(slot.policy()).0,
+        flags: row.flags_under(slot.policy()),
     })
 }
 

@@ -51,7 +51,13 @@ fn saved(operations: &Operations, session: &Session) -> Result<Saved, Rv> {
             all.operations.push(one(running, family)?);
         }
     }
-    let others = operations.sign_recover.is_some() || operations.verify_recover.is_some();
+    let others = operations.sign_recover.is_some()
+        || operations.verify_recover.is_some()
+        || operations.verify_signature.is_some()
+        || operations.message_sign.is_some()
+        || operations.message_verify.is_some()
+        || operations.message_encrypt.is_some()
+        || operations.message_decrypt.is_some();
     match (all.digest.is_some() || !all.operations.is_empty(), others) {
         (_, true) => Err(Rv::STATE_UNSAVEABLE),
         (false, false) => Err(Rv::OPERATION_NOT_INITIALIZED),

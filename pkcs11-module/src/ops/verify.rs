@@ -61,7 +61,11 @@ pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, signature:
     )
 }
 
-fn verify(
+/// Verifies the message, or what came of it in parts.
+///
+/// # Errors
+/// As C_Verify and C_VerifyFinal.
+pub(crate) fn verify(
     asker: Asker<'_>,
     operation: &mut KeyOperation,
     data: Option<&[u8]>,

@@ -65,13 +65,26 @@ impl Instance {
     /// # Errors
     /// [`Failure`].
     pub(crate) fn refresh_slots(&self, list: bool) -> Result<(), Failure> {
+        self.refresh(list, Tries::UntilDeadline)
+    }
+
+    /// The same for the slots that are listed, without waiting for a daemon that is away.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(crate) fn look_at_slots(&self) -> Result<(), Failure> {
+        let first = !lock(&self.slots).known;
+        self.refresh(first, Tries::NoWaiting)
+    }
+
+    fn refresh(&self, list: bool, tries: Tries) -> Result<(), Failure> {
         let request = |_: &mut _| wire::Request {
             op: Some(request::Op::ListSlots(wire::ListSlots {})),
             ..wire::Request::default()
         };
         let found = self
             .pool
-            .call(None, Tries::UntilDeadline, request, &[], |result, _| match result {
+            .call(None, tries, request, &[], |result, _| match result {
                 Some(reply::Result::Slots(list)) if list.slots.len() <= MOST_SLOTS => Ok(list.slots),
                 // An empty message field is as good as an empty list.
                 None => Ok(Vec::new()),

@@ -25,6 +25,12 @@ pub(crate) struct Operations {
     pub(crate) verify: Option<KeyOperation>,
     pub(crate) sign_recover: Option<KeyOperation>,
     pub(crate) verify_recover: Option<KeyOperation>,
+    pub(crate) verify_signature: Option<SignedOperation>,
+    /// C_MessageSignInit, C_MessageVerifyInit; in phase `Parts` while a message comes in parts.
+    pub(crate) message_sign: Option<KeyOperation>,
+    pub(crate) message_verify: Option<KeyOperation>,
+    pub(crate) message_encrypt: Option<Box<MessageOperation>>,
+    pub(crate) message_decrypt: Option<Box<MessageOperation>>,
     pub(crate) search: Option<Search>,
 }
 
@@ -87,6 +93,38 @@ pub(crate) struct KeyOperation {
     pub(crate) authenticated: bool,
     /// The ticket that it brought, if the daemon gives one for the operation alone.
     pub(crate) grant: Option<WipingVec>,
+}
+
+/// C_VerifySignatureInit: the signature came first.
+pub(crate) struct SignedOperation {
+    pub(crate) running: KeyOperation,
+    pub(crate) signature: Vec<u8>,
+}
+
+/// C_MessageEncryptInit, C_MessageDecryptInit: any number of messages with one key, one after the other.
+pub(crate) struct MessageOperation {
+    pub(crate) running: KeyOperation,
+    /// Where a counter of IVs stands.
+    pub(crate) counter: Option<IvCounter>,
+    /// The message that comes in parts.
+    pub(crate) open: Option<OpenMessage>,
+}
+
+/// IVs that count (CKG_GENERATE_COUNTER, CKG_GENERATE_COUNTER_XOR).
+pub(crate) struct IvCounter {
+    /// The first IV, or the one that the counter is XORed to.
+    pub(crate) first: Vec<u8>,
+    pub(crate) fixed_bits: usize,
+    pub(crate) xor: bool,
+    /// How many were made.
+    pub(crate) used: u64,
+}
+
+/// A message that comes in parts.
+pub(crate) struct OpenMessage {
+    pub(crate) iv: Vec<u8>,
+    pub(crate) aad: Vec<u8>,
+    pub(crate) data: WipingVec,
 }
 
 /// C_FindObjectsInit: a snapshot.
@@ -185,6 +223,20 @@ impl Running for KeyOperation {
 
     fn alive(&self, slot: &Slot) -> bool {
         !self.key.is_destroyed() && self.epoch.is_none_or(|epoch| epoch == slot.epoch())
+    }
+}
+
+impl Running for SignedOperation {
+    fn phase(&mut self) -> &mut Phase {
+        self.running.phase()
+    }
+
+    fn keeps(&self) -> bool {
+        false
+    }
+
+    fn alive(&self, slot: &Slot) -> bool {
+        self.running.alive(slot)
     }
 }
 

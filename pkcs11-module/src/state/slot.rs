@@ -8,6 +8,7 @@ use hsmd_proto::ids::SlotId;
 use hsmd_proto::policy::Policy;
 use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 /// A login of this application on a slot.
@@ -45,6 +46,8 @@ pub(crate) struct Slot {
     /// Objects with a handle.
     pub(crate) objects: ObjectTable,
     mechanisms: Mutex<Option<Arc<[MechanismType]>>>,
+    /// The token came or went, and C_WaitForSlotEvent has not said so yet.
+    event: AtomicBool,
 }
 
 impl Slot {
@@ -57,6 +60,7 @@ impl Slot {
             gate: Mutex::default(),
             objects: ObjectTable::default(),
             mechanisms: Mutex::default(),
+            event: AtomicBool::new(false),
         }
     }
 
@@ -75,6 +79,9 @@ impl Slot {
         let mut place = write(&self.info);
         // A token that is away for a while comes back as it was.
         let other = info.token.is_some() && place.token.is_some() && key_set(&info) != key_set(&place);
+        if info.token_present != place.token_present {
+            self.event.store(true, Ordering::Relaxed);
+        }
         *place = Arc::new(info);
         drop(place);
         *lock(&self.mechanisms) = None;
@@ -88,12 +95,18 @@ impl Slot {
     pub(crate) fn token_leaves(&self) {
         let mut place = write(&self.info);
         if place.token_present {
+            self.event.store(true, Ordering::Relaxed);
             *place = Arc::new(wire::Slot {
                 token_present: false,
                 token: None,
                 ..(**place).clone()
             });
         }
+    }
+
+    /// Whether the token came or went since this was asked last.
+    pub(crate) fn take_event(&self) -> bool {
+        self.event.swap(false, Ordering::Relaxed)
     }
 
     /// The partition's policy. One that this build does not know is treated as the strictest.
@@ -205,7 +218,11 @@ mod tests {
             .objects
             .intern(&Handles::new(), UniqueId([1; 16]), None, None);
         slot_under_test.update(wire::Slot { token: None, ..slot(1) });
+        assert!(!slot_under_test.take_event(), "the token itself was there");
+        slot_under_test.token_leaves();
+        assert!(slot_under_test.take_event() && !slot_under_test.take_event());
         slot_under_test.update(slot(1));
+        assert!(slot_under_test.take_event());
         assert!(slot_under_test.user_logged_in() && !object.is_destroyed());
         slot_under_test.update(slot(2));
         assert!(!slot_under_test.user_logged_in() && object.is_destroyed());

@@ -187,6 +187,25 @@ impl Row {
         Operations(self.operations.0 & !without.0)
     }
 
+    /// The flags of CK_MECHANISM_INFO under a policy: its operations, and which of them the message functions of 3.0 do.
+    #[must_use]
+    pub fn flags_under(&self, policy: Policy) -> u64 {
+        let operations = self.operations_under(policy);
+        let encrypts = self.family == Family::AesGcm;
+        let messages = [
+            (Operations::ENCRYPT, cryptoki_sys::CKF_MESSAGE_ENCRYPT, encrypts),
+            (Operations::DECRYPT, cryptoki_sys::CKF_MESSAGE_DECRYPT, encrypts),
+            (Operations::SIGN, cryptoki_sys::CKF_MESSAGE_SIGN, true),
+            (Operations::VERIFY, cryptoki_sys::CKF_MESSAGE_VERIFY, true),
+        ];
+        let flags = messages
+            .into_iter()
+            .filter(|(operation, _, serves)| *serves && operations.contains(*operation))
+            .fold(0, |all, (_, flag, _)| all | flag);
+        let several = if flags == 0 { 0 } else { cryptoki_sys::CKF_MULTI_MESSAGE };
+        operations.0 | flags | several
+    }
+
     /// The length in bytes of the whole MAC that a MAC mechanism makes.
     #[must_use]
     pub fn mac_length(&self) -> Option<usize> {

@@ -5,6 +5,7 @@ mod crypt;
 mod dual;
 mod fake;
 mod hostile;
+mod messages;
 mod objects;
 mod sessions;
 mod table;
