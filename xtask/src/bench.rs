@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use crate::setup::{self, Need};
 use crate::steps;
+use crate::venv;
 use crate::workspace::Workspace;
 
 /// What `bench --help` prints: the file that `p11bench` prints too.
@@ -23,6 +24,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
         print!("{HELP}");
         return Ok(ExitCode::SUCCESS);
     }
+    if has("--aws") {
+        return aws(workspace, arguments);
+    }
     // Said now and not after minutes of building.
     if has("--compare-softhsm") && !has("--render") {
         missing(setup::is_present)?;
@@ -36,6 +40,34 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
     let mut bench = Command::new(folder.join("p11bench"));
     let page = workspace.root.join("docs/performance.md").display().to_string();
     steps::run(bench.args(passed_on(arguments, &page)).env("HSMD_BIN_DIR", &folder))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// KMS beside moto: `benches/src/bin/awsbench`. moto comes from PyPI.
+fn aws(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, String> {
+    let has = |option: &str| arguments.iter().any(|argument| argument == option);
+    if !has("--no-build") {
+        setup::run(Need::Build)?;
+        let packages = [
+            "-p",
+            "hsmd",
+            "-p",
+            "hsmd-aws",
+            "-p",
+            "hsmd-pkcs11",
+            "-p",
+            "hsmd-benches",
+        ];
+        steps::run(workspace.cargo().args(["build", "--release"]).args(packages))?;
+    }
+    let venv = venv::moto(workspace)?;
+    let folder = workspace.binaries("release");
+    let mut bench = Command::new(folder.join("awsbench"));
+    bench.arg("--venv").arg(venv).env("HSMD_BIN_DIR", &folder);
+    if has("--write-docs") {
+        bench.arg("--docs").arg(workspace.root.join("docs/performance.md"));
+    }
+    steps::run(&mut bench)?;
     Ok(ExitCode::SUCCESS)
 }
 

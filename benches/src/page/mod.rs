@@ -1,6 +1,7 @@
 //! From a run's figures to what people read: a table for the terminal, a page, a plot. Nothing here measures, and the same
 //! figures give the same bytes.
 
+pub mod aws;
 pub mod markdown;
 pub mod svg;
 pub mod text;
