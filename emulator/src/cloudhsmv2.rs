@@ -160,7 +160,8 @@ fn hsm(cluster: &Cluster, member: &Member) -> Value {
 /// The API's word for the state of a group.
 fn state(cluster: &Cluster) -> &'static str {
     match cluster.state.as_str() {
-        _ if !cluster.is_initialized() => "UNINITIALIZED",
+        // Of an HSM that does not serve it is not known whether it has a token.
+        _ if !cluster.is_initialized() && (cluster.members.is_empty() || cluster.active() > 0) => "UNINITIALIZED",
         "READY" => "ACTIVE",
         "UPDATING" => "UPDATE_IN_PROGRESS",
         _ => "DEGRADED",

@@ -72,6 +72,7 @@ impl Library {
         let shared = Arc::new(Shared {
             pkcs11: self.0.clone(),
             name: token.name,
+            slot: Mutex::default(),
             door: Mutex::new(Door {
                 pin: token.pin,
                 refused: None,
@@ -166,6 +167,8 @@ struct Door {
 struct Shared {
     pkcs11: Pkcs11,
     name: String,
+    /// Where the token was found.
+    slot: Mutex<Option<Slot>>,
     door: Mutex<Door>,
     /// Handles by class and id: they are the same in all sessions of the process.
     handles: Mutex<HashMap<(u64, Vec<u8>), ObjectHandle>>,
@@ -233,7 +236,7 @@ impl Worker {
     }
 
     fn open(&self) -> Result<Session, ModuleError> {
-        let session = self.shared.pkcs11.open_rw_session(self.slot()?)?;
+        let session = self.open_unlogged()?;
         // One at a time: the first that is refused speaks for all.
         let mut door = self.shared.door();
         if let Some((rv, when)) = door.refused
@@ -263,6 +266,25 @@ impl Worker {
     /// [`ModuleError`].
     pub(crate) fn set_pin(&mut self, old: &AuthPin, new: &AuthPin) -> Result<(), ModuleError> {
         Ok(self.session()?.set_pin(old, new)?)
+    }
+
+    /// A slot keeps its number. It is looked for again when it has no token: each question to a daemon that is away takes as long as
+    /// the module waits.
+    fn open_unlogged(&self) -> Result<Session, ModuleError> {
+        let known = *self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = known {
+            match self.shared.pkcs11.open_rw_session(slot) {
+                Err(Error::Pkcs11(
+                    RvError::SlotIdInvalid | RvError::TokenNotPresent | RvError::TokenNotRecognized,
+                    _,
+                )) => {}
+                opened => return Ok(opened?),
+            }
+        }
+        let slot = self.slot()?;
+        let session = self.shared.pkcs11.open_rw_session(slot)?;
+        *self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(slot);
+        Ok(session)
     }
 
     /// What the token says of itself.

@@ -22,10 +22,11 @@ pub(in crate::kms) async fn connect(kms: &Kms, input: Input) -> Answer {
         State::Disconnecting => return Err(invalid_state("the custom key store is being disconnected")),
     }
     if let Some(id) = store.cluster() {
-        // A group that is gone is what the connection finds.
-        match active(kms, &id).await {
-            Err(fault) if fault.code != "CloudHsmClusterNotFoundException" => return Err(fault),
-            _ => {}
+        // A group that is gone, or without an HSM that serves, is what the connection finds.
+        let found = kms.stores.shared.clusters.find(&id).await;
+        let found = found.map_err(|status| control_fault(&status))?;
+        if found.is_some_and(|cluster| cluster.active() > 0 || cluster.members.is_empty()) {
+            active(kms, &id).await?;
         }
     }
     let change = store.change(&kms.stores.shared.records, |record| {

@@ -12,12 +12,15 @@ use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::types::AuthPin;
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::Status;
 use zeroize::Zeroizing;
 
 /// Letters and digits of a PIN: 62 of them, and 32 characters are more than 190 bits.
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const LENGTH: usize = 32;
+/// The control plane answers within this, or is away.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Logs in, and rotates the PIN if that was not done since the connection was asked for.
 pub(super) async fn enter(shared: &Shared, store: &Store) -> Result<Arc<Module>, Trouble> {
@@ -31,16 +34,18 @@ pub(super) async fn enter(shared: &Shared, store: &Store) -> Result<Arc<Module>,
             is_lasting: asked,
         });
     }
-    if !settings.entered {
-        prepare(shared, store, &cluster).await?;
-    }
+    let is_first = if settings.entered {
+        false
+    } else {
+        prepare(shared, store, &cluster).await?
+    };
     let settings = self::settings(store)?;
     let token = Token {
         name: cluster.serial.clone(),
         pin: settings.pin.expose().into(),
     };
     let module = Arc::new(shared.library.open(token, shared.threads));
-    match log_in(shared, store, &settings, &cluster, &module).await {
+    match log_in(shared, store, &settings, &cluster, &module, is_first).await {
         Ok(()) => Ok(module),
         Err(trouble) => {
             module.close().await;
@@ -49,8 +54,9 @@ pub(super) async fn enter(shared: &Shared, store: &Store) -> Result<Arc<Module>,
     }
 }
 
-/// Makes sure that nobody else is logged in, then writes the PIN that the user is to have.
-async fn prepare(shared: &Shared, store: &Store, cluster: &Cluster) -> Result<(), Trouble> {
+/// Makes sure that nobody else is logged in, then writes the PIN that the user is to have; tells whether that is a new one, which the
+/// token cannot have yet.
+async fn prepare(shared: &Shared, store: &Store, cluster: &Cluster) -> Result<bool, Trouble> {
     if let Some(member) = cluster.members.first() {
         let users = shared.clusters.users(&member.serial).await;
         if !users.map_err(|status| control(&status))?.is_empty() {
@@ -58,12 +64,13 @@ async fn prepare(shared: &Shared, store: &Store, cluster: &Cluster) -> Result<()
         }
     }
     let new = random_pin().ok_or(Trouble::passing(Code::Internal))?;
-    write(shared, store, |settings| {
+    let is_first = settings(store)?.next.is_none();
+    let written = write(shared, store, |settings| {
         settings.entered = true;
         // One of an earlier attempt may have been set: it is not forgotten.
         settings.next.get_or_insert_with(|| new.clone());
-    })
-    .await
+    });
+    written.await.map(|()| is_first)
 }
 
 async fn log_in(
@@ -72,6 +79,7 @@ async fn log_in(
     settings: &ClusterSettings,
     cluster: &Cluster,
     module: &Module,
+    is_first: bool,
 ) -> Result<(), Trouble> {
     let session = |worker: &mut Worker| worker.session().map(drop);
     let Some(next) = &settings.next else {
@@ -85,7 +93,7 @@ async fn log_in(
             module.use_pin(auth(next));
         }
         // It has been set, and what says so was not written.
-        Err(error) if error.rv() == Some(RvError::PinIncorrect) => {
+        Err(error) if error.rv() == Some(RvError::PinIncorrect) && !is_first => {
             module.use_pin(auth(next));
             module.run(session).await.map_err(|error| trouble(&error))?;
         }
@@ -102,8 +110,13 @@ async fn log_in(
     .await
 }
 
-/// Whether the token can be used: a question to the daemon that finds nothing.
+/// Whether the token can be used: the control plane knows first when the daemon or the group is away, and a question to the token
+/// that finds nothing tells about the login.
 pub(super) async fn probe(shared: &Shared, store: &Store, module: &Module) -> Result<(), Trouble> {
+    let cluster = find(shared, &settings(store)?.cluster).await?;
+    if cluster.active() == 0 {
+        return Err(Trouble::passing(Code::NoHsm));
+    }
     let ask = |worker: &mut Worker| {
         let nothing = [
             Attribute::Token(true),
@@ -112,20 +125,7 @@ pub(super) async fn probe(shared: &Shared, store: &Store, module: &Module) -> Re
         ];
         Ok(worker.session()?.find_objects(&nothing).map(drop)?)
     };
-    let Err(error) = module.run(ask).await else {
-        return Ok(());
-    };
-    let trouble = trouble(&error);
-    if trouble.is_lasting {
-        return Err(trouble);
-    }
-    // The token may be away because of the group.
-    let cluster = find(shared, &settings(store)?.cluster).await;
-    match cluster {
-        Ok(cluster) if cluster.active() == 0 => Err(Trouble::passing(Code::NoHsm)),
-        Ok(_) => Err(trouble),
-        Err(other) => Err(Trouble::passing(other.code)),
-    }
+    module.run(ask).await.map_err(|error| trouble(&error))
 }
 
 /// Ends logins that a killed process of ours has left. Nobody else can have one: nobody was logged in before, and the PIN is known
@@ -172,7 +172,9 @@ async fn write(
 }
 
 async fn find(shared: &Shared, id: &str) -> Result<Cluster, Trouble> {
-    let found = shared.clusters.find(id).await.map_err(|status| control(&status))?;
+    let asked = tokio::time::timeout(ANSWER, shared.clusters.find(id)).await;
+    let asked = asked.map_err(|_| Trouble::passing(Code::Network))?;
+    let found = asked.map_err(|status| control(&status))?;
     found.ok_or(Trouble::lasting(Code::ClusterNotFound))
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between looks at a connection that works.
-const CALM: Duration = Duration::from_secs(5);
+const CALM: Duration = Duration::from_secs(10);
 /// The same for a proxy, which belongs to somebody else.
 const CALM_PROXY: Duration = Duration::from_secs(30);
 /// Between tries of one that does not.
@@ -202,6 +202,10 @@ async fn fail(shared: &Shared, store: &Store, code: Code) -> Duration {
             )
         {
             settings.entered = false;
+            // It was tried as well: the token does not have it.
+            if code == Code::InvalidCredentials {
+                settings.next = None;
+            }
         }
         Ok(())
     });
