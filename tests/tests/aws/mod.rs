@@ -4,6 +4,7 @@
 mod dev;
 mod kills;
 mod redshift;
+mod stores;
 mod story;
 
 use std::fs;
