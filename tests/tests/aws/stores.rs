@@ -68,7 +68,13 @@ fn pkcs11_tool_sees_the_keys_of_a_store_and_the_aws_command_line_makes_them() {
     front.run(SCRIPT, "a_store_to_look_into");
     let kept = |name: &str| fs::read_to_string(front.daemon.folder().join(name)).expect("a text");
     let aws = |arguments: &[&str]| {
-        let done = succeed(front.python("aws").arg("kms").args(arguments).args(["--output", "text"]));
+        let done = succeed(
+            front
+                .python("aws")
+                .arg("kms")
+                .args(arguments)
+                .args(["--output", "text"]),
+        );
         String::from_utf8_lossy(&done.output).trim().to_owned()
     };
     let anchor = format!("file://{}", front.daemon.folder().join("anchor").display());
@@ -88,24 +94,40 @@ fn pkcs11_tool_sees_the_keys_of_a_store_and_the_aws_command_line_makes_them() {
     let state = |wanted: &str| {
         let query = "CustomKeyStores[0].ConnectionState";
         let reached = wait::until(wait::PATIENCE, || {
-            let shown = aws(&["describe-custom-key-stores", "--custom-key-store-id", &store, "--query", query]);
+            let shown = aws(&[
+                "describe-custom-key-stores",
+                "--custom-key-store-id",
+                &store,
+                "--query",
+                query,
+            ]);
             (shown == wanted).then_some(())
         });
         assert!(reached.is_some(), "the store is never {wanted}");
     };
     aws(&["connect-custom-key-store", "--custom-key-store-id", &store]);
     state("CONNECTED");
-    let created = ["create-key", "--origin", "AWS_CLOUDHSM", "--custom-key-store-id", &store];
+    let created = [
+        "create-key",
+        "--origin",
+        "AWS_CLOUDHSM",
+        "--custom-key-store-id",
+        &store,
+    ];
     let arn = aws(&[&created[..], &["--query", "KeyMetadata.Arn"]].concat());
     aws(&["disconnect-custom-key-store", "--custom-key-store-id", &store]);
     state("DISCONNECTED");
     front.run(SCRIPT, "reset_the_password");
     let module = front.daemon.module_path();
     let mut tool = front.daemon.command(&program("pkcs11-tool"));
-    tool.arg("--module").arg(module).args(["--token-label", "group-1", "--login", "--pin", PASSWORD]);
+    tool.arg("--module")
+        .arg(module)
+        .args(["--token-label", "group-1", "--login", "--pin", PASSWORD]);
     let listed = succeed(tool.args(["--list-objects", "--type", "secrkey"]));
     assert!(
-        listed.text.contains(&arn) && listed.text.contains("never extractable") && listed.text.contains("AES length 32"),
+        listed.text.contains(&arn)
+            && listed.text.contains("never extractable")
+            && listed.text.contains("AES length 32"),
         "{}",
         listed.text
     );
