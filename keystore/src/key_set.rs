@@ -8,6 +8,7 @@ mod merging;
 mod officer;
 mod pins;
 mod quota;
+mod rekey;
 mod restore;
 mod roster;
 
@@ -25,6 +26,7 @@ pub use self::flags::TokenState;
 pub(crate) use self::lifecycle::load_all;
 pub(crate) use self::quota::Usage;
 pub use self::quota::{Quota, Used};
+pub use self::rekey::{Rekey, RekeyError};
 pub(crate) use self::restore::Place;
 pub use self::roster::LoginView;
 use crate::core::{Core, path};

@@ -50,7 +50,7 @@ pub use hsmd_store::container::{
     ContainerError, HEADER_BYTES as BACKUP_HEADER_BYTES, Header as BackupHeader, KeySource as BackupKeySource,
 };
 pub use hsmd_store::{BackupInfo, CheckReport, Fatal, Fault, Faults, LoadReport, Notice, Step, StoreStatus, SyncTimes};
-pub use key_set::{KeySet, LoginView, Quota, TokenState, Used};
+pub use key_set::{KeySet, LoginView, Quota, Rekey, RekeyError, TokenState, Used};
 pub use keystore::{Keystore, Status};
 pub use login::{Login, Role};
 pub use master_key::MasterKey;

@@ -8,6 +8,7 @@ mod logins;
 mod merging;
 mod pins;
 mod quotas;
+mod rekeying;
 mod sealing;
 
 use std::path::Path;

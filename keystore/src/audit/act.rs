@@ -135,6 +135,8 @@ acts! {
     KeySetDelete = 321 "keyset.delete",
     /// The policy of a key set was tightened.
     PolicyTighten = 322 "policy.tighten",
+    /// The objects of a key set were sealed anew under a new key, and its logins ended.
+    KeySetRekey = 323 "keyset.rekey",
     /// C_CreateObject: an object, key or not, came from outside.
     ObjectCreate = 400 "object.create",
     /// C_CopyObject.

@@ -64,6 +64,8 @@ pub struct StagedSet {
     place: Place,
     /// Counters of PIN tries in the backup.
     tries: BTreeMap<String, TriesRecord>,
+    /// The key set whose id is in the names of those of the SO.
+    counters: KeySetId,
     /// Objects of the backup, to see which ones of the target it does not have. Only in place.
     kept: HashSet<UniqueId>,
 }
@@ -177,6 +179,7 @@ impl Keystore {
                     if staged.sets.len() == MOST {
                         return Err(RestoreError::TooMany(staged.manifest.key_sets as usize).into());
                     }
+                    let counters = KeySetId::from_slice(&root.counters).unwrap_or(id);
                     let place = match &target {
                         RestoreTarget::New(id) => Place::new(*id, *root),
                         RestoreTarget::Replace(key_set) => key_set.place_beside(*root),
@@ -188,6 +191,7 @@ impl Keystore {
                         lost: 0,
                         place: place?,
                         tries: BTreeMap::new(),
+                        counters,
                         kept: HashSet::new(),
                     });
                 }
@@ -372,7 +376,7 @@ impl StagedSet {
                 .tries
                 .iter()
                 .map(|(rest, record)| (rest.clone(), tries::all_settled(record)));
-            return Ok((tries.collect(), Vec::new()));
+            return Ok((tries.collect(), Vec::new(), self.counters));
         };
         let root = now.root();
         let user = root.path("tries/user");
@@ -393,12 +397,12 @@ impl StagedSet {
                 });
             }
         }
-        Ok((found, compares))
+        Ok((found, compares, root.counters()))
     }
 }
 
-/// Counters by their paths, and what must not change until they are written.
-type Counters = (Vec<(String, TriesRecord)>, Vec<Compare>);
+/// Counters by their paths, what must not change until they are written, and the key set whose id is in their names.
+type Counters = (Vec<(String, TriesRecord)>, Vec<Compare>, KeySetId);
 
 impl Staged {
     /// What the backup says of itself.
@@ -442,8 +446,9 @@ impl Staged {
         let mut switched = false;
         for _ in 0..TRIES {
             let mut beside = Batch::default();
-            for set in &self.sets {
-                let (tries, compares) = set.counters(core, &keystore)?;
+            for set in &mut self.sets {
+                let (tries, compares, counters) = set.counters(core, &keystore)?;
+                set.place.count_as(counters);
                 beside.compares.extend(compares);
                 beside.writes.push(set.place.root_write(core));
                 for (rest, record) in tries {
@@ -452,7 +457,11 @@ impl Staged {
                         .push(core.put(&set.place.path(&rest), 0, Kind::Tries, &record));
                 }
             }
-            match keystore.commit_beside(operation, documents, beside)? {
+            // Whether it was written may not be known: what it refers to stays then, for the next start to judge.
+            self.done = true;
+            let outcome = keystore.commit_beside(operation, documents, beside);
+            self.done = matches!(outcome, Err(Error::OutcomeUnknown | Error::Stopped));
+            match outcome? {
                 Committed::Done(_) => {
                     switched = true;
                     break;

@@ -285,6 +285,33 @@ fn in_place_the_backup_holds_all_logins_end_and_what_is_lost_is_told() {
     assert!(keystore.quarantined().is_empty());
 }
 
+// INV-8: the SO's counters are named after the client that tried, under the id of a key set.
+#[test]
+fn restoring_gives_a_client_that_is_locked_out_no_fresh_tries_of_the_so() {
+    let keystore = memory();
+    let keys = token(&keystore, Policy::Standard);
+    known_key(&keys, &user(&keys), "key", true);
+    let early = partition(&keystore, &keys);
+    let wrong = |keys: &KeySet| login(keys, UserType::SO, b"wrong so pin").unwrap_err();
+    while wrong(&keys) != Rv::PIN_LOCKED {}
+    let locked = |keys: &KeySet| assert_eq!(login(keys, UserType::SO, SO_PIN).unwrap_err(), Rv::PIN_LOCKED);
+    let late = partition(&keystore, &keys);
+    for bytes in [&early, &late] {
+        // As a new one, whose source is here and knows better; in place.
+        locked(&restore_new(&keystore, bytes).unwrap());
+        replace(&keystore, bytes, &keys, true).unwrap();
+        locked(&keys);
+    }
+    // One of a restored one.
+    let again = restore_new(&keystore, &late).unwrap();
+    let copy = partition(&keystore, &again);
+    locked(&restore_new(&keystore, &copy).unwrap());
+    // What the backup says, when its source is gone.
+    keystore.delete_key_set(keys.id()).unwrap();
+    locked(&restore_new(&keystore, &late).unwrap());
+    login(&restore_new(&keystore, &early).unwrap(), UserType::SO, SO_PIN).unwrap();
+}
+
 #[test]
 fn restoring_gives_nobody_fresh_tries() {
     // INV-8: neither in place nor beside.

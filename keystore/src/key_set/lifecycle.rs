@@ -101,7 +101,7 @@ fn id_of_root(path: &Path) -> Option<KeySetId> {
     KeySetId::from_hex(id)
 }
 
-fn prefix_of(id: KeySetId, incarnation: u32) -> String {
+pub(super) fn prefix_of(id: KeySetId, incarnation: u32) -> String {
     format!("/ks/{id}/{incarnation:08x}/")
 }
 

@@ -54,6 +54,11 @@ impl Root {
         self.id
     }
 
+    /// The key set whose id is in the names of the SO's counters.
+    pub(crate) fn counters(&self) -> KeySetId {
+        self.counters
+    }
+
     /// Whether the record of the other one says something else.
     pub(crate) fn differs(&self, other: &Self) -> bool {
         self.record() != other.record()
@@ -100,12 +105,13 @@ impl KeySet {
         self.core.background.purge(format!("/ks/{}/", self.id));
     }
 
-    /// Checks the user's PIN, as C_Login does, and makes no login.
+    /// Checks the user's PIN, as C_Login does, and makes no login. Gives the PSK, and the incarnation that it is the PSK of.
     ///
     /// # Errors
     /// As [`KeySet::login`].
-    pub(crate) fn prove_user(&self, caller: &Caller, pin: &[u8], attempt: OperationId) -> Result<Psk, Rv> {
-        self.prove(caller, Role::User, pin, attempt).map(|proven| proven.psk)
+    pub(crate) fn prove_user(&self, caller: &Caller, pin: &[u8], attempt: OperationId) -> Result<(Psk, u32), Rv> {
+        let proven = self.prove(caller, Role::User, pin, attempt)?;
+        Ok((proven.psk, proven.root.incarnation))
     }
 
     /// The salt of the user's PIN, another one for each PIN; `None`: there is none.

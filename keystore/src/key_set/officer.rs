@@ -18,6 +18,14 @@ impl KeySet {
         self.prove_so(caller, pin, attempt)
     }
 
+    /// Whether this is the user's PIN: a try like any other, but no login comes of it.
+    ///
+    /// # Errors
+    /// As [`KeySet::login`].
+    pub fn check_user(&self, caller: &Caller, pin: &[u8], attempt: OperationId) -> Result<(), Rv> {
+        self.prove_user(caller, pin, attempt).map(drop)
+    }
+
     /// Gives the user a new PIN by the SO's, which re-wraps the PSK. If there was one, all logins end and failures are forgotten.
     ///
     /// # Errors

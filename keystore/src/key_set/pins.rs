@@ -28,7 +28,7 @@ use crate::verifier::Subject;
 pub(super) struct Proven {
     pub(super) psk: Psk,
     /// The root when the check began: what was proven holds for its epoch.
-    root: Arc<Root>,
+    pub(super) root: Arc<Root>,
 }
 
 impl KeySet {

@@ -41,6 +41,12 @@ impl Place {
         Ok(Self { root, replaces: 0 })
     }
 
+    /// INV-8: the key set whose id is in the names of the SO's counters that are put here. Under another one nobody would find them,
+    /// and whoever is locked would have fresh tries.
+    pub(crate) fn count_as(&mut self, counters: KeySetId) {
+        self.root.counters = counters;
+    }
+
     /// The root's record, to be sealed.
     pub(crate) fn encode_root(&self) -> Vec<u8> {
         self.root.record().encode_to_vec()

@@ -1,6 +1,7 @@
 //! Joining: the objects of one key set are copied into another under the PSK of that one. Nobody sees the copies before the
 //! last batch, so that a join that is cancelled or cut off by a crash has changed nothing; what it left is found again by
 //! unique id, or removed. Destroyed objects stay destroyed (INV-6): what has a tombstone in the group is not brought back.
+//! Cloning is the same, but the source stays in use and what it is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +20,10 @@ use crate::key_set::{KeySet, Quota, Root, Used};
 use crate::objects::merging::{Object, Parts, Stored, encode_body, put_for, read_for, record_path};
 use crate::seal::Psk;
 
-/// The PSKs of two key sets that one PIN has opened.
+/// The PSKs of two key sets that one PIN has opened, each with the incarnation that it belongs to.
 pub struct MergeKeys {
-    from: Psk,
-    into: Psk,
+    from: (Psk, u32),
+    into: (Psk, u32),
 }
 
 impl MergeKeys {
@@ -34,6 +35,12 @@ impl MergeKeys {
             into: self.from,
         }
     }
+
+    /// Whether they are the PSKs of these roots. INV-2: what is sealed under the PSK that a token had before it was initialised
+    /// anew, restored or rekeyed is lost when it leaves memory.
+    fn fit(&self, source: &Root, target: &Root) -> bool {
+        (self.from.1, self.into.1) == (source.incarnation(), target.incarnation())
+    }
 }
 
 /// Proof that every object of one key set is in another, the same, and waits to be seen.
@@ -41,8 +48,8 @@ pub struct Joined {
     pub(super) from: Arc<KeySet>,
     pub(super) into: Arc<KeySet>,
     join: JoinId,
-    /// The roots that it holds for.
-    source: Arc<Root>,
+    /// The roots that it holds for. No source: objects are there that were in the other one at one moment, for a clone.
+    source: Option<Arc<Root>>,
     target: Arc<Root>,
     objects: Vec<Arc<Object>>,
     /// What the copies take of the group's quota.
@@ -82,17 +89,43 @@ impl KeySet {
         keys: Option<&MergeKeys>,
         wanted: &dyn Fn() -> bool,
     ) -> Result<Joined, MergeError> {
+        self.bring_objects(into, (join, false), keys, wanted)
+    }
+
+    /// As [`KeySet::copy_objects`], of the objects that are here at one moment: this key set stays in use, and goes its own way.
+    ///
+    /// # Errors
+    /// As [`KeySet::copy_objects`].
+    pub fn clone_objects(
+        self: &Arc<Self>,
+        into: &Arc<Self>,
+        join: JoinId,
+        keys: Option<&MergeKeys>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Joined, MergeError> {
+        self.bring_objects(into, (join, true), keys, wanted)
+    }
+
+    fn bring_objects(
+        self: &Arc<Self>,
+        into: &Arc<Self>,
+        (join, clones): (JoinId, bool),
+        keys: Option<&MergeKeys>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Joined, MergeError> {
         for _ in 0..TRIES {
             let pass = Pass {
                 from: self,
                 into,
                 join,
+                clones,
                 keys,
                 source: self.root(),
                 target: into.root(),
             };
             if let Some((objects, used)) = pass.run(wanted)? {
                 let Pass { source, target, .. } = pass;
+                let source = (!clones).then_some(source);
                 return Ok(Joined {
                     from: Arc::clone(self),
                     into: Arc::clone(into),
@@ -144,6 +177,8 @@ struct Pass<'a> {
     from: &'a KeySet,
     into: &'a KeySet,
     join: JoinId,
+    /// The source goes on: what is copied is what it holds at one moment.
+    clones: bool,
     keys: Option<&'a MergeKeys>,
     source: Arc<Root>,
     target: Arc<Root>,
@@ -170,8 +205,12 @@ impl Pass<'_> {
         if self.from.policy() != self.into.policy() {
             return Err(MergeError::Policy);
         }
-        if !self.source.protected() || !self.target.initialized() || self.target.protected() {
+        let still = self.source.protected() || self.clones && self.source.initialized();
+        if !still || !self.target.initialized() || self.target.protected() {
             return Err(MergeError::Contended);
+        }
+        if self.keys.is_some_and(|keys| !keys.fit(&self.source, &self.target)) {
+            return Err(MergeError::NeedsPin);
         }
         let objects = self.source_objects()?;
         let mut writes = Vec::new();
@@ -183,8 +222,9 @@ impl Pass<'_> {
             };
             writes.push(self.write(object, version)?);
         }
-        let compares = [self.source.compare(), self.target.compare()];
-        if !commit_in_parts(self.from.core(), &compares, writes, wanted)? {
+        let compares = [self.target.compare(), self.source.compare()];
+        let compares = if self.clones { &compares[..1] } else { &compares };
+        if !commit_in_parts(self.from.core(), compares, writes, wanted)? {
             return Ok(None);
         }
         // INV-2: nothing is left behind; what was written is read back from the store and compared.
@@ -214,7 +254,7 @@ impl Pass<'_> {
             return Err(MergeError::Damaged);
         }
         let core = self.from.core();
-        let psk = self.keys.map(|keys| &keys.from);
+        let psk = self.keys.map(|keys| &keys.from.0);
         let mut objects = Vec::new();
         for (path, record) in core.store.scan(&format!("{}/", self.source.path("o"))) {
             match read_for(core, &self.source, &path, &record, psk, None) {
@@ -234,7 +274,7 @@ impl Pass<'_> {
         let Some(record) = core.store.get(&path) else {
             return Ok(There::Nothing);
         };
-        let psk = self.keys.map(|keys| &keys.into);
+        let psk = self.keys.map(|keys| &keys.into.0);
         let differs = Err(MergeError::Differs(object.id));
         match read_for(core, &self.target, &path, &record, psk, Some(self.join)) {
             Some(Stored::Hidden(..)) => Ok(There::Stale(record.version)),
@@ -264,7 +304,7 @@ impl Pass<'_> {
         };
         // It was an object a moment ago.
         let copy = Object::new(parts, &core.latches).ok_or(MergeError::Damaged)?;
-        let psk = self.keys.map(|keys| &keys.into);
+        let psk = self.keys.map(|keys| &keys.into.0);
         self.into.hide(self.join, object.id);
         put_for(core, &self.target, psk, &copy, Some(self.join)).map_err(|_| MergeError::NeedsPin)
     }
@@ -279,7 +319,8 @@ impl Joined {
 
     /// The roots must be those for which everything was compared. The caller holds both gates.
     pub(super) fn adopt(&self, roots: &mut BTreeMap<KeySetId, Root>) -> Result<(), Error> {
-        if !self.from.root().is_same(&self.source) || !self.into.root().is_same(&self.target) {
+        let moved = |source: &Arc<Root>| !self.from.root().is_same(source);
+        if self.source.as_ref().is_some_and(moved) || !self.into.root().is_same(&self.target) {
             return Err(Error::Contended);
         }
         // INV-2: and every copy must be there still, whatever was cleaned up meanwhile.

@@ -1,6 +1,6 @@
 //! Joining and leaving: what is copied, what is refused, who sees what when; `kills`: a kill at every step of the files.
 
-mod kills;
+pub(super) mod kills;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use hsmd_proto::params::Mechanism;
 use super::*;
 use crate::{Context, Copied, DocumentOutcome, DocumentWrite, Error, Joined, KeySetChange, MergeError};
 
-const JOIN: JoinId = JoinId([7; 16]);
+pub(super) const JOIN: JoinId = JoinId([7; 16]);
 const REFERENCE: &str = "reference";
 /// CKF_WRITE_PROTECTED.
 const PROTECTED: u64 = 0x2;
@@ -23,21 +23,21 @@ const LOW: u64 = 0x1_0000;
 /// CKF_USER_PIN_LOCKED.
 const LOCKED: u64 = 0x4_0000;
 
-fn user(key_set: &KeySet) -> Context {
+pub(super) fn user(key_set: &KeySet) -> Context {
     Context {
         caller: caller(1),
         login: Some(login(key_set, UserType::USER, PIN)),
     }
 }
 
-fn nobody() -> Context {
+pub(super) fn nobody() -> Context {
     Context {
         caller: caller(1),
         login: None,
     }
 }
 
-fn template(label: &str, more: &[Attribute]) -> Template {
+pub(super) fn template(label: &str, more: &[Attribute]) -> Template {
     let mut all = vec![
         Attribute::boolean(A::TOKEN, true),
         Attribute::bytes(A::LABEL, label.as_bytes()),
@@ -47,7 +47,7 @@ fn template(label: &str, more: &[Attribute]) -> Template {
 }
 
 /// An AES key whose value can be read: what tells copies apart.
-fn make_key(key_set: &KeySet, context: &Context, label: &str) -> UniqueId {
+pub(super) fn make_key(key_set: &KeySet, context: &Context, label: &str) -> UniqueId {
     let more = [
         Attribute::ulong(A::VALUE_LEN, 32),
         Attribute::boolean(A::SENSITIVE, false),
@@ -61,7 +61,7 @@ fn make_key(key_set: &KeySet, context: &Context, label: &str) -> UniqueId {
         .id
 }
 
-fn make_public(key_set: &KeySet, label: &str) -> UniqueId {
+pub(super) fn make_public(key_set: &KeySet, label: &str) -> UniqueId {
     let more = [
         Attribute::ulong(A::CLASS, ObjectClass::DATA.0),
         Attribute::boolean(A::PRIVATE, false),
@@ -74,20 +74,20 @@ fn make_public(key_set: &KeySet, label: &str) -> UniqueId {
         .id
 }
 
-fn rename(key_set: &KeySet, context: &Context, id: UniqueId, label: &str) -> Result<(), Rv> {
+pub(super) fn rename(key_set: &KeySet, context: &Context, id: UniqueId, label: &str) -> Result<(), Rv> {
     let template = Template(vec![Attribute::bytes(A::LABEL, label.as_bytes())]);
     let name = crate::ObjectRef::token(id);
     key_set.set_attributes(context, &name, &template, operation()).map(drop)
 }
 
-fn destroy(key_set: &KeySet, context: &Context, id: UniqueId) -> Result<(), Rv> {
+pub(super) fn destroy(key_set: &KeySet, context: &Context, id: UniqueId) -> Result<(), Rv> {
     key_set.destroy_object(context, &crate::ObjectRef::token(id), operation())
 }
 
 /// Id, label and value of every object that the context sees.
-type Contents = BTreeSet<(UniqueId, Vec<u8>, Vec<u8>)>;
+pub(super) type Contents = BTreeSet<(UniqueId, Vec<u8>, Vec<u8>)>;
 
-fn contents(key_set: &KeySet, context: &Context) -> Contents {
+pub(super) fn contents(key_set: &KeySet, context: &Context) -> Contents {
     let ids = key_set.find(context, &Template::default()).unwrap();
     let read = |id: &UniqueId| {
         let values = key_set
@@ -106,7 +106,7 @@ fn contents(key_set: &KeySet, context: &Context) -> Contents {
     all
 }
 
-fn set_reference(keystore: &Keystore, value: &str, changes: Vec<KeySetChange>) -> Result<(), Error> {
+pub(super) fn set_reference(keystore: &Keystore, value: &str, changes: Vec<KeySetChange>) -> Result<(), Error> {
     let expected = keystore.document(REFERENCE)?.map_or(0, |document| document.version);
     let write = DocumentWrite {
         name: REFERENCE.into(),
@@ -124,12 +124,12 @@ fn reference(keystore: &Keystore) -> String {
     String::from_utf8(document.value.to_vec()).unwrap()
 }
 
-fn protect(keystore: &Keystore, key_set: &Arc<KeySet>, on: bool) -> Result<(), Error> {
+pub(super) fn protect(keystore: &Keystore, key_set: &Arc<KeySet>, on: bool) -> Result<(), Error> {
     let value = if on { "joining" } else { "own" };
     set_reference(keystore, value, vec![KeySetChange::Protect(Arc::clone(key_set), on)])
 }
 
-fn copy(from: &Arc<KeySet>, into: &Arc<KeySet>) -> Result<Joined, MergeError> {
+pub(super) fn copy(from: &Arc<KeySet>, into: &Arc<KeySet>) -> Result<Joined, MergeError> {
     from.login(&caller(1), UserType::USER, PIN, operation())
         .map_err(|_| MergeError::NeedsPin)?;
     let keys = from.open_with(into, &caller(1), PIN);
@@ -142,14 +142,14 @@ fn switch(keystore: &Keystore, from: &Arc<KeySet>, joined: Joined) -> Result<(),
 }
 
 /// Joins from wherever it stands.
-fn join(keystore: &Keystore, from: &Arc<KeySet>, into: &Arc<KeySet>) -> Result<(), MergeError> {
+pub(super) fn join(keystore: &Keystore, from: &Arc<KeySet>, into: &Arc<KeySet>) -> Result<(), MergeError> {
     if reference(keystore) == "own" {
         protect(keystore, from, true)?;
     }
     Ok(switch(keystore, from, copy(from, into)?)?)
 }
 
-fn leave(keystore: &Keystore, source: &Arc<KeySet>) -> Result<Arc<KeySet>, MergeError> {
+pub(super) fn leave(keystore: &Keystore, source: &Arc<KeySet>) -> Result<Arc<KeySet>, MergeError> {
     let copy = keystore.create_key_set(source.policy())?;
     found(keystore, &copy, source.copy_to(&copy, &|| true)?)?;
     Ok(copy)
@@ -160,7 +160,7 @@ fn found(keystore: &Keystore, copy: &KeySet, copied: Copied) -> Result<(), Error
 }
 
 /// Two tokens with the same PIN.
-fn two(keystore: &Keystore) -> (Arc<KeySet>, Arc<KeySet>) {
+pub(super) fn two(keystore: &Keystore) -> (Arc<KeySet>, Arc<KeySet>) {
     set_reference(keystore, "own", Vec::new()).unwrap();
     (ready(keystore), ready(keystore))
 }

@@ -5,7 +5,7 @@ use hsmd_store::{Fault, Faults};
 use super::*;
 
 /// A folder that is copied, used under faults, and opened again as after a kill.
-fn sweep(
+pub(in crate::tests) fn sweep(
     prepare: impl Fn(&Keystore) -> [KeySetId; 2],
     act: impl Fn(&Keystore, [KeySetId; 2]),
     check: impl Fn(&Keystore, [KeySetId; 2]),
