@@ -226,6 +226,13 @@ impl<'a> Run<'a> {
             let word = self.word(function, kind, &mut template, &raw mut mechanism as usize);
             words.push(word);
         }
+        let mut message = [0; 6];
+        if function.name.contains("MessageBegin")
+            || function.name.contains("MessageNext")
+            || function.name.ends_with("Message")
+        {
+            self.message_parameter(&mut message, &mut words);
+        }
         let rv = match function.pointer {
             Some(pointer) => self.module.library.call_pointer(function.name, pointer, &words),
             None => self.module.library.call(function.name, &words),
@@ -258,6 +265,21 @@ impl<'a> Run<'a> {
                 self.places[7] = self.random.pick(&[0, 1, 16, 64, 256, 4096, ROOM]);
                 (&raw mut self.places[7]) as usize
             }
+        }
+    }
+
+    /// Most messages come with a CK_GCM_MESSAGE_PARAMS, whatever else is wrong with the call.
+    fn message_parameter(&mut self, structure: &mut [usize; 6], words: &mut [usize]) {
+        if self.random.below(4) == 0 {
+            return;
+        }
+        let place = self.memory.as_mut_ptr() as usize;
+        let length = self.random.pick(&[0, 1, 12, 12, 16, 256, 257]);
+        let fixed = self.random.pick(&[0, 0, 4, 32, 95, 3000]);
+        let tag = self.random.pick(&[0, 96, 128, 128, 129]);
+        *structure = [place, length, fixed, self.random.below(6), place + 512, tag];
+        if let [_, parameter, size, ..] = words {
+            (*parameter, *size) = (structure.as_ptr() as usize, size_of_val(structure));
         }
     }
 
