@@ -32,6 +32,8 @@ mod xml;
 /// For fuzz targets.
 #[doc(hidden)]
 pub mod fuzzing {
+    pub use crate::xks::fuzzing as xks;
+
     /// Reads the body of a query request as each operation that is served.
     ///
     /// # Panics

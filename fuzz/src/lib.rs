@@ -186,6 +186,40 @@ pub const TARGETS: &[Target] = &[
         keys::unwrap_seeds,
         &[],
     ),
+    target(
+        "xks-requests",
+        "paths, signatures and bodies of requests to the XKS proxy",
+        hsmd_aws::fuzzing::xks::requests,
+        hsmd_aws::fuzzing::xks::request_seeds,
+        XKS_WORDS,
+    ),
+    target(
+        "xks-replies",
+        "what an XKS proxy answers, as KMS reads it",
+        hsmd_aws::fuzzing::xks::replies,
+        hsmd_aws::fuzzing::xks::reply_seeds,
+        XKS_WORDS,
+    ),
+];
+
+/// Members and values of the XKS proxy API.
+const XKS_WORDS: &[&str] = &[
+    "\"plaintext\":",
+    "\"ciphertext\":",
+    "\"initializationVector\":",
+    "\"authenticationTag\":",
+    "\"ciphertextMetadata\":",
+    "\"additionalAuthenticatedData\":",
+    "\"ciphertextDataIntegrityValueAlgorithm\":\"SHA_256\"",
+    "\"requestMetadata\":{",
+    "AAAA",
+    "AA==",
+    "\\u002f",
+    "null",
+    "[[",
+    "Credential=",
+    "SignedHeaders=",
+    "Signature=",
 ];
 
 /// The target of a name.

@@ -133,6 +133,8 @@ smoke! {
     hostile_certificates_end: "certificates",
     hostile_points_end: "points",
     hostile_blobs_end: "unwrap",
+    hostile_xks_requests_end: "xks-requests",
+    hostile_xks_replies_end: "xks-replies",
 }
 
 #[test]

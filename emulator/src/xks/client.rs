@@ -23,8 +23,8 @@ pub(crate) use super::wire::{Health, KeyStatus, RequestMetadata};
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 /// The most bytes of an answer: many times the longest that the specification knows.
 const LONGEST_ANSWER: usize = 64 << 10;
-/// An idle connection is kept so long.
-const IDLE: Duration = Duration::from_secs(60);
+/// An idle connection is kept so long; servers close theirs later.
+const IDLE: Duration = Duration::from_secs(20);
 
 /// Which proxy, and how to sign for it.
 pub(crate) struct ProxyConfig {
@@ -270,7 +270,7 @@ fn cause(error: &legacy::Error) -> ProxyFailure {
     ProxyFailure::Unreachable
 }
 
-fn refusal(body: &[u8]) -> ProxyFailure {
+pub(super) fn refusal(body: &[u8]) -> ProxyFailure {
     let refusal: Option<Refusal<'_>> = serde_json::from_slice(body).ok();
     let Some(refusal) = refusal else {
         return ProxyFailure::BadResponse("an error without its name");

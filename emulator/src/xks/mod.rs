@@ -8,6 +8,8 @@
 pub(crate) mod client;
 #[allow(dead_code, reason = "custom key stores will call it")]
 pub(crate) mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 #[allow(dead_code, reason = "custom key stores will call it")]
 pub(crate) mod mapping;
 #[allow(dead_code, reason = "custom key stores will call it")]

@@ -6,6 +6,7 @@ mod kills;
 mod redshift;
 mod stores;
 mod story;
+mod xks;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

@@ -37,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "hsmd-fuzz",
         &[
             "hsmd",
+            "hsmd-aws",
             "hsmd-proto",
             "hsmd-crypto",
             "hsmd-store",

@@ -2,7 +2,7 @@
 
 use super::super::error::ErrorName;
 use super::super::wire::{self, Encrypted, TAG};
-use super::keys::Keys;
+use super::keys::{Keys, Need};
 use super::refusal::Refusal;
 use super::request::{Ciphertext, Plaintext, authenticated};
 use crate::module::{ModuleError, Worker};
@@ -23,10 +23,11 @@ type Outcome = Result<Result<Zeroizing<Vec<u8>>, Refusal>, ModuleError>;
 /// The body of the answer to Encrypt. With an integrity value: computed first, and then what it speaks of is decrypted and
 /// compared, so that whatever is damaged in memory from here on shows.
 pub(super) fn encrypt(keys: &Keys, worker: &mut Worker, name: &str, wanted: &Plaintext) -> Outcome {
-    let done = keys.with(worker, name, |worker, key| {
-        if let Err(refusal) = key.does(true, wanted.integrity) {
-            return Ok(Err(refusal));
-        }
+    let need = Need {
+        encrypt: true,
+        decrypt: wanted.integrity,
+    };
+    let done = keys.with(worker, name, need, |worker, key| {
         let aad = match authenticated(&wanted.aad, &FORM) {
             Ok(aad) => aad,
             Err(refusal) => return Ok(Err(refusal)),
@@ -75,10 +76,11 @@ fn answer(ciphertext: &[u8], iv: &[u8], tag: &[u8], integrity: Option<[u8; 32]>)
 
 /// The body of the answer to Decrypt.
 pub(super) fn decrypt(keys: &Keys, worker: &mut Worker, name: &str, wanted: &Ciphertext) -> Outcome {
-    let done = keys.with(worker, name, |worker, key| {
-        if let Err(refusal) = key.does(false, true) {
-            return Ok(Err(refusal));
-        }
+    let need = Need {
+        encrypt: false,
+        decrypt: true,
+    };
+    let done = keys.with(worker, name, need, |worker, key| {
         let plaintext = open(
             worker,
             key.handle,

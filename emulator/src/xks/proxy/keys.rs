@@ -27,20 +27,26 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// That it is of the one kind that version 1 of the API knows, and encrypts, decrypts, or both.
-    pub(super) fn does(self, encrypt: bool, decrypt: bool) -> Result<(), Refusal> {
+    fn does(self, need: Need) -> Result<(), Refusal> {
         let refused = |message| Err(Refusal::new(ErrorName::InvalidKeyUsage, message));
-        if self.length != AES_256 {
+        if (need.encrypt || need.decrypt) && self.length != AES_256 {
             return refused("the key is not AES-256");
         }
-        if encrypt && !self.encrypts {
+        if need.encrypt && !self.encrypts {
             return refused("the key's CKA_ENCRYPT is false");
         }
-        if decrypt && !self.decrypts {
+        if need.decrypt && !self.decrypts {
             return refused("the key's CKA_DECRYPT is false");
         }
         Ok(())
     }
+}
+
+/// What a key must do for a call: only AES-256 keys do anything in version 1 of the API.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Need {
+    pub(super) encrypt: bool,
+    pub(super) decrypt: bool,
 }
 
 /// What GetKeyMetadata says of a key.
@@ -57,24 +63,31 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Uses the key of a name. When the module says that the key is not as it was, it is looked for and used once more.
+    /// Uses the key of a name. When it is not, or does not do, what was found last, it is looked for once more: it may have been
+    /// destroyed or changed since.
     pub(super) fn with<T>(
         &self,
         worker: &mut Worker,
         name: &str,
+        need: Need,
         call: impl Fn(&mut Worker, Key) -> Result<T, ModuleError>,
     ) -> Result<Result<T, Refusal>, ModuleError> {
-        if let Some(key) = self.known(name) {
+        if let Some(key) = self.known(name).filter(|key| key.does(need).is_ok()) {
             match call(worker, key) {
                 Err(error) if may_be_stale(&error) => self.forget(name),
                 result => return result.map(Ok),
             }
         }
-        match find(worker, name)? {
-            Ok(key) => {
-                self.remember(name, key);
-                call(worker, key).map(Ok).inspect_err(|_| self.forget(name))
+        let key = match find(worker, name)? {
+            Ok(key) => key,
+            Err(refusal) => {
+                self.forget(name);
+                return Ok(Err(refusal));
             }
+        };
+        self.remember(name, key);
+        match key.does(need) {
+            Ok(()) => call(worker, key).map(Ok).inspect_err(|_| self.forget(name)),
             Err(refusal) => Ok(Err(refusal)),
         }
     }

@@ -6,6 +6,7 @@
 
 mod auth;
 mod crypt;
+pub(super) mod fuzzing;
 mod health;
 mod keys;
 mod rate;
@@ -108,6 +109,8 @@ impl Gateway {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
+        // Read whatever comes of it: a client that is answered before it has sent all may see a broken connection instead.
+        let body = collect(body).await;
         let path = parts.uri.path();
         if path == PING && parts.method == Method::GET {
             return reply(StatusCode::OK, Body::new(b"{}".to_vec()));
@@ -132,10 +135,10 @@ impl Gateway {
         &self,
         parts: &http::request::Parts,
         target: Target<'_>,
-        body: Incoming,
+        body: Result<Body, Refusal>,
         note: &mut Note,
     ) -> Result<Body, Refusal> {
-        let body = collect(body).await?;
+        let body = body?;
         match self
             .verifier
             .verify(parts.uri.path(), &parts.headers, &body, Utc::now())
@@ -175,7 +178,8 @@ impl Gateway {
                 self.health.get(check).await.map(Body::new)
             }
             Call::Metadata => {
-                let describe = move |worker: &mut Worker| keys.with(worker, &key, keys::describe);
+                let describe =
+                    move |worker: &mut Worker| keys.with(worker, &key, keys::Need::default(), keys::describe);
                 let found = self.on_module(describe).await?;
                 let answer = Metadata {
                     key_spec: found.spec.into(),
