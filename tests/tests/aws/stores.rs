@@ -2,9 +2,12 @@
 //! recover by themselves.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hsmd_tests::daemon::Daemon;
+use hsmd_tests::daemon::{self, Daemon};
 use hsmd_tests::peers::{program, succeed};
 use hsmd_tests::wait;
 
@@ -44,6 +47,79 @@ fn a_store_recovers_by_itself_from_the_daemons_kill() {
     front.restart();
     front.run(SCRIPT, "after_a_kill");
     no_secrets(&front);
+}
+
+/// A proxy that behaves as the scenario says.
+struct Proxy(Child);
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An authority, and a certificate of it for the proxy's name.
+fn certificates(folder: &Path) {
+    let openssl = |arguments: &str| {
+        let mut command = Command::new(program("openssl"));
+        succeed(command.current_dir(folder).args(arguments.split_whitespace()));
+    };
+    let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
+    openssl(&format!(
+        "{make} -keyout authority.key -out authority.pem -subj /CN=authority"
+    ));
+    openssl(&format!(
+        "{make} -keyout proxy.key -out proxy.pem -subj /CN=xks.test -addext subjectAltName=DNS:xks.test \
+         -addext basicConstraints=critical,CA:FALSE -CA authority.pem -CAkey authority.key"
+    ));
+}
+
+fn before_a_proxy(name: &str) {
+    let daemon = Daemon::start();
+    let folder = daemon.folder().to_owned();
+    certificates(&folder);
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/aws/proxy.py");
+    let python = daemon::binaries()
+        .parent()
+        .unwrap_or(Path::new("."))
+        .join("venv/bin/python");
+    let mut command = daemon.command(&python);
+    command
+        .arg(script)
+        .args(["proxy.pem", "proxy.key"])
+        .current_dir(&folder);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the proxy");
+    let output = child.stdout.take().expect("a pipe");
+    let _proxy = Proxy(child);
+    let mut port = String::new();
+    BufReader::new(output).read_line(&mut port).expect("its port");
+    let address = format!("127.0.0.1:{}", port.trim());
+    // Nobody listens at port 1; the certificate is for the first name only.
+    let settings = format!(
+        "[xks_client]\nauthorities = {:?}\nconnect = {{ \"xks.test\" = {address:?}, \"other.test\" = {address:?}, \
+         \"gone.test\" = \"127.0.0.1:1\" }}\n",
+        folder.join("authority.pem")
+    );
+    let front = Front::over(daemon, &settings);
+    front.run("external.py", name);
+    let log = fs::read_to_string(folder.join("aws.log")).expect("a log");
+    // The beginnings of both secrets of `external.py`.
+    assert!(
+        !log.contains("c2VjcmV0") && !log.contains("YW5vdGhl"),
+        "a secret is in the log"
+    );
+}
+
+#[test]
+fn keys_behind_a_proxy_are_encrypted_twice() {
+    before_a_proxy("life_of_an_external_store");
+}
+
+#[test]
+fn what_is_wrong_with_a_proxy_is_said() {
+    before_a_proxy("proxies_that_do_not_serve");
 }
 
 /// INV-2 for the password of `kmsuser`: whichever of two the token has after a kill, the record has it too.

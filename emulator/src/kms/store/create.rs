@@ -34,13 +34,13 @@ pub(in crate::kms) async fn create(kms: &Kms, input: Input) -> Answer {
     let _turn = kms.stores.turn.lock().await;
     let stores = kms.stores.all().await?;
     let settings = if !is_cluster {
-        vacant(&stores, &input)?;
+        vacant(&stores, input.must("CustomKeyStoreName"))?;
         Settings::External(proxies::settings(kms, &stores, &input).await?)
     } else {
         if let Some(same) = same_cluster(&stores, &input)? {
             return Ok(id_of(same));
         }
-        vacant(&stores, &input)?;
+        vacant(&stores, input.must("CustomKeyStoreName"))?;
         Settings::Cluster(cluster_settings(kms, &stores, &input).await?)
     };
     let record = StoreRecord {
@@ -102,8 +102,8 @@ fn same_cluster(stores: &[Arc<Store>], input: &Input) -> Result<Option<String>, 
 }
 
 /// Name and quota.
-fn vacant(stores: &[Arc<Store>], input: &Input) -> Result<(), Fault> {
-    name_is_free(stores, input.must("CustomKeyStoreName"), "")?;
+fn vacant(stores: &[Arc<Store>], name: &str) -> Result<(), Fault> {
+    name_is_free(stores, name, "")?;
     if stores.len() >= MOST {
         let message = format!("an account has at most {MOST} custom key stores");
         return Err(Fault::new(400, "LimitExceededException", message));
@@ -273,11 +273,64 @@ fn new_id() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::Versioned;
 
     #[test]
     fn an_id_has_17_digits() {
         let id = new_id().unwrap();
         assert!(id.len() == 21 && id.starts_with("cks-"), "{id}");
+    }
+
+    fn store(number: usize, members: &[&str]) -> Arc<Store> {
+        let record = StoreRecord {
+            id: format!("cks-{number:017x}"),
+            name: format!("store {number}"),
+            created_ms: 0,
+            state: State::Disconnected,
+            error: None,
+            settings: Settings::Cluster(ClusterSettings {
+                cluster: format!("cluster-{number}"),
+                anchor: String::new(),
+                pin: Secret::new("password"),
+                next: None,
+                rotated: false,
+                entered: false,
+                members: members.iter().map(|serial| (*serial).to_owned()).collect(),
+            }),
+        };
+        Arc::new(Store::new(Versioned { version: 1, record }))
+    }
+
+    #[test]
+    fn an_account_has_ten_stores_of_different_names() {
+        let stores: Vec<_> = (0..MOST).map(|number| store(number, &[])).collect();
+        let code = |stores: &[Arc<Store>], name| vacant(stores, name).err().map(|fault| fault.code.into_owned());
+        assert_eq!(code(&stores[1..], "new"), None);
+        assert_eq!(code(&stores, "new").as_deref(), Some("LimitExceededException"));
+        let taken = Some("CustomKeyStoreNameInUseException".to_owned());
+        assert_eq!(code(&stores[..2], "store 1"), taken);
+    }
+
+    #[test]
+    fn a_group_with_a_partition_of_anothers_store_is_in_use() {
+        let stores = [store(1, &["100000001", "200000001"])];
+        let cluster = |members: &[&str]| Cluster {
+            id: "cluster-2".into(),
+            serial: String::new(),
+            state: "READY".into(),
+            modified_ms: 0,
+            members: members
+                .iter()
+                .map(|serial| crate::clusters::Member {
+                    serial: (*serial).to_owned(),
+                    initialized: true,
+                    hsm: Default::default(),
+                })
+                .collect(),
+        };
+        assert!(cluster_is_free(&stores, &cluster(&["300000001"])).is_ok());
+        let fault = cluster_is_free(&stores, &cluster(&["300000001", "200000001"])).unwrap_err();
+        assert_eq!(fault.code, "CloudHsmClusterInUseException");
     }
 
     #[test]

@@ -19,6 +19,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(3_600);
 /// What may pass by itself has so long to pass before a connection that is being made has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for a proxy: several of the times in which it must answer.
+const PATIENCE_PROXY: Duration = Duration::from_secs(2);
 
 /// A connection.
 #[derive(Clone)]
@@ -91,6 +93,10 @@ pub(super) async fn keep(shared: Arc<Shared>, store: Arc<Store>) {
 
 /// Makes a connection that was asked for.
 async fn connect(shared: &Shared, store: &Store, begun: Instant) -> Duration {
+    let patience = match store.cluster() {
+        Some(_) => PATIENCE,
+        None => PATIENCE_PROXY,
+    };
     match attempt(shared, store).await {
         Ok(connection) => {
             open(store, connection);
@@ -106,7 +112,7 @@ async fn connect(shared: &Shared, store: &Store, begun: Instant) -> Duration {
                 Err(_) => AGAIN,
             }
         }
-        Err(trouble) if !trouble.is_lasting && begun.elapsed() < PATIENCE => AGAIN,
+        Err(trouble) if !trouble.is_lasting && begun.elapsed() < patience => AGAIN,
         Err(trouble) => fail(shared, store, trouble.code).await,
     }
 }

@@ -114,12 +114,7 @@ impl Stores {
     /// Starts the keeper of a store.
     fn keep(&self, record: Versioned<StoreRecord>) -> (String, Arc<Store>) {
         let id = record.record.id.clone();
-        let store = Arc::new(Store {
-            record: RwLock::new(Arc::new(record)),
-            link: RwLock::default(),
-            nudge: Notify::new(),
-            writing: Mutex::new(()),
-        });
+        let store = Arc::new(Store::new(record));
         tokio::spawn(keeper::keep(self.shared.clone(), store.clone()));
         (id, store)
     }
@@ -188,6 +183,15 @@ impl Stores {
 }
 
 impl Store {
+    fn new(record: Versioned<StoreRecord>) -> Self {
+        Self {
+            record: RwLock::new(Arc::new(record)),
+            link: RwLock::default(),
+            nudge: Notify::new(),
+            writing: Mutex::new(()),
+        }
+    }
+
     fn record(&self) -> Arc<Versioned<StoreRecord>> {
         self.record.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
