@@ -120,6 +120,7 @@ smoke! {
     hostile_templates_end: "templates",
     hostile_mechanisms_end: "mechanisms",
     hostile_requests_end: "requests",
+    hostile_operation_states_end: "operation-state",
     hostile_client_files_end: "client-config",
     hostile_chrystoki_files_end: "chrystoki",
     hostile_pem_files_end: "pem",

@@ -73,7 +73,7 @@ impl Digest {
     pub fn finish(self) -> Vec<u8> {
         let mut out = [0; 64];
         let length = match self.0 {
-            Running::Sha(sha) => sha.and_then(|sha| sha.finish(&mut out)),
+            Running::Sha(sha) => sha.and_then(|mut sha| sha.finish(&mut out)),
             Running::Other(hasher) => hasher.and_then(|hasher| hasher.finish(&mut out)),
         };
         out[..length.unwrap_or_default()].to_vec()

@@ -60,8 +60,9 @@ impl Sha {
         })
     }
 
-    /// The digest into the front of `out`; gives its length.
-    pub(crate) fn finish(mut self, out: &mut [u8; 64]) -> Option<usize> {
+    /// The digest into the front of `out`; gives its length, and cannot go on. By reference: a move would leave a copy of the last
+    /// bytes behind, in the memory that was moved from (INV-1).
+    pub(crate) fn finish(&mut self, out: &mut [u8; 64]) -> Option<usize> {
         let (hash, to) = (self.hash, out.as_mut_ptr());
         // SAFETY: initialised contexts; none of these writes more than 64 bytes.
         check(unsafe {
