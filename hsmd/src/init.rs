@@ -1,5 +1,6 @@
 //! `hsmd init`: a store, its master key, a configuration file, and a first HSM. Nothing that exists is overwritten.
 
+use crate::audit::as_act;
 use crate::cli::{Failure, print};
 use crate::config::{Audit, Config, Pin};
 use crate::control::{Model, NewHsm};
@@ -7,6 +8,7 @@ use crate::files;
 use crate::pki::Pki;
 use crate::slots::Slots;
 use clap::Args;
+use hsmd_keystore::audit::Act;
 use hsmd_keystore::audit::AuditOptions;
 use hsmd_keystore::{Keystore, MasterKey, Options, PinCost};
 use std::net::SocketAddr;
@@ -151,8 +153,11 @@ fn create_store(config: &Config, master: &MasterKey) -> Result<(), Failure> {
     // The authorities: what other hosts will know the daemon by.
     Pki::open(&keystore, config, model.client_pins(), model.admin_pins())
         .map_err(|error| Failure::Other(format!("identity: {error}")))?;
-    let hsm = model.create_hsm(&first_hsm(config)).map_err(explain)?;
-    model.confirm(&hsm.id).map_err(explain)?;
+    let first = || {
+        let hsm = model.create_hsm(&first_hsm(config))?;
+        model.confirm(&hsm.id)
+    };
+    as_act(Act::HsmCreate, first).map_err(explain)?;
     keystore.close().map_err(|error| Failure::keystore(folder, error))
 }
 

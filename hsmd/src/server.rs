@@ -137,6 +137,7 @@ async fn housekeeping(node: Arc<Node>) {
         ticks.tick().await;
         node.pki.keep_fresh();
         node.end_strangers();
+        node.clients.end_expired();
         let keystore = node.keystore.clone();
         if tokio::task::spawn_blocking(move || keystore.idle_wipe()).await.is_err() {
             tracing::error!("housekeeping panicked; please report this");

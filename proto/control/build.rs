@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let silent = [
         ".hsmd.admin.v1.Pin",
         ".hsmd.backup.v1.Key",
+        ".hsmd.backup.v1.OfficerPin",
         ".hsmd.records.v1.Record",
         ".hsmd.records.v1.PutRequest",
         ".hsmd.records.v1.PutOperation",

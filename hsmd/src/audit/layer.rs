@@ -32,7 +32,7 @@ const READS: [&str; 12] = [
 ];
 
 /// The methods and their acts; what is not here and no read is [`Act::Control`].
-const METHODS: [(&str, Act); 26] = [
+const METHODS: [(&str, Act); 28] = [
     ("CreateHsm", Act::HsmCreate),
     ("ModifyHsm", Act::HsmModify),
     ("DeleteHsm", Act::HsmDelete),
@@ -54,6 +54,8 @@ const METHODS: [(&str, Act); 26] = [
     ("CreatePartition", Act::PartitionCreate),
     ("DeletePartition", Act::PartitionDelete),
     ("TightenPartition", Act::PartitionModify),
+    ("RekeyPartition", Act::PartitionModify),
+    ("CloneGroup", Act::GroupModify),
     ("SetUse", Act::LogSettings),
     ("Export", Act::LogExport),
     ("ResizePartition", Act::PartitionModify),

@@ -17,7 +17,7 @@ pub(crate) use check::{Expected, Findings, check};
 pub(crate) use feed::Feed;
 pub(crate) use file::{entry_in, from_hex};
 pub(crate) use layer::{AuditLayer, denied};
-pub(crate) use scene::{ConnectionScene, in_scene};
+pub(crate) use scene::{ConnectionScene, as_act, in_scene};
 pub(crate) use service::Service;
 pub(crate) use syslog::run as forward;
 pub(crate) use uses::Uses;

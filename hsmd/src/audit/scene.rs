@@ -84,6 +84,36 @@ impl Scene for RequestScene {
     }
 }
 
+/// An act of whoever started this process, without a request: what `hsmd init` and `hsmd dev` make.
+struct StarterScene {
+    act: Act,
+    recorded: AtomicBool,
+}
+
+impl Scene for StarterScene {
+    fn who(&self) -> Who {
+        Who::Local {
+            user: crate::memory::effective_user(),
+            process: std::process::id(),
+        }
+    }
+
+    fn documents(&self, names: &[&str]) -> Option<Event> {
+        let first = !self.recorded.load(Ordering::Acquire);
+        first.then(|| Event::new(self.act).by(&self.who()).about(names))
+    }
+
+    fn recorded(&self) {
+        self.recorded.store(true, Ordering::Release);
+    }
+}
+
+/// Does what is recorded as that act of whoever started this process.
+pub(crate) fn as_act<T>(act: Act, work: impl FnOnce() -> T) -> T {
+    let recorded = AtomicBool::new(false);
+    audit::within(Arc::new(StarterScene { act, recorded }), work)
+}
+
 tokio::task_local! {
     /// The scene of the request that a task serves.
     pub(super) static REQUEST: Arc<RequestScene>;

@@ -3,7 +3,7 @@
 
 use super::file::{Header, Trailer, TrailerLine, Withheld, WithheldLine, entry_line, head_line, hex, line_of};
 use super::in_scene;
-use super::view::{EntryView, Filter, is_after, is_before};
+use super::view::{EntryView, Filter, is_after, is_before, is_time};
 use crate::node::Node;
 use hsmd_control::audit::audit_server::Audit;
 use hsmd_control::audit::*;
@@ -174,6 +174,13 @@ impl<'a> Export<'a> {
         request: &ExportRequest,
         sender: &'a mpsc::Sender<Result<ExportResponse, Status>>,
     ) -> Result<Self, Stop> {
+        for (field, text) in [("since", &request.since), ("until", &request.until)] {
+            if !is_time(text) {
+                let message =
+                    format!("{field} must be a time in UTC as 2026-01-31T12:00:00.000Z, or the beginning of one");
+                return Err(Some(Status::invalid_argument(message)));
+            }
+        }
         let audit = node.keystore.audit();
         let (dropped, hash) = audit.dropped();
         let last = audit.head().sequence;

@@ -199,8 +199,9 @@ impl<'a> Forwarder<'a> {
 
     async fn send_tcp(&mut self, address: SocketAddr, message: &str) -> bool {
         let mut stream = match self.tcp.remove(&address) {
-            Some(stream) => stream,
-            None => match timeout(PATIENCE, TcpStream::connect(address)).await {
+            // One that the server has closed takes a message, and it is lost.
+            Some(stream) if !matches!(stream.try_read(&mut [0; 16]), Ok(0)) => stream,
+            _ => match timeout(PATIENCE, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => stream,
                 _ => return false,
             },

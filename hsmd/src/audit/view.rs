@@ -125,3 +125,13 @@ pub(crate) fn is_before(time: &str, since: &str) -> bool {
 pub(crate) fn is_after(time: &str, until: &str) -> bool {
     !until.is_empty() && time.get(..until.len()).unwrap_or(time) > until
 }
+
+/// Whether a text is a time as entries have it, the beginning of one, or empty.
+pub(crate) fn is_time(text: &str) -> bool {
+    const FORM: &[u8] = b"0000-00-00T00:00:00.000Z";
+    let fits = |(found, form): (&u8, &u8)| match form {
+        b'0' => found.is_ascii_digit(),
+        other => found == other,
+    };
+    text.len() <= FORM.len() && text.as_bytes().iter().zip(FORM).all(fits)
+}

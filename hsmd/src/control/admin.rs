@@ -5,6 +5,7 @@ mod clients;
 mod logins;
 mod officers;
 mod partitions;
+mod rekey;
 #[cfg(test)]
 mod tests;
 
@@ -82,6 +83,16 @@ impl HsmAdmin for Service {
         Ok(Response::new(ResetPartitionPinResponse {}))
     }
 
+    type RekeyPartitionStream = rekey::Answers;
+
+    async fn rekey_partition(
+        &self,
+        request: Request<RekeyPartitionRequest>,
+    ) -> Result<Response<Self::RekeyPartitionStream>, Status> {
+        let begun = self.run(request, rekey::begin).await?;
+        Ok(Response::new(rekey::go(self.0.clone(), begun)))
+    }
+
     async fn list_roles(&self, request: Request<ListRolesRequest>) -> Result<Response<ListRolesResponse>, Status> {
         let roles = self.run(request, partitions::roles).await?;
         Ok(Response::new(ListRolesResponse { roles }))
@@ -152,6 +163,10 @@ impl HsmAdmin for Service {
         let (node, name) = (self.0.clone(), request.into_inner().hsm);
         blocking(move || node.model.resume_hsm(&name)).await?;
         Ok(Response::new(ResumeHsmResponse {}))
+    }
+
+    async fn clone_group(&self, request: Request<CloneGroupRequest>) -> Result<Response<CloneGroupResponse>, Status> {
+        self.run(request, partitions::clone_group).await.map(Response::new)
     }
 
     async fn assign_client(

@@ -93,6 +93,7 @@ impl Backup for Service {
             ));
         };
         let key = key(begin.key)?;
+        let officer = begin.hsm_so_pin;
         let options = RestoreOptions {
             hsm: begin.hsm,
             label: begin.label,
@@ -117,7 +118,11 @@ impl Backup for Service {
             };
             let done = Incoming::open(from, &key)
                 .map_err(|error| ModelError::Keystore(error.into()))
-                .and_then(|incoming| node.model.restore(incoming, &options, &mut progress));
+                .and_then(|incoming| {
+                    let pin = officer.as_ref().map(|pin| pin.value.as_slice());
+                    node.model.authorise_restore(&incoming, &options, pin)?;
+                    node.model.restore(incoming, &options, &mut progress)
+                });
             let last = match done {
                 Ok(report) => {
                     if !options.dry_run {

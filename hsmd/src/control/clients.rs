@@ -16,6 +16,11 @@ impl Model {
         self.client_pins.get(sha256)
     }
 
+    /// The last second since 1970 at which a registered client's certificate is valid.
+    pub(crate) fn client_until(&self, sha256: &[u8; 32]) -> Option<u64> {
+        self.client_pins.until(sha256)
+    }
+
     /// The certificates that the data plane lets in.
     pub(crate) fn client_pins(&self) -> Arc<Pins> {
         self.client_pins.clone()

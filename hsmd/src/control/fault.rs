@@ -58,6 +58,10 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         | ModelError::Keystore(Store::PolicyLoosened)
         | ModelError::HoldsTokens(_)
         | ModelError::InGroup(_)
+        | ModelError::Merging
+        | ModelError::GroupUpdating(_)
+        | ModelError::NotCopied(_)
+        | ModelError::TooManyCounters
         | ModelError::PolicyDiffers(_)
         | ModelError::KeysMissing(_)
         | ModelError::NoMembers(_) => (Code::FailedPrecondition, Fault::Service),

@@ -243,6 +243,7 @@ impl Model {
         members: Vec<String>,
     ) -> Result<Vec<PartitionRecord>, ModelError> {
         let wanted = find_members(state, group, &members)?;
+        self.administered_members(state, group, &members)?;
         let keys = group.key_set.clone();
         let full = |serial: &&String| !group.joining.iter().any(|joining| joining.serial == **serial);
         let gone = |serial: &&String| full(serial) && !members.contains(serial);
@@ -280,6 +281,19 @@ impl Model {
             }
         }
         Ok(changed)
+    }
+
+    /// Nobody joins or leaves from an HSM whose administration is locked.
+    fn administered_members(&self, state: &State, group: &GroupRecord, members: &[String]) -> Result<(), ModelError> {
+        let moves = |serial: &&String| group.members.contains(serial) != members.contains(serial);
+        for serial in group.members.iter().chain(members).filter(moves) {
+            let hsm = state
+                .partitions
+                .get(serial)
+                .and_then(|entry| state.hsms.get(&entry.record.hsm));
+            hsm.map_or(Ok(()), |hsm| self.administered(&hsm.record))?;
+        }
+        Ok(())
     }
 
     /// Lets all wanted partitions refer to the group's key set, which is the first one with a token if the group has none.

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! `records` is what is stored; `model` with `hsms`, `partitions`, `groups` (with
-//! `moves` and `virtual_slots`), `clients`, `assignments`, `officers` (of HSMs), `provision` (what is in partitions), `subnets`, `tags` changes it; `shapes` and `fields`
+//! `moves`, `clone` and `virtual_slots`), `clients`, `assignments`, `officers` (of HSMs), `provision` and `rekey` (what is in partitions), `subnets`, `tags` changes it; `shapes` and `fields`
 //! are the rules of the API as rows; `fault` is the table of errors; `cloudhsm` and `admin` are the services, `listener` their
 //! socket. Keys are none of its business: it makes, shares and deletes key sets.
 
@@ -14,6 +14,7 @@ mod backup;
 mod certificate;
 mod chrystoki;
 mod clients;
+mod clone;
 mod cloudhsm;
 mod denials;
 mod documents;
@@ -35,6 +36,7 @@ mod page;
 mod partitions;
 mod provision;
 mod records;
+mod rekey;
 mod restore;
 mod shapes;
 mod subnets;

@@ -156,6 +156,20 @@ pub enum ModelError {
     /// The partition is a member of a group.
     #[error("a partition is a member of {0}; take it out of the group first")]
     InGroup(String),
+    /// A join or leave of the group is open.
+    #[error("{0} is UPDATING; try again when it is READY")]
+    GroupUpdating(String),
+    /// Keys of a group could not be copied, and why.
+    #[error("the keys could not be copied: {0}")]
+    NotCopied(String),
+    /// The partition is joining a group.
+    #[error(
+        "the partition's keys are being merged into a group's; wait for it, or take the partition out of the group"
+    )]
+    Merging,
+    /// Each client with wrong PINs has a counter.
+    #[error("wrong PINs of too many clients are counted; unlock the partition's roles first")]
+    TooManyCounters,
     /// Members of one group have one policy.
     #[error("partition {0} has another policy than the group")]
     PolicyDiffers(String),

@@ -26,6 +26,8 @@ pub(super) struct Moves {
     copies: Mutex<BTreeSet<KeySetId>>,
     /// One copy at a time.
     copying: Mutex<()>,
+    /// Clones under way.
+    cloning: Mutex<BTreeSet<JoinId>>,
 }
 
 impl Moves {
@@ -38,9 +40,39 @@ impl Moves {
         self.waits.store(waits, Ordering::Release);
     }
 
+    /// Notes a clone until the answer is dropped: what it has copied and nobody sees yet is not to be removed.
+    pub(super) fn clones(&self, join: JoinId) -> Cloning<'_> {
+        self.cloning.lock().insert(join);
+        Cloning(self, join)
+    }
+
+    /// Notes a copy of a key set, which nothing refers to yet, until the answer is dropped.
+    pub(super) fn copies(&self, id: KeySetId) -> Copying<'_> {
+        self.copies.lock().insert(id);
+        Copying(self, id)
+    }
+
     /// Whether this key set is a copy that is being made.
     pub(super) fn makes(&self, id: KeySetId) -> bool {
         self.copies.lock().contains(&id)
+    }
+}
+
+/// See [`Moves::clones`].
+pub(super) struct Cloning<'a>(&'a Moves, JoinId);
+
+impl Drop for Cloning<'_> {
+    fn drop(&mut self) {
+        self.0.cloning.lock().remove(&self.1);
+    }
+}
+
+/// See [`Moves::copies`].
+pub(super) struct Copying<'a>(&'a Moves, KeySetId);
+
+impl Drop for Copying<'_> {
+    fn drop(&mut self) {
+        self.0.copies.lock().remove(&self.1);
     }
 }
 
@@ -105,7 +137,8 @@ impl Model {
         let joins: Vec<_> = {
             let state = self.state.lock();
             let joining = state.groups.values().flat_map(|group| &group.record.joining);
-            joining.filter_map(|joining| JoinId::from_hex(&joining.join)).collect()
+            let joins = joining.filter_map(|joining| JoinId::from_hex(&joining.join));
+            joins.chain(self.moves.cloning.lock().iter().copied()).collect()
         };
         for key_set in self.keystore.key_sets() {
             if let Err(error) = key_set.forget_joins(&joins) {
@@ -217,9 +250,9 @@ impl Model {
                 return Ok(());
             };
             let id = KeySetId(hsmd_crypto::random::array());
-            self.moves.copies.lock().insert(id);
+            let noted = self.moves.copies(id);
             let done = self.copy(group, serial, &source, || self.keystore.create_key_set_as(id, policy));
-            self.moves.copies.lock().remove(&id);
+            drop(noted);
             match done {
                 Err(MergeError::Contended) => {}
                 done => return done,
@@ -332,7 +365,7 @@ impl Model {
     }
 
     /// Commits a group's record with those of partitions and with their key sets.
-    fn record_move(
+    pub(super) fn record_move(
         &self,
         state: &mut State,
         group: GroupRecord,

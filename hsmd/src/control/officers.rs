@@ -119,6 +119,10 @@ impl Model {
             };
         };
         if is_locked(&key_set) {
+            // A stop came between the lock and what follows it.
+            if pin.is_some() && self.config.so_lockout == Lockout::Zeroize {
+                self.zeroise_hsm(&hsm.id)?;
+            }
             return Err(ModelError::RoleLocked(HSM_OFFICER));
         }
         let Some(pin) = pin else {
@@ -136,6 +140,22 @@ impl Model {
             }
         }
         checked.map_err(|rv| refused(rv, HSM_OFFICER))
+    }
+
+    /// Refuses what changes an HSM's partitions while wrong PINs have locked its administration. What only takes something away
+    /// (deletions of clients and logins, suspension, zeroisation) is not asked.
+    pub(super) fn administered(&self, hsm: &HsmRecord) -> Result<(), ModelError> {
+        let key_set = self.officer_key_set(hsm)?;
+        match key_set.is_some_and(|key_set| is_locked(&key_set)) {
+            true => Err(ModelError::RoleLocked(HSM_OFFICER)),
+            false => Ok(()),
+        }
+    }
+
+    /// As [`Model::administered`], of a partition's HSM.
+    pub(super) fn administered_partition(&self, name: &str) -> Result<(), ModelError> {
+        let partition = self.partition(name)?;
+        self.administered(&self.hsm(&partition.hsm)?)
     }
 
     /// Destroys everything in an HSM: its partitions, which leave their groups first, and its officer. Says how many partitions

@@ -10,8 +10,8 @@ use hsmd_proto::policy::Policy;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const OFFICER: &str = "partition's security officer";
-const USER: &str = "partition's user";
+pub(super) const OFFICER: &str = "partition's security officer";
+pub(super) const USER: &str = "partition's user";
 /// Documents in one batch.
 const BATCH: usize = 50;
 /// `CKF_USER_PIN_COUNT_LOW`, `_FINAL_TRY`, `_LOCKED` of CK_TOKEN_INFO; the SO's are four bits higher.
@@ -187,6 +187,7 @@ impl Model {
     /// As [`Self::partition_keys`]; a wrong or locked PIN, one of a wrong length, a token that is not initialised.
     pub fn reset_pin(&self, name: &str, so_pin: &[u8], user_pin: &[u8]) -> Result<(), ModelError> {
         self.check_pin("UserPin", user_pin)?;
+        self.administered_partition(name)?;
         let key_set = self.partition_keys(name)?;
         let done = key_set.reset_user_pin(&administrator(), so_pin, user_pin, operation());
         done.map_err(|rv| refused(rv, OFFICER))
@@ -221,6 +222,7 @@ impl Model {
             "user" => Role::User,
             _ => return Err(ModelError::Invalid("Role", "so or user")),
         };
+        self.administered_partition(name)?;
         self.partition_keys(name)?.unlock(which)?;
         let [so, user] = self.roles(name)?;
         Ok(if which == Role::So { so } else { user })

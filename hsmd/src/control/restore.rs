@@ -191,6 +191,29 @@ impl Model {
         Ok(BTreeMap::from([(source.key_set.clone(), assigned)]))
     }
 
+    /// Whether an administrator may change the partitions of the HSM that a restore is for. A dry run changes none; a new HSM has no
+    /// officer yet.
+    ///
+    /// # Errors
+    /// As [`Model::authorise`]; no such HSM or partition.
+    pub(super) fn authorise_restore(
+        &self,
+        incoming: &Incoming<'_>,
+        options: &RestoreOptions,
+        pin: Option<&[u8]>,
+    ) -> Result<(), ModelError> {
+        let replaces = !options.replace.is_empty();
+        let hsm = match incoming.manifest().scope {
+            _ if options.dry_run => return Ok(()),
+            BackupScope::Daemon => return Ok(()),
+            BackupScope::Hsm if !replaces => return Ok(()),
+            BackupScope::Hsm => self.hsm(&options.replace)?.id,
+            BackupScope::Partition if replaces => self.partition_named(&options.replace)?.hsm,
+            BackupScope::Partition => self.hsm(&options.hsm)?.id,
+        };
+        self.authorise(&hsm, pin)
+    }
+
     fn assign_hsm(
         &self,
         documents: &Documents,

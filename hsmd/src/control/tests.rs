@@ -3,6 +3,7 @@
 mod administrators;
 mod assignments;
 mod clients;
+mod clone;
 mod documents;
 mod groups;
 mod kills;

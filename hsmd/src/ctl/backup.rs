@@ -187,7 +187,7 @@ fn refused(path: &Path, error: &hsmd_keystore::Error) -> Error {
 }
 
 /// Progress, for a terminal only.
-fn say(what: &str) {
+pub(super) fn say(what: &str) {
     use std::io::IsTerminal as _;
     let mut err = std::io::stderr();
     if err.is_terminal() {

@@ -2,10 +2,14 @@
 
 use super::Format;
 use super::exit::{Error, Exit};
+use super::officer::message;
 use super::output::{Table, id_of, list, record, show, the_one};
+use super::secret::{PinSource, Secret};
 use super::wait::{Wait, after_group};
 use clap::Subcommand;
 use hsmd_control::IF_LAST_MODIFIED_KEY;
+use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
+use hsmd_control::admin::{CloneGroupRequest, CloneGroupResponse};
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
 use hsmd_control::cloudhsm::{
     CreateHapgRequest, DeleteHapgRequest, DescribeHapgRequest, DescribeHapgResponse, ListHapgsRequest,
@@ -70,6 +74,16 @@ pub(super) enum Group {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Copies the keys of a group, as they are now, to another one. The user's PIN is the same in both.
+    #[command(after_help = "Example:\n  hsmctl group clone web bank --pin-file pin.txt")]
+    Clone {
+        /// Id, ARN, serial number or label of the group whose keys are copied.
+        source: String,
+        /// Id, ARN, serial number or label of the group that gets them.
+        destination: String,
+        #[command(flatten)]
+        pin: PinSource,
+    },
     /// Deletes a group. The keys stay in the partitions that were its members.
     #[command(after_help = "Example:\n  hsmctl group delete web --yes")]
     Delete {
@@ -86,7 +100,7 @@ pub(super) enum Group {
 
 /// Runs a verb.
 pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Result<Exit, Error> {
-    let mut client = CloudHsmClient::new(channel);
+    let mut client = CloudHsmClient::new(channel.clone());
     let arn = match command {
         Group::Create { label } => {
             let request = CreateHapgRequest { label: Some(label) };
@@ -134,6 +148,17 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
                 .collect();
             change(&mut client, view, None, Some(members)).await?
         }
+        Group::Clone {
+            source,
+            destination,
+            pin,
+        } => {
+            let source = find(&mut client, &source).await?.arn;
+            let destination = find(&mut client, &destination).await?.arn;
+            let pin = pin.read("pin", "PIN of the user: ")?;
+            clone(channel, (source, destination.clone()), &pin).await?;
+            destination
+        }
         Group::Delete { name, yes, dry_run } => {
             let view = find(&mut client, &name).await?;
             if !dry_run {
@@ -148,6 +173,20 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
         }
     };
     show(&describe(&mut client, &arn).await?, format)
+}
+
+/// Copies the keys of one group to another.
+pub(super) async fn clone(
+    channel: Channel,
+    (source, destination): (String, String),
+    pin: &Secret,
+) -> Result<CloneGroupResponse, Error> {
+    let request = CloneGroupRequest {
+        source,
+        destination,
+        user_pin: Some(message(pin)),
+    };
+    Ok(HsmAdminClient::new(channel).clone_group(request).await?.into_inner())
 }
 
 /// Modifies a group as it was read: if somebody else changed it since, nothing happens (exit code 7).

@@ -66,6 +66,9 @@ pub(super) enum Partition {
     /// Gives the user a new PIN, by the security officer's; the user's logins end.
     #[command(after_help = "Example:\n  hsmctl partition reset-pin web --so-pin-file so.txt --pin-file pin.txt")]
     ResetPin(provision::ResetPin),
+    /// Seals everything in a partition anew under a new key; the PINs of all its roles are needed and stay, its logins end.
+    #[command(after_help = "Example:\n  hsmctl partition rekey web --so-pin-file so.txt --pin-file pin.txt")]
+    Rekey(provision::Rekey),
     /// Sets how much a partition may hold; what is not named stays.
     #[command(after_help = "Example:\n  hsmctl partition resize web --max-objects 1000 --max-bytes 1000000")]
     Resize(provision::Resize),
@@ -147,6 +150,7 @@ pub(super) async fn run(channel: Channel, command: Partition, format: Format) ->
             officer,
         } => delete(client, partition, (yes, dry_run), &officer, format).await,
         Partition::ResetPin(reset) => provision::reset_pin(channel, reset, format).await,
+        Partition::Rekey(rekey) => provision::rekey(channel, rekey, format).await,
         Partition::Resize(resize) => provision::resize(channel, resize, format).await,
         Partition::Tighten(tighten) => provision::tighten(channel, tighten, format).await,
         Partition::Roles { partition } => provision::roles(channel, &partition, format).await,
@@ -200,6 +204,8 @@ pub(super) struct PartitionView {
     free: bool,
     trouble: String,
     pub(super) arn: String,
+    #[serde(skip)]
+    user_pin: bool,
     hsm_arn: String,
     /// 0: no limit.
     max_objects: u64,
@@ -231,6 +237,7 @@ impl From<admin::Partition> for PartitionView {
             free: partition.free,
             trouble: partition.trouble,
             arn: partition.arn,
+            user_pin: partition.user_pin,
             hsm_arn: partition.hsm_arn,
             max_objects: partition.max_objects,
             max_bytes: partition.max_bytes,
@@ -241,6 +248,11 @@ impl From<admin::Partition> for PartitionView {
 }
 
 impl PartitionView {
+    /// Whether its user has a PIN.
+    pub(super) const fn has_user_pin(&self) -> bool {
+        self.user_pin
+    }
+
     /// free, not initialised, no user PIN, ready, in trouble.
     pub(super) const fn state(&self) -> &'static str {
         self.state

@@ -1,6 +1,7 @@
-//! `hsmctl partition reset-pin|resize|tighten|roles|unlock`: what is done with partitions that are there.
+//! `hsmctl partition rekey|reset-pin|resize|tighten|roles|unlock`: what is done with partitions that are there.
 
 use super::Format;
+use super::backup::say;
 use super::exit::{Error, Exit};
 use super::officer::{HsmSoPin, SoPin, message};
 use super::output::{Table, list, show};
@@ -9,8 +10,8 @@ use super::secret::PinSource;
 use clap::Args;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{
-    self, ListRolesRequest, ResetPartitionPinRequest, ResizePartitionRequest, TightenPartitionRequest,
-    UnlockRoleRequest,
+    self, ListRolesRequest, RekeyPartitionRequest, ResetPartitionPinRequest, ResizePartitionRequest,
+    TightenPartitionRequest, UnlockRoleRequest, rekey_partition_response,
 };
 use serde::Serialize;
 use tonic::transport::Channel;
@@ -58,6 +59,50 @@ pub(super) struct ResetPin {
     so_pin: SoPin,
     #[command(flatten)]
     pin: PinSource,
+}
+
+/// `hsmctl partition rekey`.
+#[derive(Args)]
+pub(super) struct Rekey {
+    /// Serial number, ARN or label.
+    partition: String,
+    #[command(flatten)]
+    so_pin: SoPin,
+    #[command(flatten)]
+    pin: PinSource,
+    #[command(flatten)]
+    officer: HsmSoPin,
+}
+
+/// Seals everything in a partition anew under a new key.
+pub(super) async fn rekey(channel: Channel, rekey: Rekey, format: Format) -> Result<Exit, Error> {
+    let mut client = HsmAdminClient::new(channel);
+    let found = find(&mut client, &rekey.partition).await?;
+    let so_pin = rekey.so_pin.source().read("so-pin", "PIN of the security officer: ")?;
+    let user_pin = match found.has_user_pin() {
+        true => Some(message(&rekey.pin.read("pin", "PIN of the user: ")?)),
+        false => None,
+    };
+    let request = RekeyPartitionRequest {
+        partition: found.serial,
+        so_pin: Some(message(&so_pin)),
+        user_pin,
+        hsm_so_pin: rekey.officer.read()?,
+    };
+    let mut parts = client.rekey_partition(request).await?.into_inner();
+    let mut done = None;
+    while let Some(answer) = parts.message().await? {
+        match answer.part {
+            Some(rekey_partition_response::Part::Progress(now)) => {
+                say(&format!("{} of {} records", now.records, now.of))
+            }
+            Some(rekey_partition_response::Part::Partition(partition)) => done = Some(partition),
+            None => {}
+        }
+    }
+    say("");
+    let done = done.ok_or_else(|| Error::new(Exit::Failed, "the daemon did not say that it is done"))?;
+    show(&PartitionList::one(done), format)
 }
 
 /// Sets how much a partition may hold.

@@ -5,6 +5,7 @@ use crate::config::{Data, Locals};
 use hsmd_keystore::Identity;
 use hsmd_proto::ids::{ApplicationId, NodeId};
 use parking_lot::Mutex;
+use rustls::pki_types::UnixTime;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -99,6 +100,8 @@ struct Open {
     identity: Identity,
     line: Arc<Line>,
     since: Instant,
+    /// The last second since 1970 at which its certificate is valid.
+    until: Option<u64>,
 }
 
 #[derive(Default)]
@@ -131,6 +134,16 @@ impl Clients {
 
     /// Counts a new connection; `None` when there are too many, of all or of this identity, or when the daemon stops.
     pub(crate) fn connect(self: &Arc<Self>, identity: Identity, line: &Arc<Line>) -> Option<Connected> {
+        self.connect_until(identity, line, None)
+    }
+
+    /// As [`Self::connect`], by a certificate that is valid up to that second since 1970.
+    pub(crate) fn connect_until(
+        self: &Arc<Self>,
+        identity: Identity,
+        line: &Arc<Line>,
+        until: Option<u64>,
+    ) -> Option<Connected> {
         let mut state = self.state.lock();
         if state.stopping || self.connections.load(Ordering::Relaxed) >= self.max_connections {
             return None;
@@ -155,6 +168,7 @@ impl Clients {
             identity,
             line: line.clone(),
             since: Instant::now(),
+            until,
         };
         state.lines.insert(number, open);
         Some(Connected {
@@ -162,6 +176,7 @@ impl Clients {
             clients: self.clone(),
             identity,
             number,
+            until,
         })
     }
 
@@ -184,6 +199,13 @@ impl Clients {
         }
         let its = state.lines.values().filter(|open| open.identity == *identity);
         its.map(|open| open.line.shutdown(Shutdown::Both)).count()
+    }
+
+    /// Ends the connections whose certificate is not valid any more; says how many. Their requests are refused before that.
+    pub(crate) fn end_expired(&self) -> usize {
+        let state = self.state.lock();
+        let expired = state.lines.values().filter(|open| is_over(open.until));
+        expired.map(|open| open.line.shutdown(Shutdown::Both)).count()
     }
 
     /// All connections, oldest first: whose, and open for how many seconds.
@@ -218,6 +240,12 @@ pub(crate) struct Connected {
     clients: Arc<Clients>,
     identity: Identity,
     number: u64,
+    until: Option<u64>,
+}
+
+/// Whether that second since 1970 is over.
+fn is_over(until: Option<u64>) -> bool {
+    until.is_some_and(|until| UnixTime::now().as_secs() > until)
 }
 
 impl Connected {
@@ -225,9 +253,9 @@ impl Connected {
         &self.client
     }
 
-    /// Whether [`Clients::cut`] has ended it.
+    /// Whether [`Clients::cut`] has ended it, or its certificate has expired.
     pub(crate) fn is_cut(&self) -> bool {
-        self.client.cut.load(Ordering::Acquire)
+        self.client.cut.load(Ordering::Acquire) || is_over(self.until)
     }
 }
 
@@ -314,6 +342,21 @@ mod tests {
         drop(old);
         clients.cut(&one);
         assert!(new.is_cut(), "the end of an old connection forgets no new one");
+    }
+
+    #[test]
+    fn a_connection_ends_with_its_certificate() {
+        let clients = clients(8, 8);
+        let now = UnixTime::now().as_secs();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let line = Stream::from(ours).line().clone();
+        let expired = clients.connect_until(Identity([1; 32]), &line, Some(now - 1)).unwrap();
+        let valid = clients
+            .connect_until(Identity([1; 32]), &stream(), Some(now + 3_600))
+            .unwrap();
+        assert!(expired.is_cut() && !valid.is_cut());
+        assert_eq!(clients.end_expired(), 1);
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

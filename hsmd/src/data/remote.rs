@@ -143,7 +143,8 @@ impl Admission {
         let client = node.model.client_of(&sha256).ok_or_else(unknown)?;
         let peer = Peer::from_certificate(&sha256, client.clone());
         let stream = Stream::tls(stream, session);
-        let connected = node.clients.connect(peer.identity, stream.line());
+        let until = node.model.client_until(&sha256);
+        let connected = node.clients.connect_until(peer.identity, stream.line(), until);
         let connected = connected.ok_or_else(|| io::Error::other("too many connections"))?;
         // Whoever removes a client cuts its connections afterwards: either this one is among them, or it is seen here.
         if node.model.client_of(&sha256) != Some(client) {

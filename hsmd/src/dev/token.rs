@@ -1,11 +1,13 @@
 //! The token of `hsmd dev`: made at the first start, found again at every other, finished if a start was interrupted.
 
 use super::DevOptions;
+use crate::audit::as_act;
 use crate::cli::Failure;
 use crate::control::{HsmState, ModelError, PartitionRecord};
 use crate::files;
 use crate::init::first_hsm;
 use crate::node::Node;
+use hsmd_keystore::audit::Act;
 use hsmd_keystore::{Caller, Identity};
 use hsmd_proto::ck::{Rv, UserType};
 use hsmd_proto::ids::{ApplicationId, OperationId, SlotId};
@@ -109,13 +111,17 @@ fn partition(node: &Node, options: &DevOptions, label: &str) -> Result<Partition
     let hsm = match hsms.find(|hsm| hsm.state == HsmState::Running) {
         Some(hsm) => hsm,
         None => {
-            let hsm = model.create_hsm(&first_hsm(&node.config))?;
-            model.confirm(&hsm.id)?;
-            hsm
+            let make = || {
+                let hsm = model.create_hsm(&first_hsm(&node.config))?;
+                model.confirm(&hsm.id)?;
+                Ok::<_, ModelError>(hsm)
+            };
+            as_act(Act::HsmCreate, make)?
         }
     };
     let policy = Policy::from_name(&options.policy).ok_or(ModelError::Policy)?;
-    model.create_partition(&hsm.id, label, Some(policy))
+    let make = || model.create_partition(&hsm.id, label, Some(policy));
+    as_act(Act::PartitionCreate, make)
 }
 
 /// Gives the token of this slot a label and PINs, as far as it has none.

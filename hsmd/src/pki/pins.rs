@@ -54,6 +54,11 @@ impl Pins {
         pin.validity.is_now().then(|| pin.id.clone())
     }
 
+    /// The last second since 1970 at which a registered certificate is valid.
+    pub(crate) fn until(&self, sha256: &[u8; 32]) -> Option<u64> {
+        self.current.load().get(sha256).map(|pin| pin.validity.until)
+    }
+
     /// Whether it is registered, valid or not: for the log.
     pub(super) fn knows(&self, sha256: &[u8; 32]) -> bool {
         self.current.load().contains_key(sha256)

@@ -1,21 +1,30 @@
-//! The one message that carries a secret: it never shows it, and wipes it when it is dropped. What the transport read on the way
+//! The messages that carry a PIN: they never show it, and wipe it when they are dropped. What the transport read on the way
 //! here is not wiped; the control plane's local socket and its TLS connections belong to administrators.
 
 use crate::admin::Pin;
+use crate::backup::OfficerPin;
 use std::fmt;
 use zeroize::Zeroize as _;
 
-impl fmt::Debug for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pin(..)")
-    }
+macro_rules! silent_and_wiped {
+    ($($message:ident)*) => {
+        $(
+            impl fmt::Debug for $message {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("Pin(..)")
+                }
+            }
+
+            impl Drop for $message {
+                fn drop(&mut self) {
+                    self.value.zeroize();
+                }
+            }
+        )*
+    };
 }
 
-impl Drop for Pin {
-    fn drop(&mut self) {
-        self.value.zeroize();
-    }
-}
+silent_and_wiped! { Pin OfficerPin }
 
 #[cfg(test)]
 mod tests {

@@ -183,9 +183,12 @@ fn fill(daemon: &Daemon, files: &Path) -> Names {
         )
     };
     let (web, old, member) = (create("web", &first), create("old", &first), create("other", &second));
+    let bank = create("bank", &first);
     initialise(daemon);
     json(daemon, "group create web");
     json(daemon, "group create shop");
+    json(daemon, "group create bank");
+    json(daemon, &format!("group add bank {bank}"));
     json(daemon, &format!("group add web {web} {member}"));
     json(
         daemon,

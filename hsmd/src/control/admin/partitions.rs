@@ -1,4 +1,4 @@
-//! Partitions: CreatePartition, DeletePartition, ResizePartition, TightenPartition, ResetPartitionPin, ListRoles, UnlockRole. PINs
+//! Partitions: CreatePartition, DeletePartition, ResizePartition, TightenPartition, ResetPartitionPin, ListRoles, UnlockRole; and CloneGroup. PINs
 //! are borrowed from the request, which wipes them when it is dropped.
 
 use super::describe;
@@ -6,8 +6,8 @@ use crate::control::model::ModelError;
 use crate::control::provision::{NewPartition, RoleView};
 use crate::node::Node;
 use hsmd_control::admin::{
-    CreatePartitionRequest, DeletePartitionRequest, ListRolesRequest, Partition, Pin, ResetPartitionPinRequest,
-    ResizePartitionRequest, Role, TightenPartitionRequest, UnlockRoleRequest,
+    CloneGroupRequest, CloneGroupResponse, CreatePartitionRequest, DeletePartitionRequest, ListRolesRequest, Partition,
+    Pin, ResetPartitionPinRequest, ResizePartitionRequest, Role, TightenPartitionRequest, UnlockRoleRequest,
 };
 use hsmd_keystore::Quota;
 use hsmd_proto::policy::Policy;
@@ -78,12 +78,25 @@ pub(super) fn unlock(node: &Arc<Node>, request: UnlockRoleRequest) -> Result<Rol
     Ok(render(role))
 }
 
+pub(super) fn clone_group(node: &Arc<Node>, request: CloneGroupRequest) -> Result<CloneGroupResponse, ModelError> {
+    let rule = "as long as pin.min_length and pin.max_length say";
+    let pin = bytes(&request.user_pin).ok_or(ModelError::Missing("UserPin", rule))?;
+    let (copied, objects) = node.model.clone_group(&request.source, &request.destination, pin)?;
+    tracing::info!(
+        source = request.source,
+        destination = request.destination,
+        copied,
+        "keys of a group copied to another"
+    );
+    Ok(CloneGroupResponse { copied, objects })
+}
+
 /// A PIN that was given; an empty one is given, and too short.
 pub(super) fn bytes(pin: &Option<Pin>) -> Option<&[u8]> {
     pin.as_ref().map(|pin| pin.value.as_slice())
 }
 
-fn authorise(node: &Node, partition: &str, pin: &Option<Pin>) -> Result<(), ModelError> {
+pub(super) fn authorise(node: &Node, partition: &str, pin: &Option<Pin>) -> Result<(), ModelError> {
     let hsm = node.model.partition(partition)?.hsm;
     node.model.authorise(&hsm, bytes(pin))
 }

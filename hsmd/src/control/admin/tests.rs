@@ -8,6 +8,7 @@ use hsmd_control::admin::hsm_admin_server::HsmAdmin as _;
 #[allow(clippy::wildcard_imports, reason = "every message of the service")]
 use hsmd_control::admin::*;
 use std::sync::Arc;
+use tokio_stream::StreamExt as _;
 use tonic::{Code, Request};
 
 fn pin(text: &str) -> Option<Pin> {
@@ -41,6 +42,8 @@ async fn a_call_with_nothing_in_it_is_refused_by_name() {
         resize_partition ResizePartitionRequest::default() => NotFound, "partition";
         tighten_partition TightenPartitionRequest::default() => InvalidArgument, "policy";
         reset_partition_pin ResetPartitionPinRequest::default() => InvalidArgument, "SoPin";
+        rekey_partition RekeyPartitionRequest::default() => InvalidArgument, "SoPin";
+        clone_group CloneGroupRequest::default() => InvalidArgument, "UserPin";
         list_roles ListRolesRequest::default() => NotFound, "partition";
         unlock_role UnlockRoleRequest::default() => InvalidArgument, "Role";
         list_logins ListLoginsRequest::default() => NotFound, "partition";
@@ -124,6 +127,42 @@ async fn the_officers_pin_is_asked_for_where_the_configuration_says_so() {
         create_partition create(pin("officer")) => FailedPrecondition, "locked";
     }
     assert!(matches!(node.model().partition(&serial), Err(ModelError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_partition_is_rekeyed_with_all_its_pins_and_progress_is_told() {
+    let (_node, service) = service(|_| ());
+    let create = CreatePartitionRequest {
+        label: "web".into(),
+        so_pin: pin("so-pin-1"),
+        user_pin: pin("user-pin"),
+        ..CreatePartitionRequest::default()
+    };
+    let made = service
+        .create_partition(Request::new(create))
+        .await
+        .unwrap()
+        .into_inner();
+    let serial = made.partition.unwrap().serial;
+    let rekey = |so_pin, user_pin| RekeyPartitionRequest {
+        partition: serial.clone(),
+        so_pin,
+        user_pin,
+        ..RekeyPartitionRequest::default()
+    };
+    refusals! { service:
+        rekey_partition rekey(pin("wrong"), pin("user-pin")) => PermissionDenied, "security officer";
+        rekey_partition rekey(pin("so-pin-1"), pin("wrong")) => PermissionDenied, "user";
+        rekey_partition rekey(pin("so-pin-1"), None) => InvalidArgument, "UserPin";
+    }
+    let begun = service.rekey_partition(Request::new(rekey(pin("so-pin-1"), pin("user-pin"))));
+    let answers: Vec<_> = begun.await.unwrap().into_inner().collect().await;
+    let last = answers.last().unwrap().as_ref().unwrap().part.clone();
+    let Some(rekey_partition_response::Part::Partition(partition)) = last else {
+        panic!("{answers:?}");
+    };
+    assert!(partition.serial == serial && partition.user_pin, "{partition:?}");
+    assert!(answers.len() > 1, "progress was told");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use hsmd_proto::params::Mechanism;
 use std::sync::Arc;
 
 const SO_PIN: &[u8] = b"87654321";
-const PIN: &[u8] = b"123456";
+pub(super) const PIN: &[u8] = b"123456";
 const PROTECTED: u64 = 0x2;
 
 fn caller() -> Caller {
@@ -28,7 +28,7 @@ fn operation() -> OperationId {
     OperationId(hsmd_crypto::random::array())
 }
 
-fn keys(slots: &Slots, slot: u32) -> Arc<KeySet> {
+pub(super) fn keys(slots: &Slots, slot: u32) -> Arc<KeySet> {
     slots.get(SlotId(slot)).unwrap().key_set.clone().unwrap()
 }
 
@@ -43,7 +43,7 @@ fn login(key_set: &KeySet, user: UserType, pin: &[u8]) -> Context {
 }
 
 /// A token with this PIN and one key.
-fn token(slots: &Slots, slot: u32, pin: &[u8]) -> UniqueId {
+pub(super) fn token(slots: &Slots, slot: u32, pin: &[u8]) -> UniqueId {
     let key_set = keys(slots, slot);
     key_set.init_token(&caller(), SO_PIN, &[b'x'; 32], operation()).unwrap();
     let so = login(&key_set, UserType::SO, SO_PIN);
@@ -51,7 +51,7 @@ fn token(slots: &Slots, slot: u32, pin: &[u8]) -> UniqueId {
     make_key(&key_set, pin)
 }
 
-fn make_key(key_set: &KeySet, pin: &[u8]) -> UniqueId {
+pub(super) fn make_key(key_set: &KeySet, pin: &[u8]) -> UniqueId {
     let template = Template(vec![
         Attribute::boolean(A::TOKEN, true),
         Attribute::ulong(A::VALUE_LEN, 32),
@@ -70,14 +70,14 @@ fn rename(key_set: &KeySet, key: UniqueId, label: &str) {
         .unwrap();
 }
 
-fn found(key_set: &KeySet, pin: &[u8]) -> Vec<UniqueId> {
+pub(super) fn found(key_set: &KeySet, pin: &[u8]) -> Vec<UniqueId> {
     let user = login(key_set, UserType::USER, pin);
     let mut ids = key_set.find(&user, &Template::default()).unwrap();
     ids.sort_unstable();
     ids
 }
 
-fn sorted<const N: usize>(mut ids: [UniqueId; N]) -> [UniqueId; N] {
+pub(super) fn sorted<const N: usize>(mut ids: [UniqueId; N]) -> [UniqueId; N] {
     ids.sort_unstable();
     ids
 }

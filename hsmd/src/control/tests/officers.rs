@@ -110,11 +110,30 @@ fn three_wrong_pins_lock_the_administration_also_over_a_restart() {
         assert!(matches!(model.authorise("", pin), Err(ModelError::RoleLocked(_))));
     }
     assert!(model.officer("").unwrap().locked);
+    // Whatever changes the HSM's partitions is refused, also what asks for no PIN of the officer.
+    let group = model.create_group("g").unwrap().arn;
+    let change = GroupChange {
+        members: Some(vec![partition.serial.clone()]),
+        ..GroupChange::default()
+    };
+    let backup = super::restore::back_up(&model, "", "p");
+    let from = &backup.1[hsmd_keystore::BACKUP_HEADER_BYTES..];
+    let incoming = hsmd_keystore::Incoming::open(from, &backup.0).unwrap();
+    for refused in [
+        model.reset_pin(&partition.serial, b"so-pin-1", b"user-pin"),
+        model.unlock(&partition.serial, "user").map(drop),
+        model.modify_group(&group, change).map(drop),
+        model.authorise_restore(&incoming, &super::restore::labelled("again"), None),
+        model.authorise_restore(&incoming, &super::restore::replacing("p"), None),
+    ] {
+        assert!(matches!(refused, Err(ModelError::RoleLocked(_))), "{refused:?}");
+    }
     assert!(
         slots.get(SlotId(partition.slot)).unwrap().key_set.is_some(),
         "applications go on"
     );
     // What is left is to begin again.
+    model.delete_group(&group).unwrap();
     let hsm = model.hsm("").unwrap().id;
     assert_eq!(model.zeroise_hsm(&hsm).unwrap(), 1);
     assert!(keystore.key_sets().is_empty() && slots.all().is_empty());
@@ -143,6 +162,18 @@ fn the_third_wrong_pin_zeroises_where_the_configuration_says_so() {
     assert!(slots.all().is_empty() && keystore.key_sets().is_empty());
     assert!(!model.officer("").unwrap().initialised);
     assert_eq!(model.hsm("").unwrap().state, HsmState::Running);
+    // A stop right after the lock: the next PIN that is given finds it.
+    let (other, _) = configured(&keystore, |_| ());
+    other.initialise_hsm("", "vault", PIN, b"d").unwrap();
+    other.create_partition("", "p", None).unwrap();
+    for _ in 0..3 {
+        assert!(other.authorise("", Some(b"wrong")).is_err());
+    }
+    let (model, slots) = configured(&keystore, |hsm| hsm.so_lockout = Lockout::Zeroize);
+    assert!(matches!(model.authorise("", None), Err(ModelError::RoleLocked(_))));
+    assert_eq!(slots.all().len(), 1, "a look destroys nothing");
+    assert!(matches!(model.authorise("", Some(PIN)), Err(ModelError::RoleLocked(_))));
+    assert!(slots.all().is_empty());
 }
 
 #[test]

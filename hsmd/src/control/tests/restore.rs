@@ -7,7 +7,7 @@ use crate::control::tests::groups::initialise;
 use hsmd_keystore::{BackupKey, BackupSecret, Incoming, PinCost, Secret};
 use hsmd_proto::policy::Policy;
 
-fn back_up(model: &Model, hsm: &str, partition: &str) -> (BackupKey, Vec<u8>) {
+pub(super) fn back_up(model: &Model, hsm: &str, partition: &str) -> (BackupKey, Vec<u8>) {
     let secret = BackupSecret::Passphrase(Secret::from_slice(b"a passphrase"));
     let key = secret.seal(PinCost::SMALL).unwrap();
     let request = model.backup_request(hsm, partition).unwrap();
@@ -19,7 +19,7 @@ fn back_up(model: &Model, hsm: &str, partition: &str) -> (BackupKey, Vec<u8>) {
     (key, bytes)
 }
 
-fn restore(
+pub(super) fn restore(
     model: &Model,
     (key, bytes): &(BackupKey, Vec<u8>),
     options: &RestoreOptions,
@@ -28,14 +28,14 @@ fn restore(
     model.restore(Incoming::open(from, key).unwrap(), options, &mut |_| {})
 }
 
-fn labelled(label: &str) -> RestoreOptions {
+pub(super) fn labelled(label: &str) -> RestoreOptions {
     RestoreOptions {
         label: label.to_owned(),
         ..RestoreOptions::default()
     }
 }
 
-fn replacing(name: &str) -> RestoreOptions {
+pub(super) fn replacing(name: &str) -> RestoreOptions {
     RestoreOptions {
         replace: name.to_owned(),
         ..RestoreOptions::default()

@@ -47,7 +47,7 @@ struct Passwords {
 pub(super) async fn run(channel: Channel, call: &Call<'_>) -> Result<Value, Error> {
     let mut api = Api {
         cloudhsm: CloudHsmClient::new(channel.clone()),
-        admin: HsmAdminClient::new(channel),
+        admin: HsmAdminClient::new(channel.clone()),
     };
     match call.row.act {
         Act::Version => Ok(Value::Null),
@@ -60,6 +60,7 @@ pub(super) async fn run(channel: Channel, call: &Call<'_>) -> Result<Value, Erro
         Act::GetConfiguration => api.configuration(call).await,
         Act::AddHsmToHapg => api.add(call).await,
         Act::RemoveHsmFromHapg => api.remove(call).await,
+        Act::CloneHapg => api.clone_hapg(call, channel).await,
         Act::CloneHsm => api.clone_hsm(call).await,
         Act::InitializeHsm => api.initialize(call).await,
     }
@@ -383,6 +384,19 @@ impl Api {
             "Removal of HSM {} from HA partition group {arn} successful",
             hsm.arn
         )))
+    }
+
+    async fn clone_hapg(&mut self, call: &Call<'_>, channel: Channel) -> Result<Value, Error> {
+        let password = secret::argument("--hapg-password", &call.text("hapg-password"))?;
+        let source = group::find(&mut self.cloudhsm, &call.text("src-hapg-arn")).await?.arn;
+        let target = group::find(&mut self.cloudhsm, &call.text("dest-hapg-arn")).await?.arn;
+        sure(call.is_set("force"), "the keys of one group are in the other one, too")?;
+        let done = group::clone(channel, (source.clone(), target.clone()), &password).await?;
+        let words = format!(
+            "Cloning of HA partition group {source} to {target} successful: {} objects copied, {} in all",
+            done.copied, done.objects
+        );
+        Ok(status(&words))
     }
 
     async fn clone_hsm(&mut self, call: &Call<'_>) -> Result<Value, Error> {

@@ -5,6 +5,7 @@
 pub(super) enum Act {
     AddHsmToHapg,
     AddTag,
+    CloneHapg,
     CloneHsm,
     CreateClient,
     CreateHapg,
@@ -190,6 +191,23 @@ pub(super) const TABLE: &[Row] = &[
             flag("value", None, "VALUE", "The value."),
         ],
         example: "--resource-arn arn:aws:cloudhsm:local-1:000000000000:hsm-1a2b3c4d --key stage --value test",
+    },
+    Row {
+        name: "clone-hapg",
+        act: Act::CloneHapg,
+        about: "Copies the keys of a group to another one, whose user has the same password.",
+        flags: &[
+            flag("src-hapg-arn", Some('S'), "ARN", "The group to copy from."),
+            flag("dest-hapg-arn", Some('D'), "ARN", "The group to copy to."),
+            flag(
+                "hapg-password",
+                None,
+                "PASSWORD",
+                "The partitions': file:PATH, fd:NUMBER, or the password itself, which others may see.",
+            ),
+            FORCE,
+        ],
+        example: "-S web -D bank --hapg-password file:pin.txt -y",
     },
     Row {
         name: "clone-hsm",

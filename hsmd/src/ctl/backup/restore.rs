@@ -5,13 +5,14 @@ use super::super::Format;
 use super::super::confirm::sure;
 use super::super::connect::connect;
 use super::super::exit::{Error, Exit};
+use super::super::officer::HsmSoPin;
 use super::super::output::show;
 use super::super::profile::Target;
 use super::{file, message, refused, say, view};
 use crate::passphrase::SecretOptions;
 use clap::Args;
 use hsmd_control::backup::backup_client::BackupClient;
-use hsmd_control::backup::{RestoreBegin, RestoreRequest, Restored, restore_request, restore_response};
+use hsmd_control::backup::{OfficerPin, RestoreBegin, RestoreRequest, Restored, restore_request, restore_response};
 use hsmd_keystore::BackupKey;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -47,6 +48,8 @@ pub(in super::super) struct Restore {
     dry_run: bool,
     #[command(flatten)]
     secret: SecretOptions,
+    #[command(flatten)]
+    officer: HsmSoPin,
 }
 
 /// Runs the command.
@@ -81,6 +84,9 @@ async fn send(
         replace: options.replace.clone(),
         resurrect: options.resurrect,
         dry_run,
+        hsm_so_pin: options.officer.read()?.map(|mut pin| OfficerPin {
+            value: std::mem::take(&mut pin.value),
+        }),
     };
     let (sender, receiver) = mpsc::channel(8);
     let begin = restore_request::Part::Begin(begin);

@@ -3,12 +3,14 @@
 //! interrupted.
 
 use super::settings::Kept;
+use crate::audit::as_act;
 use crate::cli::Failure;
 use crate::control::{GroupChange, HsmRecord, HsmState, ModelError, NewHsm, NewPartition, PartitionRecord};
 use crate::dev::token;
 use crate::init::first_hsm;
 use crate::node::Node;
 use hsmd_keystore::Quota;
+use hsmd_keystore::audit::Act;
 
 /// The label of the group, and of its token.
 const GROUP: &str = "hsmd-dev";
@@ -71,9 +73,11 @@ fn hsms(node: &Node) -> Result<[HsmRecord; 2], ModelError> {
 }
 
 fn made(node: &Node, new: NewHsm) -> Result<HsmRecord, ModelError> {
-    let hsm = node.model().create_hsm(&new)?;
-    node.model().confirm(&hsm.id)?;
-    node.model().hsm(&hsm.id)
+    as_act(Act::HsmCreate, || {
+        let hsm = node.model().create_hsm(&new)?;
+        node.model().confirm(&hsm.id)?;
+        node.model().hsm(&hsm.id)
+    })
 }
 
 /// The partition of this label on this HSM; with PINs if they are given.
@@ -82,14 +86,15 @@ fn partition(node: &Node, hsm: &HsmRecord, label: &str, kept: Option<&Kept>) -> 
     if let Some(found) = found.into_iter().find(|partition| partition.label == label) {
         return Ok(found);
     }
-    node.model().provision(&NewPartition {
+    let new = NewPartition {
         hsm: &hsm.id,
         label,
         policy: None,
         quota: Quota::default(),
         so_pin: kept.map(|kept| kept.so_pin.as_bytes()),
         user_pin: kept.map(|kept| kept.partition_password.as_bytes()),
-    })
+    };
+    as_act(Act::PartitionCreate, || node.model().provision(&new))
 }
 
 /// The group with a member on each HSM and an initialised token.
@@ -97,7 +102,7 @@ fn group(node: &Node, hsms: [&HsmRecord; 2], kept: &Kept) -> Result<String, Mode
     let model = node.model();
     let group = match model.groups().into_iter().find(|group| group.label == GROUP) {
         Some(group) => group,
-        None => model.create_group(GROUP)?,
+        None => as_act(Act::GroupCreate, || model.create_group(GROUP))?,
     };
     if group.members.is_empty() {
         let mut members = Vec::new();
@@ -108,7 +113,7 @@ fn group(node: &Node, hsms: [&HsmRecord; 2], kept: &Kept) -> Result<String, Mode
             members: Some(members),
             ..GroupChange::default()
         };
-        model.modify_group(&group.arn, change)?;
+        as_act(Act::GroupModify, || model.modify_group(&group.arn, change))?;
     }
     let slot = group.slot.ok_or(ModelError::NotFound("slot of the group"))?;
     let set_up = token::set_up(node, slot, GROUP, &kept.so_pin, &kept.kmsuser_password);
