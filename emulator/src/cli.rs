@@ -2,11 +2,12 @@
 
 use crate::config::Config;
 use crate::listen::Listener;
+use crate::operations;
 use crate::redshift::agent;
 use crate::server::Server;
 use crate::tls;
 use crate::xks::proxy::Gateway;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ use tracing_subscriber::EnvFilter;
                   aws --endpoint-url http://127.0.0.1:4599 cloudhsm list-hsms"
 )]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The configuration file, mode 0600: it holds access keys.
     #[arg(long, value_name = "PATH", default_value = "/etc/hsmd/hsmd-aws.toml")]
     config: PathBuf,
@@ -45,6 +48,18 @@ struct Cli {
     log_level: String,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Shows which operations are served, as tables of Markdown.
+    Operations {
+        /// Of one service only: cloudhsm, kms.
+        service: Option<String>,
+        /// As Markdown, the only form that there is.
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
 /// Parses the arguments and serves until SIGTERM or SIGINT.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -63,6 +78,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), String> {
+    if let Some(Command::Operations { service, markdown: _ }) = &cli.command {
+        let table = operations::markdown(service.as_deref())?;
+        return write!(std::io::stdout(), "{table}").map_err(|error| format!("standard output: {error}"));
+    }
     let filter = EnvFilter::try_new(&cli.log_level).map_err(|error| format!("--log-level: {error}"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)

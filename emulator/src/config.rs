@@ -64,6 +64,13 @@ pub(crate) struct Kms {
     /// Threads, and so sessions, that call the module.
     #[serde(default = "threads")]
     pub(crate) threads: usize,
+    /// How long a day is, in milliseconds: a shorter one lets a test see deletions, rotations and expiries.
+    #[serde(default = "day_ms")]
+    pub(crate) day_ms: u64,
+}
+
+const fn day_ms() -> u64 {
+    86_400_000
 }
 
 const fn threads() -> usize {
@@ -212,6 +219,13 @@ impl Config {
         }
         if self.kms.as_ref().is_some_and(|kms| !(1..=256).contains(&kms.threads)) {
             return Err("kms.threads: must be between 1 and 256".into());
+        }
+        if self
+            .kms
+            .as_ref()
+            .is_some_and(|kms| !(1..=day_ms()).contains(&kms.day_ms))
+        {
+            return Err("kms.day_ms: must be between 1 and 86400000".into());
         }
         if !(1 << 10..=1 << 30).contains(&self.max_body) {
             return Err(format!(

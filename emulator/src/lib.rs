@@ -16,6 +16,7 @@ mod kms;
 mod listen;
 mod model;
 mod module;
+mod operations;
 mod protocol;
 mod query;
 mod records;

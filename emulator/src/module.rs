@@ -32,6 +32,12 @@ pub(crate) enum ModuleError {
     /// No token fits.
     #[error("no token of this label or serial number")]
     NoToken,
+    /// Brought material is not of its key's specification.
+    #[error("the key is not of its specification")]
+    Unfit,
+    /// What should be wrapped material is too short for it.
+    #[error("the wrapped key is too short")]
+    NotWrapped,
     /// Too many calls wait.
     #[error("too many calls wait for the module")]
     Busy,
@@ -215,7 +221,8 @@ impl Worker {
         }
     }
 
-    fn forget(&self) {
+    /// Forgets handles, since objects may be gone.
+    pub(crate) fn forget(&self) {
         self.shared
             .handles
             .lock()

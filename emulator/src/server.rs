@@ -67,7 +67,12 @@ impl Server {
                     records: Records::new(channel.clone()),
                     stores: Stores::new(library, channel.clone(), settings.threads, &config)?,
                 };
-                Some(Arc::new(Kms::new(parts, &config.region, &config.account)?))
+                Some(Arc::new(Kms::new(
+                    parts,
+                    &config.region,
+                    &config.account,
+                    settings.day_ms,
+                )?))
             }
         };
         let redshift = match config.redshift_settings()? {
@@ -99,7 +104,7 @@ impl Server {
         if let Some(kms) = self.kms.clone() {
             let stores = kms.clone();
             tokio::spawn(async move { kms::open_stores(&stores).await });
-            tokio::spawn(async move { kms::end_keys(&kms).await });
+            tokio::spawn(async move { kms::keep_time(&kms).await });
         }
         if let Some(redshift) = self.redshift.clone() {
             tokio::spawn(redshift::tend(redshift));
@@ -162,7 +167,7 @@ impl Server {
                     .kms
                     .as_ref()
                     .ok_or_else(|| Fault::common(spoken, Common::UnknownOperation, missing))?;
-                let answer = kms.call(&route.operation, request.body()).await?;
+                let answer = kms.call(&route.operation, request.body(), id).await?;
                 Ok(protocol::json(id, &answer))
             }
             Service::Redshift => {

@@ -161,8 +161,7 @@ impl ClientCertVerifier for Named {
 
 /// The common names of a certificate's subject: usually one.
 fn common_names(certificate: &[u8]) -> Vec<Vec<u8>> {
-    const COMMON_NAME: x509_cert::der::asn1::ObjectIdentifier =
-        x509_cert::der::asn1::ObjectIdentifier::new_unwrap("2.5.4.3");
+    const COMMON_NAME: der::asn1::ObjectIdentifier = der::asn1::ObjectIdentifier::new_unwrap("2.5.4.3");
     let Ok(certificate) = Certificate::from_der(certificate) else {
         return Vec::new();
     };

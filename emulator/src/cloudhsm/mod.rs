@@ -5,6 +5,7 @@ mod message;
 
 use crate::dynamic::DynamicCodec;
 use crate::fault::{Common, Fault};
+use crate::operations;
 use crate::protocol::Protocol;
 use hsmd_control::{DESCRIPTORS, ERROR_KEY, RETRYABLE_KEY};
 use http::uri::PathAndQuery;
@@ -17,6 +18,23 @@ use tonic::{Code, Request, Status};
 
 /// The service's name in the control plane.
 const SERVICE: &str = "cloudhsm.v1.CloudHsm";
+
+/// The operations for the documentation: those of the control plane.
+///
+/// # Errors
+/// A sentence, for descriptors without the service.
+pub(crate) fn operations() -> Result<String, String> {
+    let pool = DescriptorPool::decode(DESCRIPTORS).map_err(|error| error.to_string())?;
+    let service = pool
+        .get_service_by_name(SERVICE)
+        .ok_or("the control plane has no such service")?;
+    let mut rows: Vec<_> = service
+        .methods()
+        .map(|method| vec![method.name().to_owned(), "yes".to_owned()])
+        .collect();
+    rows.sort();
+    Ok(operations::table(&["operation", "served"], &rows))
+}
 
 /// The front of CloudHSM Classic.
 pub(crate) struct CloudHsm {

@@ -12,9 +12,8 @@ const MAX_OF_A_KEY: usize = 50;
 
 /// CreateAlias.
 pub(super) async fn create(kms: &Kms, input: Input) -> Answer {
-    let name = own_name(&input)?;
-    let found = kms.find(input.must("TargetKeyId")).await?;
-    found.record().changeable(&found.arn)?;
+    let name = own_name(&input, "InvalidAliasNameException")?;
+    let found = kms.allowed(&input, "TargetKeyId").await?;
     let keys = kms.keys().await?;
     if keys.alias(name).is_some() {
         let message = format!("An alias with the name {} already exists", kms.arn(name));
@@ -48,9 +47,8 @@ pub(super) async fn create(kms: &Kms, input: Input) -> Answer {
 
 /// UpdateAlias.
 pub(super) async fn update(kms: &Kms, input: Input) -> Answer {
-    let name = own_name(&input)?;
-    let found = kms.find(input.must("TargetKeyId")).await?;
-    found.record().changeable(&found.arn)?;
+    let name = own_name(&input, "ValidationException")?;
+    let found = kms.allowed(&input, "TargetKeyId").await?;
     let keys = kms.keys().await?;
     let alias = keys.alias(name).ok_or_else(|| missing(kms, name))?;
     let old = keys.get(&alias.record.target);
@@ -111,10 +109,10 @@ pub(super) async fn list(kms: &Kms, input: Input) -> Answer {
     Ok(answer)
 }
 
-/// The name that a request gives: of the form that customers may use.
-fn own_name(input: &Input) -> Result<&str, Fault> {
+/// The name that a request gives: of the form that customers may use. The error for another form is the operation's.
+fn own_name<'a>(input: &'a Input, code: &'static str) -> Result<&'a str, Fault> {
     let name = input.must("AliasName");
-    let invalid = |message: &str| Err(Fault::new(400, "InvalidAliasNameException", message));
+    let invalid = |message: &str| Err(Fault::new(400, code, message));
     match name.strip_prefix("alias/") {
         None | Some("") => invalid("Alias must start with the prefix \"alias/\""),
         Some(rest) if rest.starts_with("aws/") => Err(Fault::new(

@@ -5,7 +5,7 @@ use super::envelope::{self, IV};
 use super::input::{Input, blob};
 use super::key::{Kind, Usage};
 use super::keys::{Found, class};
-use super::{Answer, Kms, internal, module_fault, store};
+use super::{Answer, Kms, internal, material, module_fault, store};
 use crate::fault::Fault;
 use crate::module::{ModuleError, Worker};
 use cryptoki::error::RvError;
@@ -19,11 +19,11 @@ use zeroize::Zeroizing;
 /// The most bytes of GenerateRandom and of a data key.
 const MOST_RANDOM: usize = 1_024;
 
-type Plaintext = Zeroizing<Vec<u8>>;
+pub(super) type Plaintext = Zeroizing<Vec<u8>>;
 
 /// Encrypt.
 pub(super) async fn encrypt(kms: &Kms, input: Input) -> Answer {
-    let found = kms.usable(input.must("KeyId")).await?;
+    let found = kms.allowed(&input, "KeyId").await?;
     found.record().is_for(Usage::EncryptDecrypt, &found.arn)?;
     let algorithm = algorithm(&found, input.text("EncryptionAlgorithm"))?;
     let context = input.pairs("EncryptionContext");
@@ -39,24 +39,25 @@ pub(super) async fn encrypt(kms: &Kms, input: Input) -> Answer {
 
 /// Decrypt.
 pub(super) async fn decrypt(kms: &Kms, input: Input) -> Answer {
-    if input.0.get("Recipient").is_some_and(|recipient| !recipient.is_null()) {
-        return Err(Fault::new(
-            400,
-            "UnsupportedOperationException",
-            "there is no Nitro enclave here: Recipient is not served",
-        ));
-    }
+    input.no_enclave()?;
     let wanted = Wanted {
         key: input.text("KeyId"),
         algorithm: input.text("EncryptionAlgorithm"),
         context: input.pairs("EncryptionContext"),
     };
-    let (found, algorithm, plaintext) = open(kms, &wanted, input.bytes("CiphertextBlob"), &input).await?;
-    Ok(Map::from_iter([
+    let Opened {
+        found,
+        algorithm,
+        plaintext,
+        material,
+    } = open(kms, &wanted, &input).await?;
+    let mut answer = Map::from_iter([
         ("KeyId".to_owned(), Value::from(found.arn)),
         ("Plaintext".to_owned(), blob(&plaintext)),
         ("EncryptionAlgorithm".to_owned(), algorithm.into()),
-    ]))
+    ]);
+    name_material(&mut answer, "KeyMaterialId", &material);
+    Ok(answer)
 }
 
 /// ReEncrypt: the plaintext is in this process between the two, and wiped.
@@ -66,20 +67,23 @@ pub(super) async fn re_encrypt(kms: &Kms, input: Input) -> Answer {
         algorithm: input.text("SourceEncryptionAlgorithm"),
         context: input.pairs("SourceEncryptionContext"),
     };
-    let to = kms.usable(input.must("DestinationKeyId")).await?;
+    let to = kms.allowed(&input, "DestinationKeyId").await?;
     to.record().is_for(Usage::EncryptDecrypt, &to.arn)?;
     let to_algorithm = algorithm(&to, input.text("DestinationEncryptionAlgorithm"))?;
     let to_context = input.pairs("DestinationEncryptionContext");
     no_context_for_rsa(&to, &to_context)?;
-    let (from, from_algorithm, plaintext) = open(kms, &wanted, input.bytes("CiphertextBlob"), &input).await?;
-    let sealed = seal(kms, &to, to_algorithm, &to_context, plaintext).await?;
-    Ok(Map::from_iter([
+    let from = open(kms, &wanted, &input).await?;
+    let sealed = seal(kms, &to, to_algorithm, &to_context, from.plaintext).await?;
+    let mut answer = Map::from_iter([
         ("CiphertextBlob".to_owned(), blob(&sealed)),
-        ("SourceKeyId".to_owned(), from.arn.into()),
-        ("KeyId".to_owned(), to.arn.into()),
-        ("SourceEncryptionAlgorithm".to_owned(), from_algorithm.into()),
+        ("SourceKeyId".to_owned(), from.found.arn.into()),
+        ("SourceEncryptionAlgorithm".to_owned(), from.algorithm.into()),
         ("DestinationEncryptionAlgorithm".to_owned(), to_algorithm.into()),
-    ]))
+    ]);
+    name_material(&mut answer, "SourceKeyMaterialId", &from.material);
+    name_material(&mut answer, "DestinationKeyMaterialId", &to.record().material_id());
+    answer.insert("KeyId".to_owned(), to.arn.into());
+    Ok(answer)
 }
 
 /// GenerateDataKey.
@@ -93,12 +97,7 @@ pub(super) async fn data_key_without_plaintext(kms: &Kms, input: Input) -> Answe
 }
 
 async fn make_data_key(kms: &Kms, input: Input, shown: bool) -> Answer {
-    let found = kms.usable(input.must("KeyId")).await?;
-    found.record().is_for(Usage::EncryptDecrypt, &found.arn)?;
-    if found.record().spec.row().map(|row| row.kind) != Some(Kind::Aes) {
-        let message = format!("{} is asymmetric: data keys are made under symmetric keys", found.arn);
-        return Err(Fault::new(400, "InvalidKeyUsageException", message));
-    }
+    let found = for_data_keys(kms, &input).await?;
     let length = match (input.text("KeySpec"), input.number("NumberOfBytes")) {
         (Some("AES_128"), None) => 16,
         (Some(_), None) => 32,
@@ -112,18 +111,30 @@ async fn make_data_key(kms: &Kms, input: Input, shown: bool) -> Answer {
     let plaintext = random(kms, length).await?;
     let context = input.pairs("EncryptionContext");
     let sealed = seal(kms, &found, "SYMMETRIC_DEFAULT", &context, plaintext.clone()).await?;
-    let mut answer = Map::from_iter([
-        ("CiphertextBlob".to_owned(), blob(&sealed)),
-        ("KeyId".to_owned(), found.arn.into()),
-    ]);
+    let mut answer = Map::from_iter([("CiphertextBlob".to_owned(), blob(&sealed))]);
+    name_material(&mut answer, "KeyMaterialId", &found.record().material_id());
+    answer.insert("KeyId".to_owned(), found.arn.into());
     if shown {
         answer.insert("Plaintext".to_owned(), blob(&plaintext));
     }
     Ok(answer)
 }
 
+/// The key of a request, if data keys can be sealed under it.
+pub(super) async fn for_data_keys(kms: &Kms, input: &Input) -> Result<Found, Fault> {
+    input.no_enclave()?;
+    let found = kms.allowed(input, "KeyId").await?;
+    found.record().is_for(Usage::EncryptDecrypt, &found.arn)?;
+    if found.record().spec.row().map(|row| row.kind) == Some(Kind::Aes) {
+        return Ok(found);
+    }
+    let message = format!("{} is asymmetric: data keys are made under symmetric keys", found.arn);
+    Err(Fault::new(400, "InvalidKeyUsageException", message))
+}
+
 /// GenerateRandom.
 pub(super) async fn generate_random(kms: &Kms, input: Input) -> Answer {
+    input.no_enclave()?;
     let length = input
         .number("NumberOfBytes")
         .filter(|bytes| (1..=MOST_RANDOM).contains(bytes));
@@ -136,7 +147,7 @@ pub(super) async fn generate_random(kms: &Kms, input: Input) -> Answer {
     Ok(Map::from_iter([("Plaintext".to_owned(), blob(&bytes))]))
 }
 
-async fn random(kms: &Kms, length: usize) -> Result<Plaintext, Fault> {
+pub(super) async fn random(kms: &Kms, length: usize) -> Result<Plaintext, Fault> {
     let filled = kms.module.run(move |worker| fill(worker, length)).await;
     filled.map_err(|error| module_fault(&error, "the HSM"))
 }
@@ -173,7 +184,14 @@ fn no_context_for_rsa(found: &Found, context: &[(&str, &str)]) -> Result<(), Fau
     ))
 }
 
-async fn seal(
+/// Says in an answer which material was used, for keys that have more than one.
+pub(super) fn name_material(answer: &mut Map<String, Value>, member: &str, id: &[u8; material::ID]) {
+    if *id != [0; material::ID] {
+        answer.insert(member.to_owned(), material::hex(id).into());
+    }
+}
+
+pub(super) async fn seal(
     kms: &Kms,
     found: &Found,
     algorithm: &str,
@@ -198,8 +216,8 @@ async fn seal(
         };
         return kms.module.run(run).await.map_err(refused);
     }
-    let key = found.record().id.clone();
-    let aad = envelope::context(&key, context);
+    let (key, material) = (found.record().id.clone(), found.record().material_id());
+    let aad = envelope::context(&key, &material, context);
     let run = move |worker: &mut Worker| {
         let handle = worker.find(ObjectClass::SECRET_KEY, &id)?;
         let mut iv = [0; IV];
@@ -212,9 +230,9 @@ async fn seal(
         Ok((kept, sealed))
     };
     let (iv, sealed) = kms.holder(found)?.run(run).await.map_err(refused)?;
-    let whole = || envelope::context(&key, context);
+    let whole = || envelope::context(&key, &material, context);
     let sealed = store::wrap(kms, found, "Encrypt", whole, sealed).await?;
-    envelope::join(&key, &iv, &sealed).ok_or_else(internal)
+    envelope::join(&key, &material, &iv, &sealed).ok_or_else(internal)
 }
 
 /// What a Decrypt asks for.
@@ -224,23 +242,23 @@ struct Wanted<'a> {
     context: Vec<(&'a str, &'a str)>,
 }
 
+/// What a ciphertext was.
+struct Opened {
+    found: Found,
+    algorithm: &'static str,
+    plaintext: Plaintext,
+    material: [u8; material::ID],
+}
+
 /// Opens a ciphertext; the key may be named in the request, or by the ciphertext.
-async fn open(
-    kms: &Kms,
-    wanted: &Wanted<'_>,
-    ciphertext: Zeroizing<Vec<u8>>,
-    input: &Input,
-) -> Result<(Found, &'static str, Plaintext), Fault> {
+async fn open(kms: &Kms, wanted: &Wanted<'_>, input: &Input) -> Result<Opened, Fault> {
     let invalid = || Fault::new(400, "InvalidCiphertextException", "");
     let name = wanted.algorithm.unwrap_or("SYMMETRIC_DEFAULT");
+    let Some(ciphertext) = ciphertext(input)? else {
+        return Err(would_open(kms, wanted, name, input).await);
+    };
     if let Some(hash) = oaep_hash(name) {
-        let key = wanted
-            .key
-            .ok_or_else(|| Fault::new(400, "ValidationException", "KeyId is required for asymmetric keys"))?;
-        let found = kms.usable(key).await?;
-        found.record().is_for(Usage::EncryptDecrypt, &found.arn)?;
-        let algorithm = algorithm(&found, Some(name))?;
-        no_context_for_rsa(&found, &wanted.context)?;
+        let (found, algorithm) = named(kms, wanted, name, input).await?;
         input.dry_run()?;
         let id = found.record().object_id();
         let run = move |worker: &mut Worker| {
@@ -255,7 +273,12 @@ async fn open(
             .run(run)
             .await
             .map_err(|error| opened_fault(&error, &found))?;
-        return Ok((found, algorithm, opened));
+        return Ok(Opened {
+            found,
+            algorithm,
+            plaintext: opened,
+            material: [0; material::ID],
+        });
     }
     let parts = envelope::split(&ciphertext).ok_or_else(invalid)?;
     let found = kms.find(&parts.key).await.map_err(|_| invalid())?;
@@ -265,14 +288,15 @@ async fn open(
         let message = "The key ID in the request does not identify a CMK that can perform this operation.";
         return Err(Fault::new(400, "IncorrectKeyException", message));
     }
-    found.is_usable()?;
+    found.allows(input)?;
     found.record().is_for(Usage::EncryptDecrypt, &found.arn)?;
     let algorithm = algorithm(&found, Some(name))?;
     input.dry_run()?;
-    let (id, iv) = (found.record().object_id(), parts.iv);
-    let whole = || envelope::context(&parts.key, &wanted.context);
+    let id = found.record().object_of(&parts.material).ok_or_else(invalid)?;
+    let (iv, material) = (parts.iv, parts.material);
+    let whole = || envelope::context(&parts.key, &material, &wanted.context);
     let sealed = store::unwrap(kms, &found, "Decrypt", whole, parts.sealed).await?;
-    let aad = envelope::context(&parts.key, &wanted.context);
+    let aad = envelope::context(&parts.key, &material, &wanted.context);
     let class = class(found.record());
     let run = move |worker: &mut Worker| {
         let handle = worker.find(class, &id)?;
@@ -285,8 +309,46 @@ async fn open(
         )?))
     };
     let opened = kms.holder(&found)?.run(run).await;
-    let opened = opened.map_err(|error| opened_fault(&error, &found));
-    Ok((found, algorithm, opened?))
+    let plaintext = opened.map_err(|error| opened_fault(&error, &found))?;
+    Ok(Opened {
+        found,
+        algorithm,
+        plaintext,
+        material,
+    })
+}
+
+/// The ciphertext of a request; none, if the request only asks about a key.
+fn ciphertext(input: &Input) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+    let ignored = input.flag("DryRun") && input.texts("DryRunModifiers").any(|name| name == "IGNORE_CIPHERTEXT");
+    match input.blob("CiphertextBlob") {
+        Some(_) | None if ignored => Ok(None),
+        Some(ciphertext) => Ok(Some(ciphertext)),
+        None => {
+            let message = "1 validation error detected: Value null at 'ciphertextBlob' failed to satisfy constraint: \
+                           Member must not be null";
+            Err(Fault::new(400, "ValidationException", message))
+        }
+    }
+}
+
+/// The key that a request names, and whether it could open a ciphertext of an algorithm.
+async fn named(kms: &Kms, wanted: &Wanted<'_>, name: &str, input: &Input) -> Result<(Found, &'static str), Fault> {
+    let missing = || Fault::new(400, "ValidationException", "the request must name the key");
+    let found = kms.find(wanted.key.ok_or_else(missing)?).await?;
+    found.allows(input)?;
+    found.record().is_for(Usage::EncryptDecrypt, &found.arn)?;
+    let algorithm = algorithm(&found, Some(name))?;
+    no_context_for_rsa(&found, &wanted.context)?;
+    Ok((found, algorithm))
+}
+
+/// A dry run without a ciphertext: only the key is checked.
+async fn would_open(kms: &Kms, wanted: &Wanted<'_>, name: &str, input: &Input) -> Fault {
+    match named(kms, wanted, name, input).await {
+        Ok(_) => input.dry_run().err().unwrap_or_else(internal),
+        Err(fault) => fault,
+    }
 }
 
 /// A ciphertext that does not open is the client's fault, all else is not.
@@ -299,7 +361,7 @@ fn opened_fault(error: &ModuleError, found: &Found) -> Fault {
     }
 }
 
-fn oaep_hash(algorithm: &str) -> Option<(MechanismType, PkcsMgfType)> {
+pub(super) fn oaep_hash(algorithm: &str) -> Option<(MechanismType, PkcsMgfType)> {
     match algorithm {
         "RSAES_OAEP_SHA_1" => Some((MechanismType::SHA1, PkcsMgfType::MGF1_SHA1)),
         "RSAES_OAEP_SHA_256" => Some((MechanismType::SHA256, PkcsMgfType::MGF1_SHA256)),
@@ -307,6 +369,6 @@ fn oaep_hash(algorithm: &str) -> Option<(MechanismType, PkcsMgfType)> {
     }
 }
 
-fn oaep((hash, mgf): (MechanismType, PkcsMgfType)) -> PkcsOaepParams<'static> {
+pub(super) fn oaep((hash, mgf): (MechanismType, PkcsMgfType)) -> PkcsOaepParams<'static> {
     PkcsOaepParams::new(hash, mgf, PkcsOaepSource::empty())
 }

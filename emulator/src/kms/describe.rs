@@ -1,14 +1,10 @@
-//! DescribeKey, ListKeys, GetKeyPolicy, PutKeyPolicy, ListKeyPolicies, GetKeyRotationStatus.
+//! DescribeKey, ListKeys, and `KeyMetadata`.
 
 use super::input::{Input, truncated};
-use super::key::{State, Usage};
+use super::key::{KeyRecord, Kind, Origin, Row, State, Usage};
 use super::keys::Found;
-use super::{Answer, Kms, lifecycle};
-use crate::fault::Fault;
+use super::{Answer, Kms, material};
 use serde_json::{Map, Value, json};
-
-/// The most bytes of a policy (the API's limit is 32 KiB).
-const MAX_POLICY: usize = 32 << 10;
 
 /// DescribeKey.
 pub(super) async fn key(kms: &Kms, input: Input) -> Answer {
@@ -42,7 +38,7 @@ pub(super) fn metadata(kms: &Kms, found: &Found) -> Value {
         "Description": record.description,
         "KeyUsage": record.usage.name(),
         "KeyState": found.state(),
-        "Origin": "AWS_KMS",
+        "Origin": record.origin.name(),
         "KeyManager": "CUSTOMER",
         "CustomerMasterKeySpec": record.spec.0,
         "KeySpec": record.spec.0,
@@ -52,84 +48,48 @@ pub(super) fn metadata(kms: &Kms, found: &Found) -> Value {
     if matches!(record.state, State::PendingDeletion | State::Deleting) {
         out["DeletionDate"] = seconds(record.deletion_ms);
     }
+    if record.origin == Origin::External && record.state != State::PendingImport {
+        imported(record, &mut out);
+    }
+    let shows_material = record.spec.row().is_some_and(|row| row.kind == Kind::Aes) && !record.materials.is_empty();
+    if shows_material && !record.material.is_empty() {
+        out["CurrentKeyMaterialId"] = material::hex(&record.material_id()).into();
+    }
     if let Some(row) = record.spec.row() {
-        let (name, algorithms) = match record.usage {
-            Usage::EncryptDecrypt => ("EncryptionAlgorithms", row.encryption),
-            Usage::SignVerify => ("SigningAlgorithms", row.signing),
-            Usage::GenerateVerifyMac => ("MacAlgorithms", row.mac),
-        };
+        let (name, algorithms) = algorithms(record.usage, row);
         out[name] = json!(algorithms);
     }
     out
 }
 
+/// What `KeyMetadata` says of brought material: the time when the first of it goes.
+fn imported(record: &KeyRecord, out: &mut Value) {
+    let imports = record.materials.iter().filter_map(|material| material.import.as_ref());
+    let present = imports.filter(|import| import.present);
+    match present
+        .map(|import| import.expires_ms)
+        .filter(|expires| *expires > 0)
+        .min()
+    {
+        Some(expires) => {
+            out["ExpirationModel"] = "KEY_MATERIAL_EXPIRES".into();
+            out["ValidTo"] = seconds(expires);
+        }
+        None => out["ExpirationModel"] = "KEY_MATERIAL_DOES_NOT_EXPIRE".into(),
+    }
+}
+
+/// The algorithms of a key of this usage, and the member that lists them.
+pub(super) const fn algorithms(usage: Usage, row: &Row) -> (&'static str, &'static [&'static str]) {
+    match usage {
+        Usage::EncryptDecrypt => ("EncryptionAlgorithms", row.encryption),
+        Usage::SignVerify => ("SigningAlgorithms", row.signing),
+        Usage::GenerateVerifyMac => ("MacAlgorithms", row.mac),
+        Usage::KeyAgreement => ("KeyAgreementAlgorithms", &["ECDH"]),
+    }
+}
+
 /// A time as the protocol writes it: seconds since 1970.
 pub(super) fn seconds(ms: u64) -> Value {
     json!(ms as f64 / 1000.0)
-}
-
-/// The policy that a request names, or the usual one.
-///
-/// # Errors
-/// MalformedPolicyDocumentException.
-pub(super) fn policy(kms: &Kms, input: &Input) -> Result<String, Fault> {
-    let Some(text) = input.text("Policy") else {
-        let root = format!("arn:aws:iam::{}:root", kms.account);
-        let policy = json!({"Version": "2012-10-17", "Id": "key-default-1", "Statement": [{
-            "Sid": "Enable IAM User Permissions", "Effect": "Allow", "Principal": {"AWS": root},
-            "Action": "kms:*", "Resource": "*"}]});
-        return Ok(policy.to_string());
-    };
-    let good = text.len() <= MAX_POLICY
-        && serde_json::from_str::<Map<String, Value>>(text).is_ok_and(|policy| policy.contains_key("Statement"));
-    if good {
-        Ok(text.to_owned())
-    } else {
-        let message = "the policy must be a JSON object with a Statement, of at most 32 KiB";
-        Err(Fault::new(400, "MalformedPolicyDocumentException", message))
-    }
-}
-
-/// GetKeyPolicy.
-pub(super) async fn get_policy(kms: &Kms, input: Input) -> Answer {
-    let found = kms.find(input.must("KeyId")).await?;
-    default_policy_only(&input)?;
-    Ok(Map::from_iter([
-        ("Policy".to_owned(), found.record().policy.as_str().into()),
-        ("PolicyName".to_owned(), "default".into()),
-    ]))
-}
-
-/// PutKeyPolicy. Policies are kept and shown; who may call is decided by the access keys of the configuration.
-pub(super) async fn put_policy(kms: &Kms, input: Input) -> Answer {
-    default_policy_only(&input)?;
-    let policy = policy(kms, &input)?;
-    lifecycle::change(kms, input.must("KeyId"), |record| record.policy = policy).await?;
-    Ok(Map::new())
-}
-
-/// ListKeyPolicies.
-pub(super) async fn list_policies(kms: &Kms, input: Input) -> Answer {
-    kms.find(input.must("KeyId")).await?;
-    let mut answer = Map::from_iter([("PolicyNames".to_owned(), json!(["default"]))]);
-    truncated(&mut answer, None);
-    Ok(answer)
-}
-
-fn default_policy_only(input: &Input) -> Result<(), Fault> {
-    match input.text("PolicyName") {
-        None | Some("default") => Ok(()),
-        Some(_) => Err(Fault::new(400, "NotFoundException", "No such policy exists")),
-    }
-}
-
-/// GetKeyRotationStatus: keys are not rotated yet.
-pub(super) async fn rotation_status(kms: &Kms, input: Input) -> Answer {
-    let found = kms.find(input.must("KeyId")).await?;
-    found.is_outside_of_stores()?;
-    found.record().changeable(&found.arn)?;
-    Ok(Map::from_iter([
-        ("KeyRotationEnabled".to_owned(), false.into()),
-        ("KeyId".to_owned(), found.arn.into()),
-    ]))
 }

@@ -6,10 +6,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-/// The members of a request.
-pub(super) struct Input(pub(super) Map<String, Value>);
+/// The members of a request, and its operation.
+pub(super) struct Input(pub(super) Map<String, Value>, pub(super) &'static str);
 
 impl Input {
+    /// The operation.
+    pub(super) const fn operation(&self) -> &'static str {
+        self.1
+    }
+
     /// A text, if it is there.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
@@ -54,6 +59,12 @@ impl Input {
             .collect()
     }
 
+    /// The texts of a list.
+    pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        let list = self.0.get(name).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str)
+    }
+
     /// The structures of a list.
     pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &Map<String, Value>> {
         self.0
@@ -62,6 +73,18 @@ impl Input {
             .into_iter()
             .flatten()
             .filter_map(Value::as_object)
+    }
+
+    /// Refuses an answer for a Nitro enclave: there are none.
+    ///
+    /// # Errors
+    /// UnsupportedOperationException.
+    pub(super) fn no_enclave(&self) -> Result<(), Fault> {
+        if self.0.get("Recipient").is_none_or(Value::is_null) {
+            return Ok(());
+        }
+        let message = "there is no Nitro enclave here: Recipient is not served";
+        Err(Fault::new(400, "UnsupportedOperationException", message))
     }
 
     /// Ends a request that only asked whether it would succeed.
@@ -74,6 +97,20 @@ impl Input {
             return Err(Fault::new(400, "DryRunOperationException", message));
         }
         Ok(())
+    }
+
+    /// Checks a limit of a list that is smaller than the model's.
+    ///
+    /// # Errors
+    /// ValidationException.
+    pub(super) fn limit(&self, most: usize) -> Result<(), Fault> {
+        match self.number("Limit") {
+            Some(limit) if limit > most => {
+                let message = format!("Limit must be between 1 and {most}");
+                Err(Fault::new(400, "ValidationException", message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A page of a list that is in order: from where, and how many.

@@ -1,7 +1,8 @@
-//! What is recorded of a key: specification, usage, state, and which objects of the token it is. The table of states says what
-//! each operation may do.
+//! What is recorded of a key: specification, usage, state, and which objects of the token it is. What a state allows says
+//! [`super::states`].
 
 use super::backing::Backing;
+use super::material::{self, Material, Rotation, Stage};
 use crate::fault::Fault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,10 +21,39 @@ pub(super) struct KeyRecord {
     pub(super) deletion_ms: u64,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) policy: String,
-    /// `CKA_ID` of its object, hexadecimal.
+    /// `CKA_ID` of the object that is used now, hexadecimal; empty while none is.
     pub(super) material: String,
     #[serde(default)]
     pub(super) backing: Backing,
+    /// Where the material comes from.
+    #[serde(default)]
+    pub(super) origin: Origin,
+    /// All materials, oldest first: what a rotation replaced still opens what it sealed.
+    #[serde(default)]
+    pub(super) materials: Vec<Material>,
+    #[serde(default)]
+    pub(super) rotation: Rotation,
+}
+
+/// Where a key's material comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum Origin {
+    /// Made in the token.
+    #[default]
+    AwsKms,
+    /// Brought by the customer.
+    External,
+}
+
+impl Origin {
+    /// The API's word.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::AwsKms => "AWS_KMS",
+            Self::External => "EXTERNAL",
+        }
+    }
 }
 
 /// Where a key is in its life.
@@ -33,6 +63,8 @@ pub(super) enum State {
     Creating,
     Enabled,
     Disabled,
+    /// A material that the customer brings is not there.
+    PendingImport,
     PendingDeletion,
     /// The key in the token is being destroyed; then the record goes.
     Deleting,
@@ -41,7 +73,10 @@ pub(super) enum State {
 impl State {
     /// Whether clients see the key: it was made, and is not on its way out.
     pub(super) const fn is_shown(self) -> bool {
-        matches!(self, Self::Enabled | Self::Disabled | Self::PendingDeletion)
+        matches!(
+            self,
+            Self::Enabled | Self::Disabled | Self::PendingImport | Self::PendingDeletion
+        )
     }
 
     /// The API's word.
@@ -50,6 +85,7 @@ impl State {
             Self::Creating => "Creating",
             Self::Enabled => "Enabled",
             Self::Disabled => "Disabled",
+            Self::PendingImport => "PendingImport",
             Self::PendingDeletion | Self::Deleting => "PendingDeletion",
         }
     }
@@ -62,6 +98,7 @@ pub(super) enum Usage {
     EncryptDecrypt,
     SignVerify,
     GenerateVerifyMac,
+    KeyAgreement,
 }
 
 impl Usage {
@@ -71,6 +108,7 @@ impl Usage {
             Self::EncryptDecrypt => "ENCRYPT_DECRYPT",
             Self::SignVerify => "SIGN_VERIFY",
             Self::GenerateVerifyMac => "GENERATE_VERIFY_MAC",
+            Self::KeyAgreement => "KEY_AGREEMENT",
         }
     }
 }
@@ -113,6 +151,7 @@ const RSA_SIGNING: &[&str] = &[
 ];
 const BOTH: &[Usage] = &[Usage::EncryptDecrypt, Usage::SignVerify];
 const SIGN: &[Usage] = &[Usage::SignVerify];
+const SIGN_OR_AGREE: &[Usage] = &[Usage::SignVerify, Usage::KeyAgreement];
 const MAC: &[Usage] = &[Usage::GenerateVerifyMac];
 
 const P256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
@@ -131,11 +170,17 @@ const fn rsa(name: &'static str, bits: u32) -> Row {
     }
 }
 
-const fn ec(name: &'static str, curve: &'static [u8], length: usize, signing: &'static [&'static str]) -> Row {
+const fn ec(
+    name: &'static str,
+    curve: &'static [u8],
+    length: usize,
+    signing: &'static [&'static str],
+    usages: &'static [Usage],
+) -> Row {
     Row {
         name,
         kind: Kind::Ec(curve, length),
-        usages: SIGN,
+        usages,
         encryption: &[],
         signing,
         mac: &[],
@@ -166,10 +211,10 @@ pub(super) const SPECS: &[Row] = &[
     rsa("RSA_2048", 2048),
     rsa("RSA_3072", 3072),
     rsa("RSA_4096", 4096),
-    ec("ECC_NIST_P256", P256, 32, &["ECDSA_SHA_256"]),
-    ec("ECC_NIST_P384", P384, 48, &["ECDSA_SHA_384"]),
-    ec("ECC_NIST_P521", P521, 66, &["ECDSA_SHA_512"]),
-    ec("ECC_SECG_P256K1", K256, 32, &["ECDSA_SHA_256"]),
+    ec("ECC_NIST_P256", P256, 32, &["ECDSA_SHA_256"], SIGN_OR_AGREE),
+    ec("ECC_NIST_P384", P384, 48, &["ECDSA_SHA_384"], SIGN_OR_AGREE),
+    ec("ECC_NIST_P521", P521, 66, &["ECDSA_SHA_512"], SIGN_OR_AGREE),
+    ec("ECC_SECG_P256K1", K256, 32, &["ECDSA_SHA_256"], SIGN),
     hmac("HMAC_224", 28, &["HMAC_SHA_224"]),
     hmac("HMAC_256", 32, &["HMAC_SHA_256"]),
     hmac("HMAC_384", 48, &["HMAC_SHA_384"]),
@@ -189,37 +234,40 @@ impl KeyRecord {
         path(&self.id)
     }
 
-    /// `CKA_ID` of the key's object.
+    /// `CKA_ID` of the object that is used now.
     pub(super) fn object_id(&self) -> Vec<u8> {
-        let digit = |at: usize| {
-            self.material
-                .get(at..at + 2)
-                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-        };
-        (0..self.material.len() / 2).filter_map(|at| digit(at * 2)).collect()
+        material::bytes(&self.material)
     }
 
-    /// Whether the key may be used.
-    ///
-    /// # Errors
-    /// DisabledException, KMSInvalidStateException.
-    pub(super) fn usable(&self, arn: &str) -> Result<(), Fault> {
-        match self.state {
-            State::Enabled => Ok(()),
-            State::Disabled => Err(Fault::new(400, "DisabledException", format!("{arn} is disabled."))),
-            State::Creating | State::PendingDeletion | State::Deleting => Err(self.wrong_state(arn)),
-        }
+    /// `CKA_ID`s of all its objects.
+    pub(super) fn objects(&self) -> Vec<Vec<u8>> {
+        let mut all: Vec<_> = self.materials.iter().map(|material| material.object.clone()).collect();
+        all.push(self.material.clone());
+        all.sort_unstable();
+        all.dedup();
+        all.retain(|object| !object.is_empty());
+        all.iter().map(|object| material::bytes(object)).collect()
     }
 
-    /// Whether the key may be changed: not while it is to be deleted.
-    ///
-    /// # Errors
-    /// KMSInvalidStateException.
-    pub(super) fn changeable(&self, arn: &str) -> Result<(), Fault> {
-        match self.state {
-            State::Enabled | State::Disabled => Ok(()),
-            State::Creating | State::PendingDeletion | State::Deleting => Err(self.wrong_state(arn)),
+    /// Whether all material that the key has used can be used.
+    pub(super) fn is_complete(&self) -> bool {
+        let mut used = self.materials.iter().filter(|known| known.stage == Stage::InUse);
+        !self.material.is_empty() && used.all(Material::is_present)
+    }
+
+    /// The API's name of the material that is used now, 32 bytes; zeros for a key that has no materials to tell apart.
+    pub(super) fn material_id(&self) -> [u8; material::ID] {
+        let current = self.materials.iter().find(|known| known.object == self.material);
+        current.map_or([0; material::ID], Material::id_bytes)
+    }
+
+    /// `CKA_ID` of the object that a ciphertext's material is.
+    pub(super) fn object_of(&self, id: &[u8; material::ID]) -> Option<Vec<u8>> {
+        if self.materials.is_empty() && *id == [0; material::ID] {
+            return Some(self.object_id());
         }
+        let known = self.materials.iter().find(|known| known.id_bytes() == *id)?;
+        known.is_present().then(|| material::bytes(&known.object))
     }
 
     /// Whether the key is for this.
@@ -235,15 +283,6 @@ impl KeyRecord {
             self.usage.name()
         );
         Err(Fault::new(400, "InvalidKeyUsageException", message))
-    }
-
-    fn wrong_state(&self, arn: &str) -> Fault {
-        let what = if self.state == State::Creating {
-            "creating"
-        } else {
-            "pending deletion"
-        };
-        Fault::new(400, "KMSInvalidStateException", format!("{arn} is {what}."))
     }
 }
 

@@ -3,8 +3,11 @@
 
 use super::Kms;
 use super::backing::Backing;
-use super::key::{KeyRecord, Kind, PREFIX, State};
+use super::input::Input;
+use super::key::{KeyRecord, PREFIX, State};
+use super::states::{self, Seen};
 use super::store::{Holder, Store};
+use super::{grant, import, material, object};
 use crate::fault::Fault;
 use crate::module::{ModuleError, Worker};
 use crate::records::{RecordError, Versioned, Write};
@@ -46,15 +49,17 @@ impl Found {
         &self.key.record
     }
 
-    /// Whether the key may be used: that it is to be deleted comes before the state of its store, and that before its own.
+    /// Whether the key's state, or its custom key store, allows an operation.
     ///
     /// # Errors
-    /// DisabledException, KMSInvalidStateException.
-    pub(super) fn is_usable(&self) -> Result<(), Fault> {
-        match self.record().state {
-            State::Enabled | State::Disabled if !self.is_available() => Err(self.unavailable()),
-            _ => self.record().usable(&self.arn),
-        }
+    /// Those of [`states`].
+    pub(super) fn allows(&self, input: &Input) -> Result<(), Fault> {
+        let seen = match self.record().state {
+            // A key that is to be deleted, or has none of its material, says so first.
+            State::Enabled | State::Disabled if !self.is_available() => Seen::Unavailable,
+            _ => Seen::of(self.record()),
+        };
+        states::check(input.operation(), seen, &self.arn)
     }
 }
 
@@ -98,7 +103,9 @@ impl Keys {
                     }
                 },
                 State::Deleting => kms.destroy(self, &key).await?,
-                State::Enabled | State::Disabled | State::PendingDeletion => {}
+                State::Enabled | State::Disabled | State::PendingImport | State::PendingDeletion => {
+                    material::finish(kms, self, &key).await?;
+                }
             }
         }
         Ok(())
@@ -264,13 +271,13 @@ impl Kms {
         Ok(Found { key, arn, store })
     }
 
-    /// The key that a request names, if it may be used.
+    /// The key that a member of a request names, if its state allows the operation.
     ///
     /// # Errors
-    /// As [`Self::find`], and those of the key's state.
-    pub(super) async fn usable(&self, name: &str) -> Result<Found, Fault> {
-        let found = self.find(name).await?;
-        found.is_usable()?;
+    /// As [`Self::find`], and those of [`states`].
+    pub(super) async fn allowed(&self, input: &Input, member: &str) -> Result<Found, Fault> {
+        let found = self.find(input.must(member)).await?;
+        found.allows(input)?;
         Ok(found)
     }
 
@@ -289,7 +296,7 @@ impl Kms {
         })
     }
 
-    /// Whether the key's object is in the token.
+    /// Whether a new key's object is in the token.
     async fn object_exists(&self, record: &KeyRecord) -> Result<bool, ModuleError> {
         let (class, id) = (class(record), record.object_id());
         let looked = self.module.run(move |worker| worker.find(class, &id)).await;
@@ -302,22 +309,12 @@ impl Kms {
 
     /// Destroys the key's objects, then removes its record. Done again it is done again.
     pub(super) async fn destroy(&self, keys: &Keys, key: &Versioned<KeyRecord>) -> Result<(), RecordError> {
-        let id = key.record.object_id();
-        let classes = [
-            ObjectClass::SECRET_KEY,
-            ObjectClass::PRIVATE_KEY,
-            ObjectClass::PUBLIC_KEY,
-        ];
-        let destroy = move |worker: &mut Worker| {
-            for class in classes {
-                match worker.find(class, &id) {
-                    Ok(handle) => worker.session()?.destroy_object(handle)?,
-                    Err(ModuleError::NoKey) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
+        let ids = key.record.objects();
+        grant::forget(self, &key.record.id).await?;
+        for parameters in import::of_key(self, &key.record.id).await? {
+            import::end(self, &parameters).await?;
+        }
+        let destroy = move |worker: &mut Worker| object::destroy(worker, &ids);
         let module = match &key.record.backing {
             Backing::Partition | Backing::External { .. } => self.module.clone(),
             Backing::Cluster { store } => match self.stores.token(store).await {
@@ -346,8 +343,8 @@ impl Kms {
 
 /// The class of the object that does the work.
 pub(super) fn class(record: &KeyRecord) -> ObjectClass {
-    match record.spec.row().map(|row| row.kind) {
-        Some(Kind::Rsa(_) | Kind::Ec(..)) => ObjectClass::PRIVATE_KEY,
-        _ => ObjectClass::SECRET_KEY,
-    }
+    record
+        .spec
+        .row()
+        .map_or(ObjectClass::SECRET_KEY, |row| object::class(row.kind))
 }

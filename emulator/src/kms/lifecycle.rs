@@ -1,21 +1,19 @@
-//! CreateKey, EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion, UpdateKeyDescription, and the end of keys whose
-//! time has come.
+//! CreateKey, EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion, UpdateKeyDescription, and what time brings.
 
+use super::backing::Backing;
 use super::input::Input;
-use super::key::{KeyRecord, Kind, Row, SPECS, Spec, State, Usage};
+use super::key::{KeyRecord, Kind, Origin, Row, SPECS, Spec, State, Usage};
 use super::keys::{Found, Keys};
-use super::{Answer, Kms, describe, internal, now_ms, record_fault, store, tags};
+use super::material::{self, Material, Rotation, Stage};
+use super::{Answer, Kms, describe, import, internal, now_ms, object, policy, record_fault, rotate, store, tags};
 use crate::fault::Fault;
-use crate::module::{ModuleError, Worker};
+use crate::records::RecordError;
 use crate::uuid;
-use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, ObjectClass};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// Days that a key waits for its deletion when the request does not say.
 const WINDOW: usize = 30;
-const DAY_MS: u64 = 86_400_000;
 /// A key that is not made after so long never will be: longer than the module's patience.
 const ABANDONED_MS: u64 = 900_000;
 /// How often keys are looked for whose time has come.
@@ -23,37 +21,67 @@ const ROUND: Duration = Duration::from_secs(30);
 
 /// CreateKey: the record first, then the key with the record's id, then the record says that it is there.
 pub(super) async fn create(kms: &Kms, input: Input) -> Answer {
-    let (row, usage) = chosen(&input)?;
+    let (row, usage, origin) = chosen(&input)?;
     let tags = tags::read(&input)?;
+    let policy = policy::read(kms, &input)?;
     let uuid = uuid::random().ok_or_else(internal)?;
     let id = uuid::text(&uuid);
     let place = store::place(kms, &input).await?;
-    let record = KeyRecord {
+    let arn = kms.arn(&format!("key/{id}"));
+    let mut record = KeyRecord {
         spec: Spec(row.name.to_owned()),
         usage,
-        state: State::Creating,
+        state: State::PendingImport,
         description: input.text("Description").unwrap_or_default().to_owned(),
         created_ms: now_ms(),
         deletion_ms: 0,
         tags,
-        policy: describe::policy(kms, &input)?,
-        material: uuid.iter().map(|byte| format!("{byte:02x}")).collect(),
+        policy,
+        material: String::new(),
         backing: place.backing.clone(),
+        origin,
+        materials: Vec::new(),
+        rotation: Rotation::default(),
         id,
     };
+    if origin == Origin::AwsKms {
+        record.state = State::Creating;
+        record.material = material::hex(&uuid);
+    }
+    if origin == Origin::AwsKms && record.backing == Backing::Partition {
+        record.materials.push(Material {
+            id: material::random_id().ok_or_else(internal)?,
+            object: record.material.clone(),
+            stage: Stage::InUse,
+            rotated: None,
+            import: None,
+        });
+    }
     let keys = kms.keys().await?;
-    let arn = kms.arn(&format!("key/{}", record.id));
     let key = place.insert(kms, keys, record).await?;
     let found = Found {
         key,
         arn,
         store: place.store,
     };
-    let (kind, object, label) = (row.kind, found.record().object_id(), found.arn.clone());
+    let found = match origin {
+        Origin::AwsKms => make(kms, keys, found).await?,
+        Origin::External => found,
+    };
+    Ok(Map::from_iter([(
+        "KeyMetadata".to_owned(),
+        describe::metadata(kms, &found),
+    )]))
+}
+
+/// Makes the object of a key that is recorded, and says so in the record.
+async fn make(kms: &Kms, keys: &Keys, found: Found) -> Result<Found, Fault> {
+    let (id, label) = (found.record().object_id(), found.arn.clone());
+    let (spec, usage) = (found.record().spec.clone(), found.record().usage);
     let made = match kms.holder(&found) {
         Ok(module) => {
             module
-                .run(move |worker| make(worker, kind, usage, &object, &label))
+                .run(move |worker| object::make(worker, &spec, usage, &id, &label))
                 .await
         }
         Err(fault) => {
@@ -71,16 +99,17 @@ pub(super) async fn create(kms: &Kms, input: Input) -> Answer {
         }
         return Err(found.creation_fault(&error));
     }
-    let found = write(kms, &found, |record| record.state = State::Enabled).await?;
-    Ok(Map::from_iter([(
-        "KeyMetadata".to_owned(),
-        describe::metadata(kms, &found),
-    )]))
+    write(kms, &found, |record| record.state = State::Enabled).await
 }
 
-fn chosen(input: &Input) -> Result<(&'static Row, Usage), Fault> {
+fn chosen(input: &Input) -> Result<(&'static Row, Usage, Origin), Fault> {
     let unsupported = |message: String| Fault::new(400, "UnsupportedOperationException", message);
     let validation = |message: String| Fault::new(400, "ValidationException", message);
+    let origin = match input.text("Origin") {
+        Some("EXTERNAL") => Origin::External,
+        // What the others mean is the backing's.
+        _ => Origin::AwsKms,
+    };
     if input.flag("MultiRegion") {
         return Err(unsupported(
             "there is one region only: multi-Region keys are not served".into(),
@@ -101,112 +130,39 @@ fn chosen(input: &Input) -> Result<(&'static Row, Usage), Fault> {
             "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.".into(),
         ),
     })?;
-    Ok((row, usage))
-}
-
-/// Makes the key in the token. A retry after a lost session finds what the first try made.
-fn make(worker: &mut Worker, kind: Kind, usage: Usage, id: &[u8], label: &str) -> Result<(), ModuleError> {
-    let class = match kind {
-        Kind::Aes | Kind::Hmac(_) => ObjectClass::SECRET_KEY,
-        Kind::Rsa(_) | Kind::Ec(..) => ObjectClass::PRIVATE_KEY,
-    };
-    if worker.find(class, id).is_ok() {
-        return Ok(());
-    }
-    let secret = |length: u32| {
-        let used = usage == Usage::EncryptDecrypt;
-        vec![
-            Attribute::Token(true),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Id(id.to_vec()),
-            Attribute::Label(label.as_bytes().to_vec()),
-            Attribute::ValueLen(u64::from(length).into()),
-            Attribute::Encrypt(used),
-            Attribute::Decrypt(used),
-            Attribute::Sign(!used),
-            Attribute::Verify(!used),
-            Attribute::Wrap(false),
-            Attribute::Unwrap(false),
-            Attribute::Derive(false),
-        ]
-    };
-    let (encrypts, signs) = (usage == Usage::EncryptDecrypt, usage == Usage::SignVerify);
-    let private = vec![
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Id(id.to_vec()),
-        Attribute::Label(label.as_bytes().to_vec()),
-        Attribute::Decrypt(encrypts),
-        Attribute::Sign(signs),
-        Attribute::Unwrap(false),
-    ];
-    let mut public = vec![
-        Attribute::Token(true),
-        Attribute::Id(id.to_vec()),
-        Attribute::Label(label.as_bytes().to_vec()),
-        Attribute::Encrypt(encrypts),
-        Attribute::Verify(signs),
-        Attribute::Wrap(false),
-    ];
-    let session = worker.session()?;
-    match kind {
-        Kind::Aes => session.generate_key(&Mechanism::AesKeyGen, &secret(32)).map(drop)?,
-        Kind::Hmac(bytes) => session
-            .generate_key(&Mechanism::GenericSecretKeyGen, &secret(bytes))
-            .map(drop)?,
-        Kind::Rsa(bits) => {
-            public.extend([
-                Attribute::ModulusBits(u64::from(bits).into()),
-                Attribute::PublicExponent(vec![1, 0, 1]),
-            ]);
-            session
-                .generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)
-                .map(drop)?;
-        }
-        Kind::Ec(curve, _) => {
-            public.push(Attribute::EcParams(curve.to_vec()));
-            session
-                .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)
-                .map(drop)?;
-        }
-    }
-    Ok(())
+    Ok((row, usage, origin))
 }
 
 /// EnableKey.
 pub(super) async fn enable(kms: &Kms, input: Input) -> Answer {
-    set_state(kms, input.must("KeyId"), State::Enabled).await
+    set_state(kms, &input, State::Enabled).await
 }
 
 /// DisableKey.
 pub(super) async fn disable(kms: &Kms, input: Input) -> Answer {
-    set_state(kms, input.must("KeyId"), State::Disabled).await
+    set_state(kms, &input, State::Disabled).await
 }
 
-async fn set_state(kms: &Kms, name: &str, state: State) -> Answer {
-    change(kms, name, |record| record.state = state).await?;
+async fn set_state(kms: &Kms, input: &Input, state: State) -> Answer {
+    change(kms, input, |record| record.state = state).await?;
     Ok(Map::new())
 }
 
 /// UpdateKeyDescription.
 pub(super) async fn describe_anew(kms: &Kms, input: Input) -> Answer {
     let description = input.must("Description").to_owned();
-    change(kms, input.must("KeyId"), |record| record.description = description).await?;
+    change(kms, &input, |record| record.description = description).await?;
     Ok(Map::new())
 }
 
-/// Changes a key that is not to be deleted.
-pub(super) async fn change(kms: &Kms, name: &str, change: impl FnOnce(&mut KeyRecord)) -> Result<Found, Fault> {
-    let found = kms.find(name).await?;
-    found.record().changeable(&found.arn)?;
+/// Changes the key of a request, if its state allows the operation.
+pub(super) async fn change(kms: &Kms, input: &Input, change: impl FnOnce(&mut KeyRecord)) -> Result<Found, Fault> {
+    let found = kms.allowed(input, "KeyId").await?;
     write(kms, &found, change).await
 }
 
-async fn write(kms: &Kms, found: &Found, change: impl FnOnce(&mut KeyRecord)) -> Result<Found, Fault> {
+/// Changes a key.
+pub(super) async fn write(kms: &Kms, found: &Found, change: impl FnOnce(&mut KeyRecord)) -> Result<Found, Fault> {
     let key = kms.keys().await?.change(kms, &found.key, change).await;
     Ok(Found {
         key: key.map_err(|error| record_fault(&error))?,
@@ -225,8 +181,8 @@ pub(super) async fn schedule_deletion(kms: &Kms, input: Input) -> Answer {
             "PendingWindowInDays must be between 7 and 30",
         ));
     }
-    let when = now_ms() + days as u64 * DAY_MS;
-    let found = change(kms, input.must("KeyId"), |record| {
+    let when = now_ms() + days as u64 * kms.day_ms;
+    let found = change(kms, &input, |record| {
         record.state = State::PendingDeletion;
         record.deletion_ms = when;
     });
@@ -241,40 +197,44 @@ pub(super) async fn schedule_deletion(kms: &Kms, input: Input) -> Answer {
 
 /// CancelKeyDeletion. The key is disabled afterwards.
 pub(super) async fn cancel_deletion(kms: &Kms, input: Input) -> Answer {
-    let found = kms.find(input.must("KeyId")).await?;
-    if found.record().state != State::PendingDeletion {
-        return Err(Fault::new(
-            400,
-            "KMSInvalidStateException",
-            format!("{} is not pending deletion.", found.arn),
-        ));
-    }
-    let found = write(kms, &found, |record| {
-        record.state = State::Disabled;
+    let found = change(kms, &input, |record| {
+        record.state = if record.is_complete() {
+            State::Disabled
+        } else {
+            State::PendingImport
+        };
         record.deletion_ms = 0;
     });
     Ok(Map::from_iter([("KeyId".to_owned(), Value::from(found.await?.arn))]))
 }
 
-/// Deletes, for ever, keys whose time has come.
-pub(crate) async fn end_keys(kms: &Kms) {
-    let mut rounds = tokio::time::interval(ROUND);
+/// Does what time brings: deletes, for ever, keys whose waiting time is over, rotates keys, removes material that expires.
+pub(crate) async fn keep_time(kms: &Kms) {
+    let round = Duration::from_millis(kms.day_ms / 50).clamp(Duration::from_millis(100), ROUND);
+    let mut rounds = tokio::time::interval(round);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
         let Ok(keys) = kms.keys().await else { continue };
-        if let Err(error) = end_due(kms, keys, now_ms()).await {
-            tracing::warn!(%error, "keys that are to be deleted wait for the next round");
+        let now = now_ms();
+        let done = async {
+            end_due(kms, keys, now).await?;
+            rotate::rotate_due(kms, keys, now).await?;
+            import::expire_due(kms, keys, now).await
+        };
+        if let Err(error) = done.await {
+            tracing::warn!(%error, "what is due waits for the next round");
         }
     }
 }
 
-async fn end_due(kms: &Kms, keys: &Keys, now: u64) -> Result<(), crate::records::RecordError> {
+async fn end_due(kms: &Kms, keys: &Keys, now: u64) -> Result<(), RecordError> {
     for key in keys.all() {
         let due = match key.record.state {
             State::PendingDeletion => key.record.deletion_ms <= now,
             // Nobody was told of it, and nobody is still at it.
             State::Creating => key.record.created_ms + ABANDONED_MS <= now,
-            State::Enabled | State::Disabled | State::Deleting => false,
+            State::Enabled | State::Disabled | State::PendingImport | State::Deleting => false,
         };
         if due {
             let ending = keys.change(kms, &key, |record| record.state = State::Deleting).await?;

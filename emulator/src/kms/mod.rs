@@ -2,21 +2,33 @@
 //! hsmd's `Records`. `table` says which operations are answered; `input` is a checked request; `key` the record of a key and
 //! its states; `keys` makes, finds and changes keys; `crypt`, `sign`, `data_key` use them.
 
+mod agree;
 mod alias;
 mod backing;
 mod crypt;
 mod describe;
 mod envelope;
+mod grant;
+mod import;
 mod input;
 mod key;
 mod keys;
 mod lifecycle;
+mod material;
+mod object;
+mod pair;
+mod policy;
+mod private_key;
+mod rotate;
 mod sign;
+mod states;
 mod store;
 mod table;
 mod tags;
+mod unwrap;
+mod usage;
 
-pub(crate) use lifecycle::end_keys;
+pub(crate) use lifecycle::keep_time;
 pub(crate) use store::{Stores, open as open_stores};
 
 use crate::fault::{Common, Fault};
@@ -24,12 +36,14 @@ use crate::model::{Model, Problem};
 use crate::module::{Module, ModuleError};
 use crate::protocol::{self, Protocol};
 use crate::records::{RecordError, Records};
+use grant::Grants;
 use input::Input;
 use keys::Keys;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
+use usage::Usages;
 
 /// Operations, shapes, patterns and errors of KMS.
 pub(crate) const MODEL: &str = include_str!("../../model/kms.json");
@@ -43,6 +57,14 @@ const BEYOND_THE_MODEL: [&str; 6] = [
     "ValidationException",
     "InvalidCiphertextException",
 ];
+
+/// The operations for the documentation.
+///
+/// # Errors
+/// None: the table is in the code.
+pub(crate) fn operations() -> Result<String, String> {
+    Ok(table::markdown())
+}
 
 /// What an operation answers.
 type Answer = Result<Map<String, Value>, Fault>;
@@ -64,6 +86,12 @@ pub(crate) struct Kms {
     stores: Stores,
     region: String,
     account: String,
+    grants: OnceCell<Grants>,
+    usages: Usages,
+    /// Held while a key's materials change.
+    materials: Mutex<()>,
+    /// How long a day is: shorter in tests.
+    day_ms: u64,
 }
 
 impl Kms {
@@ -71,7 +99,7 @@ impl Kms {
     ///
     /// # Errors
     /// A sentence.
-    pub(crate) fn new(parts: Parts, region: &str, account: &str) -> Result<Self, String> {
+    pub(crate) fn new(parts: Parts, region: &str, account: &str, day_ms: u64) -> Result<Self, String> {
         Ok(Self {
             model: Model::parse(MODEL)?,
             module: Arc::new(parts.module),
@@ -80,6 +108,10 @@ impl Kms {
             stores: parts.stores,
             region: region.to_owned(),
             account: account.to_owned(),
+            grants: OnceCell::new(),
+            usages: Usages::new(),
+            materials: Mutex::new(()),
+            day_ms,
         })
     }
 
@@ -87,7 +119,7 @@ impl Kms {
     ///
     /// # Errors
     /// The modelled ones, and the common ones.
-    pub(crate) async fn call(&self, operation: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn call(&self, operation: &str, body: &[u8], request: &str) -> Answer {
         let row = table::find(operation).ok_or_else(|| {
             Fault::common(
                 Protocol::Json,
@@ -101,8 +133,13 @@ impl Kms {
             Problem::Type(message) => malformed(message),
             Problem::Constraint(message) => Fault::new(400, "ValidationException", message),
         })?;
-        let answer = table::run(self, row, Input(members)).await;
-        answer.map_err(|fault| self.modelled(operation, fault))
+        if self.model.error(operation, "InvalidGrantTokenException").is_some() {
+            grant::check_tokens(self, &members).await?;
+        }
+        let answer = table::run(self, row, Input(members, row.name)).await;
+        let answer = answer.map_err(|fault| self.modelled(operation, fault))?;
+        self.usages.note(row.name, &answer, request);
+        Ok(answer)
     }
 
     /// An error that the operation's model does not have would be one that no SDK knows.
@@ -122,6 +159,14 @@ impl Kms {
     async fn keys(&self) -> Result<&Keys, Fault> {
         self.keys
             .get_or_try_init(|| Keys::load(self))
+            .await
+            .map_err(|error| record_fault(&error))
+    }
+
+    /// The grants; read when first needed.
+    async fn grants(&self) -> Result<&Grants, Fault> {
+        self.grants
+            .get_or_try_init(|| Grants::load(self))
             .await
             .map_err(|error| record_fault(&error))
     }

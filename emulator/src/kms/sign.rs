@@ -4,7 +4,7 @@
 use super::input::{Input, blob};
 use super::key::{KeyRecord, Kind, Usage};
 use super::keys::Found;
-use super::{Answer, Kms, internal, module_fault};
+use super::{Answer, Kms, describe, internal, module_fault};
 use crate::fault::Fault;
 use crate::module::{ModuleError, Worker};
 use cryptoki::error::RvError;
@@ -198,7 +198,7 @@ pub(super) async fn verify_mac(kms: &Kms, input: Input) -> Answer {
 
 /// GetPublicKey.
 pub(super) async fn public_key(kms: &Kms, input: Input) -> Answer {
-    let found = kms.usable(input.must("KeyId")).await?;
+    let found = kms.allowed(&input, "KeyId").await?;
     let record = found.record().clone();
     let row = record
         .spec
@@ -231,16 +231,13 @@ pub(super) async fn public_key(kms: &Kms, input: Input) -> Answer {
         ("KeySpec".to_owned(), row.name.into()),
         ("KeyUsage".to_owned(), record.usage.name().into()),
     ]);
-    let (name, algorithms) = match record.usage {
-        Usage::EncryptDecrypt => ("EncryptionAlgorithms", row.encryption),
-        Usage::SignVerify | Usage::GenerateVerifyMac => ("SigningAlgorithms", row.signing),
-    };
+    let (name, algorithms) = describe::algorithms(record.usage, row);
     answer.insert(name.to_owned(), json!(algorithms));
     Ok(answer)
 }
 
 async fn prepare(kms: &Kms, input: &Input) -> Result<(Found, &'static str, Scheme, &'static Hash), Fault> {
-    let found = kms.usable(input.must("KeyId")).await?;
+    let found = kms.allowed(input, "KeyId").await?;
     found.record().is_for(Usage::SignVerify, &found.arn)?;
     let name = input.must("SigningAlgorithm");
     let row = found.record().spec.row();
@@ -261,7 +258,7 @@ async fn prepare(kms: &Kms, input: &Input) -> Result<(Found, &'static str, Schem
 }
 
 async fn prepare_mac(kms: &Kms, input: &Input) -> Result<(Found, &'static str, fn() -> Mechanism<'static>), Fault> {
-    let found = kms.usable(input.must("KeyId")).await?;
+    let found = kms.allowed(input, "KeyId").await?;
     found.record().is_for(Usage::GenerateVerifyMac, &found.arn)?;
     let name = input.must("MacAlgorithm");
     let algorithm = found

@@ -31,27 +31,20 @@ pub(super) fn read(input: &Input) -> Result<BTreeMap<String, String>, Fault> {
 /// TagResource.
 pub(super) async fn add(kms: &Kms, input: Input) -> Answer {
     let tags = read(&input)?;
-    let found = kms.find(input.must("KeyId")).await?;
+    let found = kms.allowed(&input, "KeyId").await?;
     let mut all = found.record().tags.clone();
     all.extend(tags);
     if all.len() > MAX {
         return Err(Fault::new(400, "LimitExceededException", "a key has at most 50 tags"));
     }
-    lifecycle::change(kms, input.must("KeyId"), |record| record.tags = all).await?;
+    lifecycle::change(kms, &input, |record| record.tags = all).await?;
     Ok(Map::new())
 }
 
 /// UntagResource. A key that is not there is no error.
 pub(super) async fn remove(kms: &Kms, input: Input) -> Answer {
-    let names = input
-        .0
-        .get("TagKeys")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    let names: Vec<_> = names.collect();
-    lifecycle::change(kms, input.must("KeyId"), |record| {
+    let names: Vec<_> = input.texts("TagKeys").collect();
+    lifecycle::change(kms, &input, |record| {
         record.tags.retain(|key, _| !names.contains(&key.as_str()));
     })
     .await?;
@@ -62,6 +55,7 @@ pub(super) async fn remove(kms: &Kms, input: Input) -> Answer {
 pub(super) async fn list(kms: &Kms, input: Input) -> Answer {
     let found = kms.find(input.must("KeyId")).await?;
     let tags: Vec<_> = found.record().tags.clone().into_iter().collect();
+    input.limit(MAX)?;
     let (page, more) = input.page(tags, MAX)?;
     let rows = page
         .iter()

@@ -86,11 +86,16 @@ impl Front {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/aws").join(script);
         let mut command = self.python("python");
         command.envs(self.daemon.variables());
+        command.env("HSMD_AWS", daemon::binaries().join("hsmd-aws"));
         succeed(command.arg(script).arg(name));
     }
 
     fn scenario(script: &str, name: &str) {
-        let front = Self::start();
+        Self::scenario_with("", script, name);
+    }
+
+    fn scenario_with(more: &str, script: &str, name: &str) {
+        let front = Self::over(Daemon::start(), more);
         front.run(script, name);
         let log = fs::read_to_string(front.daemon.folder().join("aws.log")).expect("a log");
         assert!(!log.contains(SECRET), "the secret key is in the log");
@@ -135,6 +140,23 @@ scenarios! { "cloudhsm.py":
 }
 
 scenarios! { "kms.py": life_of_a_key, aliases, encryption, signatures }
+
+scenarios! { "kms_more.py":
+    grants, rotation, imported_material, imported_pairs, data_key_pairs, shared_secrets, policies_and_tags, dry_runs,
+    key_states, uses,
+}
+
+scenarios! { "bad_input.py": kms, cloudhsm, bodies }
+
+#[test]
+fn what_is_due_after_days_is_done_by_itself() {
+    Front::scenario_with("day_ms = 20\n", "kms_more.py", "what_days_bring");
+}
+
+#[test]
+fn material_that_expires_goes_and_comes_back() {
+    Front::scenario_with("day_ms = 3000\n", "kms_more.py", "material_that_expires");
+}
 
 #[test]
 fn keys_records_and_ciphertexts_survive_a_kill_of_everything() {

@@ -46,7 +46,7 @@ pub(in crate::kms) async fn place(kms: &Kms, input: &Input) -> Result<Place, Fau
                 "a key of Origin {origin} is in no custom key store"
             )));
         }
-        ("AWS_KMS", None) => {
+        ("AWS_KMS" | "EXTERNAL", None) => {
             let (backing, store) = (Backing::Partition, None);
             return Ok(Place { backing, store });
         }
