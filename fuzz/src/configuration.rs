@@ -74,6 +74,38 @@ pub(crate) const DAEMON_WORDS: &[&str] = &[
     "{a=",
 ];
 
+/// What forms have.
+pub(crate) const QUERY_WORDS: &[&str] = &[
+    "Action=CreateCluster&",
+    "Tags.Tag.1.Key=a&",
+    "Tags.member.4294967296.Value=b&",
+    "TagKeys.TagKey.100000=c&",
+    "TagKeys=&",
+    "SkipFinalClusterSnapshot=true&",
+    "MaxRecords=-2147483649&",
+    "%c3%a4",
+    "%",
+    "..",
+    "=&=",
+];
+
+/// A form.
+pub(crate) fn query(data: &[u8]) {
+    hsmd_aws::fuzzing::query(data);
+}
+
+/// Good forms.
+pub(crate) fn query_seeds() -> Vec<Vec<u8>> {
+    vec![
+        b"Action=CreateHsmClientCertificate&Version=2012-12-01&HsmClientCertificateIdentifier=a+b&Tags.Tag.1.Key=k&\
+          Tags.Tag.1.Value=%C3%A4&Tags.Tag.2.Key=l"
+            .to_vec(),
+        b"ClusterIdentifier=c&NodeType=dc2.large&MasterUsername=u&Port=5439&Encrypted=true&IamRoles.IamRoleArn.1=x"
+            .to_vec(),
+        b"ResourceName=arn&TagKeys.member.1=a&TagKeys.2=b&MaxRecords=20&Marker=".to_vec(),
+    ]
+}
+
 /// The module's client file.
 pub(crate) fn client(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {

@@ -187,6 +187,13 @@ pub const TARGETS: &[Target] = &[
         &[],
     ),
     target(
+        "aws-query",
+        "requests of the AWS query protocol, as each operation of Redshift",
+        configuration::query,
+        configuration::query_seeds,
+        configuration::QUERY_WORDS,
+    ),
+    target(
         "xks-requests",
         "paths, signatures and bodies of requests to the XKS proxy",
         hsmd_aws::fuzzing::xks::requests,

@@ -134,6 +134,7 @@ smoke! {
     hostile_certificates_end: "certificates",
     hostile_points_end: "points",
     hostile_blobs_end: "unwrap",
+    hostile_forms_end: "aws-query",
     hostile_xks_requests_end: "xks-requests",
     hostile_xks_replies_end: "xks-replies",
 }

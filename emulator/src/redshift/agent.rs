@@ -114,10 +114,15 @@ pub(crate) fn main() -> ExitCode {
     let request = read.ok().and_then(|_| serde_json::from_slice::<Request>(&text).ok());
     let reply = match request {
         None => Reply::Failed(Failure::new(Trouble::Failed, "the agent got no job")),
-        Some(request) => match perform(&request) {
-            Ok(wrapped) => Reply::Done { wrapped },
-            Err(failure) => Reply::Failed(failure),
-        },
+        Some(request) => {
+            let done = perform(&request);
+            // The parent does so too, unless it was killed.
+            let _ = std::fs::remove_dir_all(&request.folder);
+            match done {
+                Ok(wrapped) => Reply::Done { wrapped },
+                Err(failure) => Reply::Failed(failure),
+            }
+        }
     };
     let written = serde_json::to_vec(&reply).map_err(std::io::Error::from);
     match written.and_then(|reply| std::io::stdout().write_all(&reply)) {
@@ -142,8 +147,8 @@ fn perform(request: &Request) -> Result<Option<String>, Failure> {
     };
     let done = match &request.job {
         Job::Make { cek } => hsm.make(cek).map(Some),
-        Job::Open { cek, wrapped } => hsm.open(cek, wrapped).map(|_| None),
-        Job::Rotate { cek, wrapped, next } => hsm.open(cek, wrapped).and_then(|_| hsm.make(next).map(Some)),
+        Job::Open { cek, wrapped } => hsm.open(cek, wrapped).map(|()| None),
+        Job::Rotate { cek, wrapped, next } => hsm.open(cek, wrapped).and_then(|()| hsm.make(next).map(Some)),
         Job::Destroy { ceks } => ceks.iter().try_for_each(|cek| hsm.destroy(cek)).map(|()| None),
     };
     // The login's record need not wait for its idle end.
@@ -205,19 +210,20 @@ struct Hsm<'a> {
 }
 
 impl Hsm<'_> {
-    fn find(&self, cek: &str) -> Result<Option<ObjectHandle>, Failure> {
+    /// One, if it is there. Two, if a front was killed while its agent made one, and the next front's agent was as fast.
+    fn find(&self, cek: &str) -> Result<Vec<ObjectHandle>, Failure> {
         let template = [
             Attribute::Token(true),
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::Id(bytes(cek)?),
         ];
-        Ok(self.session.find_objects(&template)?.first().copied())
+        Ok(self.session.find_objects(&template)?)
     }
 
     /// A job that is done again finds the key that the first made.
     fn make(&self, cek: &str) -> Result<String, Failure> {
-        let key = match self.find(cek)? {
-            Some(key) => key,
+        let key = match self.find(cek)?.first() {
+            Some(key) => *key,
             None => self.generate(cek)?,
         };
         // The HSM never keeps the database key: it is the cluster's, made there and encrypted here.
@@ -253,26 +259,33 @@ impl Hsm<'_> {
         Ok(self.session.generate_key(&Mechanism::AesKeyGen, &template)?)
     }
 
-    fn open(&self, cek: &str, wrapped: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let no_key = || Failure::new(Trouble::NoKey, "the cluster key is not in the partition");
-        let key = self.find(cek)?.ok_or_else(no_key)?;
-        let wrong = || Failure::new(Trouble::WrongKey, "the database key is not whole");
+    /// Opens a database key; it is wiped at once: what counts is that it opens.
+    fn open(&self, cek: &str, wrapped: &str) -> Result<(), Failure> {
+        let wrong = || Failure::new(Trouble::WrongKey, "the database key does not open");
         let wrapped = STANDARD.decode(wrapped).map_err(|_| wrong())?;
         let (iv, sealed) = wrapped.split_at_checked(IV).ok_or_else(wrong)?;
-        let mut iv: [u8; IV] = iv.try_into().map_err(|_| wrong())?;
-        let params = GcmParams::new(&mut iv, self.namespace.as_bytes(), 128_u64.into())?;
-        let opened = Zeroizing::new(self.session.decrypt(&Mechanism::AesGcm(params), key, sealed)?);
-        if opened.len() == DATABASE_KEY {
-            return Ok(opened);
+        let mut last = Failure::new(Trouble::NoKey, "the cluster key is not in the partition");
+        for key in self.find(cek)? {
+            let mut iv: [u8; IV] = iv.try_into().map_err(|_| wrong())?;
+            let params = GcmParams::new(&mut iv, self.namespace.as_bytes(), 128_u64.into())?;
+            let opened = self
+                .session
+                .decrypt(&Mechanism::AesGcm(params), key, sealed)
+                .map(Zeroizing::new);
+            match opened {
+                Ok(opened) if opened.len() == DATABASE_KEY => return Ok(()),
+                Ok(_) => last = wrong(),
+                Err(error) => last = error.into(),
+            }
         }
-        Err(wrong())
+        Err(last)
     }
 
     fn destroy(&self, cek: &str) -> Result<(), Failure> {
-        while let Some(key) = self.find(cek)? {
-            self.session.destroy_object(key)?;
-        }
-        Ok(())
+        let found = self.find(cek)?;
+        found
+            .into_iter()
+            .try_for_each(|key| Ok(self.session.destroy_object(key)?))
     }
 }
 

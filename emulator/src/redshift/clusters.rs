@@ -145,7 +145,9 @@ pub(super) async fn modify(redshift: &Arc<Redshift>, mut input: Input) -> Answer
     if let Some(hsm) = hsm {
         if cluster.key.is_none() && cluster.next.as_ref().is_none_or(|next| next.place.hsm != hsm) {
             let fresh = next(hsm.clone())?;
-            let given_up = cluster.next.replace(fresh).filter(|next| next.doubt);
+            // Where the password was wrong none was made, and trying it again would lock the partition.
+            let locked_out = cluster.trouble.is_some_and(|trouble| !trouble.may_pass());
+            let given_up = cluster.next.replace(fresh).filter(|next| next.doubt && !locked_out);
             cluster.old.extend(given_up.map(|next| next.place));
         }
         cluster.hsm = Some(hsm);

@@ -152,7 +152,11 @@ impl Redshift {
             Err(_) => return After::Done,
         };
         match self.step(found).await {
-            Ok(after) => after,
+            Ok(After::More) => After::More,
+            Ok(after) => {
+                lock(&self.work.unchecked).remove(id);
+                after
+            }
             // Somebody has written meanwhile, tags for instance: once more, with what is there now.
             Err(RecordError::Conflict) => After::More,
             Err(error) => {
@@ -173,7 +177,7 @@ impl Redshift {
             version,
             record: mut cluster,
         } = found;
-        let unchecked = lock(&self.work.unchecked).remove(&cluster.id);
+        let unchecked = lock(&self.work.unchecked).contains(&cluster.id);
         if cluster.status == Status::Deleting {
             return self.bury(&cluster, version).await;
         }

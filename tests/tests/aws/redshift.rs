@@ -4,15 +4,14 @@
 use std::fs;
 use std::net::TcpListener;
 
-use hsmd_tests::daemon::{Daemon, Options, PIN};
+use hsmd_tests::daemon::{Daemon, Options};
 use hsmd_tests::peers::{run, succeed};
 
 use super::{Front, SECRET};
 
 /// What must be in no log: passwords of partitions and clusters, halves of key pairs.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 5] = [
     SECRET,
-    PIN,
     "wrong-and-secret",
     "a password of a partition",
     "Passw0rd",

@@ -176,6 +176,9 @@ impl Settings<'_> {
                 authorities: &self.certificate.certificate,
                 connect: [(XKS_HOST, self.xks)].into(),
             },
+            redshift: Clusters {
+                port: self.node.config.data.listen.first().map_or(0, SocketAddr::port),
+            },
         };
         let text = toml::to_string(&file).map_err(|error| Failure::Other(error.to_string()))?;
         let path = folder.join("hsmd-aws.toml");
@@ -196,6 +199,13 @@ struct File<'a> {
     redshift: Redshift,
     xks: Proxy<'a>,
     xks_client: ProxyClient<'a>,
+    redshift: Clusters,
+}
+
+/// Where clusters of Redshift reach the HSMs.
+#[derive(Serialize)]
+struct Clusters {
+    port: u16,
 }
 
 #[derive(Serialize)]
