@@ -17,6 +17,7 @@ mod listen;
 mod model;
 mod module;
 mod operations;
+mod presigned;
 mod protocol;
 mod query;
 mod records;

@@ -1,8 +1,10 @@
-//! Signature Version 4: who signed a request. The verification is `scratchstack-aws-signature`'s; here are the access keys,
+//! Signature Version 4: who signed a request. The verification is `scratchstack-aws-signature`'s, of signatures in a query
+//! `presigned`'s; here are the access keys,
 //! the region and service that a signature must name, and the words for what is wrong.
 
 use crate::config::{AccessKey, SECRET_LENGTH};
 use crate::fault::{Common, Fault};
+use crate::presigned::Presigned;
 use crate::route::Row;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -45,6 +47,20 @@ impl Verifier {
     ) -> Result<(), Fault> {
         if !self.verify {
             return Ok(());
+        }
+        let presigned = Presigned::of(request).and_then(|found| match found {
+            None => Ok(false),
+            Some(presigned) => {
+                let key = |id: &str| self.keys.iter().find(|key| key.id == id);
+                let secret = |id: &str| key(id).map(|key| key.secret.as_str());
+                let scope = (self.region.as_str(), row.signing);
+                presigned.verify(request, scope, now, secret).map(|()| true)
+            }
+        });
+        match presigned {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err((kind, message)) => return Err(Fault::common(row.protocol, kind, worded(kind, message))),
         }
         let keys = self.keys.clone();
         let mut find =
@@ -98,14 +114,17 @@ fn reason(error: BoxError) -> (Common, String) {
         }
         _ => Common::IncompleteSignature,
     };
-    // The expected canonical request and signature would help a guesser.
-    let message = match kind {
+    (kind, worded(kind, message))
+}
+
+/// The expected canonical request and signature would help a guesser.
+fn worded(kind: Common, message: String) -> String {
+    match kind {
         Common::WrongSignature => {
-            "The request signature we calculated does not match the signature you provided. Check \
-                                   your AWS Secret Access Key, the region and the signing method."
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
+             Key, the region and the signing method."
                 .into()
         }
         _ => message,
-    };
-    (kind, message)
+    }
 }

@@ -68,6 +68,11 @@ fn query_requests_in_all_their_forms() {
 }
 
 #[test]
+fn presigned_requests_and_the_sample_of_the_api_reference() {
+    scenario("presigned", "");
+}
+
+#[test]
 fn what_clusters_refuse() {
     scenario("clusters", "max_clusters = 3\n");
 }
