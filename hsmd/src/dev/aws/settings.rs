@@ -155,9 +155,6 @@ impl Settings<'_> {
                 token: KMS,
                 pin_file: pin_file("aws.pin", &kept.partition_password)?,
             },
-            redshift: Redshift {
-                port: self.node.config.data.listen.first().map_or(0, SocketAddr::port),
-            },
             xks: Proxy {
                 listen: self.xks,
                 region: &hsm.region,
@@ -196,7 +193,6 @@ struct File<'a> {
     account: &'a str,
     access_keys: [AccessKey<'a>; 1],
     kms: Keys<'a>,
-    redshift: Redshift,
     xks: Proxy<'a>,
     xks_client: ProxyClient<'a>,
     redshift: Clusters,
@@ -219,11 +215,6 @@ struct Keys<'a> {
     module: &'a Path,
     token: &'a str,
     pin_file: PathBuf,
-}
-
-#[derive(Serialize)]
-struct Redshift {
-    port: u16,
 }
 
 #[derive(Serialize)]
