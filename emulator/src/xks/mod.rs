@@ -4,20 +4,14 @@
 //!
 //! Specification: <https://github.com/aws/aws-kms-xksproxy-api-spec>, version 1.0.3.
 
-#[allow(dead_code, reason = "custom key stores will call it")]
 pub(crate) mod client;
-#[allow(dead_code, reason = "custom key stores will call it")]
 pub(crate) mod error;
 #[doc(hidden)]
 pub mod fuzzing;
-#[allow(dead_code, reason = "custom key stores will call it")]
 pub(crate) mod mapping;
-#[allow(dead_code, reason = "custom key stores will call it")]
 pub(crate) mod outbound;
 pub(crate) mod proxy;
-#[allow(dead_code, reason = "custom key stores will call it")]
 mod sigv4;
-#[allow(dead_code, reason = "custom key stores will call it")]
 mod wire;
 
 /// Whether a text can name an external key: 1 to 128 letters, digits, `-`, `_` and `.`. The names `.` and `..`, which the
