@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use hsmd_tests::daemon::{Daemon, Options};
+use hsmd_tests::daemon::{Daemon, Options, PIN};
 use hsmd_tests::peers::{run, succeed};
 
 use super::{Front, SECRET};
