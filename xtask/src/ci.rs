@@ -11,7 +11,7 @@ use crate::steps::{self, Steps, Tally};
 use crate::workspace::Workspace;
 use crate::{links, tidy};
 
-const PROFILE: [&str; 2] = ["--profile", "ci"];
+pub(crate) const PROFILE: [&str; 2] = ["--profile", "ci"];
 
 /// Everything that a change must pass.
 pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode, String> {

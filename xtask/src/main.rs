@@ -8,6 +8,7 @@
     reason = "a command-line program for developers"
 )]
 
+mod aws_sdk;
 mod bench;
 mod ci;
 mod dev;

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use crate::aws_sdk;
 use crate::ci;
 use crate::setup;
 use crate::steps::{self, Steps};
@@ -94,6 +95,9 @@ const PROGRAMS: &[Program] = &[
     ),
 ];
 
+/// The program that is no test of the tree: CI does not compile it.
+const AWS_SDK: &str = "aws-sdk";
+
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
@@ -108,6 +112,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
     if request.name.as_deref() == Some("--list") {
         list();
         return Ok(ExitCode::SUCCESS);
+    }
+    if request.name.as_deref() == Some(AWS_SDK) {
+        if request.rounds.is_some() || request.seed.is_some() {
+            return Err(format!("{AWS_SDK} has neither rounds nor a seed"));
+        }
+        return Ok(exit_code(aws_sdk::run(workspace)));
     }
     let found = PROGRAMS.iter().find(|row| Some(row.name) == request.name.as_deref());
     let Some(program) = found else {
@@ -137,11 +147,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
         }
         Ok(())
     });
-    Ok(if steps.finish() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(steps.finish()))
+}
+
+const fn exit_code(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn list() {
@@ -149,6 +159,7 @@ fn list() {
     for row in PROGRAMS {
         println!("{:<12} {:>9}  {}", row.name, row.rounds, row.what);
     }
+    println!("{AWS_SDK:<12} {:>9}  {}", "-", aws_sdk::WHAT);
 }
 
 fn parse(arguments: &[String]) -> Result<Request, String> {
@@ -178,7 +189,7 @@ fn parse(arguments: &[String]) -> Result<Request, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PROGRAMS, Request, parse};
+    use super::{AWS_SDK, PROGRAMS, Request, parse};
 
     fn words(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
@@ -201,8 +212,9 @@ mod tests {
     #[test]
     fn every_program_has_its_own_name() {
         let mut names: Vec<&str> = PROGRAMS.iter().map(|row| row.name).collect();
+        names.push(AWS_SDK);
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), PROGRAMS.len());
+        assert_eq!(names.len(), PROGRAMS.len() + 1);
     }
 }

@@ -40,7 +40,9 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Report, String> {
         if path.ends_with(".rs") {
             source::check_rust(path, text, &mut report.errors);
         }
-        if path.ends_with("Cargo.toml") && path != "Cargo.toml" {
+        // A crate with a workspace of its own inherits nothing from the root.
+        let apart = path == "Cargo.toml" || text.contains("\n[workspace]\n");
+        if path.ends_with("Cargo.toml") && !apart {
             manifest::check(path, text, &mut report.errors);
         }
     }
