@@ -82,14 +82,12 @@ impl Instance {
             op: Some(request::Op::ListSlots(wire::ListSlots {})),
             ..wire::Request::default()
         };
-        let found = self
-            .pool
-            .call(None, tries, request, &[], |result, _| match result {
-                Some(reply::Result::Slots(list)) if list.slots.len() <= MOST_SLOTS => Ok(list.slots),
-                // An empty message field is as good as an empty list.
-                None => Ok(Vec::new()),
-                _ => Err(Failure::Lost),
-            })?;
+        let found = self.pool.call(None, tries, request, &[], |result, _| match result {
+            Some(reply::Result::Slots(list)) if list.slots.len() <= MOST_SLOTS => Ok(list.slots),
+            // An empty message field is as good as an empty list.
+            None => Ok(Vec::new()),
+            _ => Err(Failure::Lost),
+        })?;
         lock(&self.slots).take(found, list);
         Ok(())
     }

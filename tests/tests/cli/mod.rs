@@ -42,9 +42,9 @@ fn status_shows_everything_at_a_glance() {
     let status = world.shell("hsmctl status");
     for words in [
         "HSMs         3 (3 RUNNING)",
-        "Groups       2 (2 READY)",
+        "Groups       3 (3 READY)",
         "Clients      1",
-        "Partitions   4",
+        "Partitions   5",
     ] {
         assert!(status.text.contains(words), "{words}: {}", status.text);
     }
@@ -120,7 +120,7 @@ fn what_destroys_asks_first_and_never_hangs_without_a_terminal() {
     }
     let status = world.shell("hsmctl status");
     assert!(
-        status.text.contains("Partitions   4") && status.text.contains("Clients      1"),
+        status.text.contains("Partitions   5") && status.text.contains("Clients      1"),
         "{}",
         status.text
     );
