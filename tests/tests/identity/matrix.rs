@@ -164,6 +164,11 @@ async fn every_method_is_for_the_roles_of_the_table_and_denials_are_alike() {
             .unwrap_or_else(|| panic!("{id} is not in the log"));
         assert!(line.contains(role) && line.contains(method), "{line}");
     }
+    // And in the audit log, whose chain holds: many of one caller are counted there.
+    let denied = appliance.local("audit show --failed -o json").text;
+    let logged = ids.keys().filter(|id| denied.contains(&format!("denied {id}"))).count();
+    assert!(logged >= ROLES.len() - 1, "{logged} denials in the audit log");
+    assert!(appliance.local("audit verify").good);
     let (id, (role, method)) = ids.first_key_value().expect("a denial");
     let told = appliance.local(&format!("certificate denials {id}")).text;
     assert!(told.contains(role) && told.contains(method), "{told}");

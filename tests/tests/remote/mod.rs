@@ -6,7 +6,7 @@ mod network;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cryptoki_sys::*;
 use hsmd_tests::daemon::{LABEL, PIN, binaries};
@@ -214,4 +214,69 @@ fn who_is_not_trusted_sees_no_slots_and_waits_for_nothing() {
     fs::set_permissions(&known.key, mode).expect("another mode");
     let module = scene.module(&known, &ca, 1_000);
     assert_eq!(module.initialize(), Err(Rv(CKR_GENERAL_ERROR)));
+}
+
+/// A certificate on P-256 that ends so many seconds from now.
+fn ending(scene: &Remote, name: &str, seconds: i64) -> Identity {
+    let folder = scene.served.folder();
+    let (certificate, key) = (
+        folder.join(format!("{name}.pem")),
+        folder.join(format!("{name}Key.pem")),
+    );
+    let mut params = rcgen::CertificateParams::new(vec![format!("{name}.example.org")]).expect("a name");
+    // CreateLunaClient wants 600 characters.
+    let unit = rcgen::DnType::OrganizationalUnitName;
+    params
+        .distinguished_name
+        .push(unit, "tests of certificates that end ".repeat(2));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let end = Duration::from_secs(now.as_secs().saturating_add_signed(seconds));
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + end.saturating_sub(Duration::from_secs(3_600));
+    params.not_after = epoch + end;
+    let pair = rcgen::KeyPair::generate().expect("a key pair");
+    fs::write(&certificate, params.self_signed(&pair).expect("a certificate").pem()).expect("a file");
+    fs::write(&key, pair.serialize_pem()).expect("a file");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&key, mode).expect("its mode");
+    Identity { certificate, key }
+}
+
+// The row "expired" of the matrix: while it is connected, and before it connects.
+#[test]
+fn a_certificate_that_ends_ends_what_is_open_and_opens_nothing_more() {
+    let scene = remote(&Network::loopback());
+    let identity = ending(&scene, "app", 12);
+    scene.register("app", &identity);
+    scene.assign("app");
+    let (_, ca) = scene.config("app", "5.3");
+    let module = scene.module(&identity, &ca, 2_000);
+    module.initialize().expect("C_Initialize");
+    let slots = module.slots(true).expect("C_GetSlotList");
+    let session = module.open_session(slots[0]).expect("C_OpenSession");
+    module.login(session, CKU_USER, PIN).expect("C_Login");
+    let key = [flag(CKA_TOKEN, false), flag(CKA_SIGN, true), number(CKA_VALUE_LEN, 32)];
+    let generate = Mechanism::Plain(CKM_GENERIC_SECRET_KEY_GEN);
+    let key = module.generate_key(session, &generate, &key).expect("C_GenerateKey");
+    let sign = || module.sign(session, &Mechanism::Plain(CKM_SHA256_HMAC), key, b"data");
+    sign().expect("C_Sign");
+    // The connection is in use all the time: it is the request that is refused, not an idle connection that ends.
+    let give_up = Instant::now() + wait::PATIENCE;
+    let code = loop {
+        match sign() {
+            Ok(_) => assert!(Instant::now() < give_up, "it signs for ever"),
+            Err(code) => break code,
+        }
+    };
+    assert_eq!(code, Rv(CKR_DEVICE_ERROR));
+    let _ = module.finalize();
+    // As with a certificate that nobody knows.
+    for who in [&identity, &ending(&scene, "stranger", -60)] {
+        let module = scene.module(who, &ca, 20_000);
+        module.initialize().expect("C_Initialize");
+        let begun = Instant::now();
+        assert_eq!(module.slots(false).expect("C_GetSlotList").len(), 0);
+        assert!(begun.elapsed() < Duration::from_secs(5), "a refusal is no time-out");
+        module.finalize().expect("C_Finalize");
+    }
 }
