@@ -2,6 +2,8 @@
 //! the machine stops there, with what was not synced kept or lost. After the next start the records are as before or as after,
 //! never between (INV-2), and an operation that was acknowledged is there.
 
+mod appliance;
+
 use super::clients::{A, B};
 use crate::config::Hsm;
 use crate::control::groups::GroupChange;
@@ -187,6 +189,7 @@ fn view(model: &Model) -> String {
     for (name, Document { value, .. }) in model.keystore.documents("records/").unwrap() {
         lines.push(format!("{name} {value:?}"));
     }
+    appliance::view(model, &mut lines);
     // A key set that nobody refers to is gone after a start.
     lines.push(format!("{} key sets", model.keystore.key_sets().len()));
     lines.sort();
