@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::UdpSocket;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -88,6 +89,7 @@ fn what_is_exported_verifies_offline_and_tells_who_did_what() {
     ] {
         assert!(acts.contains_key(act), "no {act}: {acts:?}");
     }
+    assert_eq!(acts["hsm.create"], 2, "the first HSM as well: {acts:?}");
     let is = |entry: &&Value, act: &str, result: &str| entry["act"] == act && entry["result"] == result;
     let wrong = shown
         .iter()
@@ -210,6 +212,75 @@ fn a_syslog_server_gets_its_copy() {
             "{message}"
         );
     }
+}
+
+// RFC 6587, octet counting; a server that comes back gets what comes then.
+#[test]
+fn a_syslog_server_over_tcp_gets_its_copy_also_when_it_has_closed_the_connection() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let port = server.local_addr().expect("an address").port().to_string();
+    let daemon = Served::start(&[("audit.syslog_port", &port), ("audit.syslog", "\"tcp\"")]);
+    let endpoint = endpoint(&daemon);
+    let listed: Value = serde_json::from_slice(&good(&endpoint, "hsm list -o json").output).expect("JSON");
+    let arn = listed[0]["arn"].as_str().expect("an ARN").to_owned();
+    good(&endpoint, &format!("hsm modify {arn} --syslog-ip 127.0.0.1"));
+    for label in ["first", "second"] {
+        good(&endpoint, &format!("partition create {label}"));
+        let (stream, _) = server.accept().expect("a connection");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a deadline");
+        let mut reader = BufReader::new(stream);
+        let message = loop {
+            let mut digits = Vec::new();
+            reader.read_until(b' ', &mut digits).expect("a length");
+            let length = String::from_utf8(digits).expect("digits");
+            let mut message = vec![0; length.trim().parse().expect("a length")];
+            reader.read_exact(&mut message).expect("a message");
+            let message = String::from_utf8(message).expect("UTF-8");
+            if message.contains("partition.create") {
+                break message;
+            }
+        };
+        assert!(
+            message.starts_with("<110>1 ") && message.contains("hsmd@32473 sequence="),
+            "{message}"
+        );
+        // The connection is closed here; the next message comes over a new one.
+    }
+}
+
+/// What an administrator was told that it was done.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) act: &'static str,
+    /// A partition's serial number, if it is about one.
+    pub(crate) serial: String,
+}
+
+/// INV-2: the acknowledged acts of administrators that the log does not hold, in words.
+pub(crate) fn holds_acts(daemon: &Served, told: &[Told]) -> Vec<String> {
+    let logged = entries(&endpoint(daemon), "");
+    let mut wrong = Vec::new();
+    let is = |entry: &&Value, told: &Told| {
+        let same = told.serial.is_empty() || entry["partition"] == told.serial.as_str();
+        entry["act"] == told.act && entry["result"] == "OK" && same
+    };
+    let mut wanted: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for one in told {
+        *wanted.entry((one.act, &one.serial)).or_default() += 1;
+    }
+    for ((act, serial), wanted) in wanted {
+        let one = Told {
+            act: told.iter().find(|one| one.act == act).map_or("", |one| one.act),
+            serial: serial.to_owned(),
+        };
+        let found = logged.iter().filter(|entry| is(entry, &one)).count();
+        if found < wanted {
+            wrong.push(format!("{act} {serial}: {wanted} acknowledged, {found} in the log"));
+        }
+    }
+    wrong
 }
 
 /// INV-2, INV-10: whether the log holds every acknowledged change, and for each object that is left exactly one entry that made it

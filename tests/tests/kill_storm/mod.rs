@@ -1,21 +1,29 @@
 //! The daemon is killed again and again, at steps of the store and at random moments, while eight processes create, sign,
 //! label and destroy. INV-2: acknowledged is durable. INV-6: destroyed is destroyed. INV-10: a create is done once, however
-//! often it was retried. The judge is in `src/storm.rs`.
+//! often it was retried. Beside them an administrator makes and deletes partitions, groups and tags. Every acknowledged change and
+//! act is in the audit log, whose chain holds. The judge is in `src/storm.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use cryptoki_sys::*;
-use hsmd_tests::daemon::{LABEL, PIN};
+use hsmd_tests::daemon::{LABEL, PIN, binaries};
 use hsmd_tests::module::{Module, Session};
+use hsmd_tests::peers::run;
 use hsmd_tests::plan;
 use hsmd_tests::served::Served;
 use hsmd_tests::soak::{Random, Soak};
 use hsmd_tests::storm::{self, End, Entry, Held};
 use hsmd_tests::template::{Mechanism, bytes, number};
 use hsmd_tests::wait;
+
+use crate::audit::Told;
 
 const WORKERS: usize = 8;
 /// Acknowledged changes, over all workers, before a kill that no plan has made: at most.
@@ -39,6 +47,7 @@ fn nothing_acknowledged_is_lost_and_nothing_destroyed_comes_back() {
         planned: 0,
         starts: 0,
     };
+    let administrator = Administrator::start(&storm.daemon);
     let mut figures = String::new();
     let mut good = true;
     let mut done = 0;
@@ -57,12 +66,95 @@ fn nothing_acknowledged_is_lost_and_nothing_destroyed_comes_back() {
         done += COMPARED;
         storm.end();
         (good, figures) = verdict(&storm.daemon, &storm.journals);
+        let told = administrator.told();
+        let unlogged = crate::audit::holds_acts(&storm.daemon, &told);
+        good &= unlogged.is_empty() && !told.is_empty();
+        figures = format!(
+            "{figures}\n{} acts of an administrator acknowledged, not in the audit log: {} {:?}",
+            told.len(),
+            unlogged.len(),
+            &unlogged[..unlogged.len().min(10)]
+        );
     }
+    administrator.end();
     let (planned, starts) = (storm.planned, storm.starts);
     soak.verdict(
         good && (planned > 0 || !Soak::is_long()),
         &format!("{planned} kills at a planned step of the store, {starts} of them while it started; {figures}"),
     );
+}
+
+/// Runs hsmctl, one act after the other, and notes what was acknowledged.
+struct Administrator {
+    stop: Arc<AtomicBool>,
+    told: Arc<Mutex<Vec<Told>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Administrator {
+    fn start(daemon: &Served) -> Self {
+        let (stop, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let endpoint = format!("unix://{}", daemon.data_dir().join("control.sock").display());
+        let (ends, noted) = (stop.clone(), told.clone());
+        let thread = std::thread::spawn(move || {
+            let mut count = 0;
+            while !ends.load(Ordering::Acquire) {
+                count += 1;
+                for told in administer(&endpoint, count) {
+                    noted.lock().expect("no panic").push(told);
+                }
+            }
+        });
+        Self { stop, told, thread }
+    }
+
+    fn told(&self) -> Vec<Told> {
+        self.told.lock().expect("no panic").clone()
+    }
+
+    fn end(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.join().expect("the administrator ends");
+    }
+}
+
+/// Some acts; those that were acknowledged. One that was cut off by a kill is done or not done.
+fn administer(endpoint: &str, count: usize) -> Vec<Told> {
+    let mut told = Vec::new();
+    let hsmctl = |line: &str| -> Option<serde_json::Value> {
+        let mut command = Command::new(binaries().join("hsmctl"));
+        command
+            .args(["--endpoint", endpoint, "-o", "json"])
+            .args(line.split(' '));
+        let run = run(&mut command);
+        // The daemon is away: a moment for it to come back.
+        if !run.good {
+            std::thread::park_timeout(Duration::from_millis(50));
+            return None;
+        }
+        serde_json::from_slice(&run.output).ok()
+    };
+    let mut tell = |act, serial: &str| {
+        told.push(Told {
+            act,
+            serial: serial.to_owned(),
+        });
+    };
+    if let Some(made) = hsmctl(&format!("partition create storm-{count}")) {
+        let serial = made[0]["serial"].as_str().expect("a serial number").to_owned();
+        tell("partition.create", &serial);
+        if hsmctl(&format!("partition delete {serial} --yes")).is_some() {
+            tell("partition.delete", &serial);
+        }
+    }
+    if let Some(group) = hsmctl(&format!("group create storm-{count}")) {
+        tell("group.create", "");
+        let arn = group["arn"].as_str().expect("an ARN").to_owned();
+        if hsmctl(&format!("group delete {arn} --yes")).is_some() {
+            tell("group.delete", "");
+        }
+    }
+    told
 }
 
 struct Storm {
