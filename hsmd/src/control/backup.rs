@@ -165,7 +165,7 @@ fn key(message: Option<Key>) -> Result<BackupKey, Status> {
     let key = SecretArray::from_slice(&message.key);
     message.key.zeroize();
     let key = key.ok_or_else(|| Status::invalid_argument("key must have 32 bytes"))?;
-    BackupKey::from_bytes(&message.header, key).map_err(|error| fault::status(&ModelError::Keystore(error)))
+    BackupKey::from_bytes(&message.header, key).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 /// The file that is being sent, cut into pieces.

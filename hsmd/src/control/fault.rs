@@ -68,7 +68,9 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         ModelError::NoRoom | ModelError::SubnetFull | ModelError::TooManyTags => {
             (Code::ResourceExhausted, Fault::Service)
         }
-        ModelError::Conflict | ModelError::Changed => (Code::Aborted, Fault::Service),
+        ModelError::Conflict | ModelError::Changed | ModelError::Keystore(Store::Contended) => {
+            (Code::Aborted, Fault::Service)
+        }
         ModelError::Damaged(_) => (Code::DataLoss, Fault::Internal),
         ModelError::Keystore(Store::Restore(error)) => restore_kind(error),
         ModelError::Keystore(Store::Full | Store::TooLarge) => (Code::ResourceExhausted, Fault::Service),

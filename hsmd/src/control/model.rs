@@ -127,7 +127,7 @@ pub enum ModelError {
     #[error("the HSM has no room for another partition")]
     NoRoom,
     /// A label of the wrong form.
-    #[error("a label has 1 to 32 bytes")]
+    #[error("a label has 1 to 32 bytes and no control characters")]
     Label,
     /// A label that another partition has.
     #[error("another partition of the HSM has this label")]

@@ -3,6 +3,7 @@
 
 use super::groups::GroupChange;
 use super::model::{Model, ModelError};
+use super::partitions::check_label;
 use super::records::{HsmRecord, HsmState, Officer};
 use crate::config::Lockout;
 use hsmd_keystore::{Caller, Identity, KeySet};
@@ -64,9 +65,7 @@ impl Model {
     /// # Errors
     /// No such HSM, one that has an officer or does not run, a label, PIN or domain of a wrong length; the keystore's errors.
     pub fn initialise_hsm(&self, hsm: &str, label: &str, pin: &[u8], domain: &[u8]) -> Result<OfficerView, ModelError> {
-        if label.is_empty() || label.len() > 32 {
-            return Err(ModelError::Label);
-        }
+        check_label(label)?;
         self.check_pin("SoPin", pin)?;
         if domain.is_empty() || domain.len() > MAX_DOMAIN {
             return Err(ModelError::Invalid("Domain", "1 to 128 bytes"));

@@ -57,9 +57,7 @@ impl Model {
             quota,
             ..
         } = *new;
-        if label.is_empty() || label.len() > 32 {
-            return Err(ModelError::Label);
-        }
+        check_label(label)?;
         let policy = policy.or(self.config.policy()).ok_or(ModelError::Policy)?;
         let hsm = self.hsm(hsm)?.id;
         let record = {
@@ -282,6 +280,14 @@ impl Model {
         );
         Ok(record)
     }
+}
+
+/// Labels stand in tables, logs and files of other programs: what moves a cursor or begins a line is none.
+pub(super) fn check_label(label: &str) -> Result<(), ModelError> {
+    if label.is_empty() || label.len() > 32 || label.contains(char::is_control) {
+        return Err(ModelError::Label);
+    }
+    Ok(())
 }
 
 /// The HSM, if it may have more partitions.

@@ -22,7 +22,7 @@ const USER_FLAGS: [u64; 3] = [0x1_0000, 0x2_0000, 0x4_0000];
 pub struct NewPartition<'a> {
     /// Id, serial number or ARN; empty: the only one.
     pub hsm: &'a str,
-    /// 1 to 32 bytes.
+    /// 1 to 32 bytes, no control characters.
     pub label: &'a str,
     /// `None`: the daemon's default.
     pub policy: Option<Policy>,

@@ -2,6 +2,7 @@
 //! of a backup's partitions here. The keys are the keystore's; both change in one batch, so a restore has happened or it has not.
 
 use super::model::{Model, ModelError, State, Versioned, now_ms, write};
+use super::partitions::check_label;
 use super::records::{
     Document as _, HSM_PREFIX, HsmRecord, HsmState, PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter,
 };
@@ -174,9 +175,7 @@ impl Model {
                 return Err(ModelError::State(hsm.state.name()));
             }
             let label = new_label(source, options);
-            if label.is_empty() || label.len() > 32 {
-                return Err(ModelError::Label);
-            }
+            check_label(label)?;
             if self.state.lock().has_label(&hsm.id, label) {
                 return Err(ModelError::LabelTaken);
             }

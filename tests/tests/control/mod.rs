@@ -1,10 +1,12 @@
 //! The control plane of a running daemon: every operation through the generated client (`operations`), and `hsmctl`: what it
 //! prints, its exit codes, and that slots follow.
 
+mod bad_input;
 mod generic;
 mod kills;
 mod model;
 mod operations;
+mod raw;
 mod records;
 
 use std::path::Path;

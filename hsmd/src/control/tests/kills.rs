@@ -189,9 +189,9 @@ fn view(model: &Model) -> String {
     for (name, Document { value, .. }) in model.keystore.documents("records/").unwrap() {
         lines.push(format!("{name} {value:?}"));
     }
-    appliance::view(model, &mut lines);
+    let unused = appliance::view(model, &mut lines);
     // A key set that nobody refers to is gone after a start.
-    lines.push(format!("{} key sets", model.keystore.key_sets().len()));
+    lines.push(format!("{} key sets", model.keystore.key_sets().len() - unused));
     lines.sort();
     lines.join("\n")
 }

@@ -24,8 +24,18 @@ fn configured(keystore: &Keystore, change: impl FnOnce(&mut Hsm)) -> (Model, Arc
 fn an_hsm_is_initialised_once() {
     let (keystore, model, _) = with_hsm(false);
     for (label, pin, domain, expected) in [
-        ("", PIN, b"d".as_slice(), "a label has 1 to 32 bytes"),
-        (&"x".repeat(33), PIN, b"d", "a label has 1 to 32 bytes"),
+        (
+            "",
+            PIN,
+            b"d".as_slice(),
+            "a label has 1 to 32 bytes and no control characters",
+        ),
+        (
+            &"x".repeat(33),
+            PIN,
+            b"d",
+            "a label has 1 to 32 bytes and no control characters",
+        ),
         (
             "vault",
             b"abc",
