@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{number, ratio};
+use super::{number, ratio, with_section};
 
 /// Where the section begins.
 const BEGIN: &str = "<!-- aws: made by `cargo xtask bench --aws --write-docs` -->\n";
@@ -88,14 +88,7 @@ pub fn table(lines: &[Line]) -> String {
 #[must_use]
 pub fn page(about: &str, table: &str, old: &str) -> String {
     let section = format!("{BEGIN}{INTRODUCTION}{about}\n\n{table}{END}");
-    let place = old.find(BEGIN).and_then(|begin| {
-        let end = old[begin..].find(END)?;
-        Some((&old[..begin], &old[begin + end + END.len()..]))
-    });
-    match place {
-        Some((before, after)) => format!("{before}{section}{after}"),
-        None => format!("{}\n\n{section}", old.trim_end()),
-    }
+    with_section(old, (BEGIN, END), &section)
 }
 
 #[cfg(test)]

@@ -7,6 +7,19 @@ pub mod svg;
 pub mod text;
 pub mod tls;
 
+/// A page with this section, which stands between its two marks: in the place of the old one, or at the end.
+#[must_use]
+pub(crate) fn with_section(old: &str, (begin, end): (&str, &str), section: &str) -> String {
+    let place = old.find(begin).and_then(|start| {
+        let length = old[start..].find(end)?;
+        Some((&old[..start], &old[start + length + end.len()..]))
+    });
+    match place {
+        Some((before, after)) => format!("{before}{section}{after}"),
+        None => format!("{}\n\n{section}", old.trim_end()),
+    }
+}
+
 /// Microseconds or calls with three significant figures or more, thousands set apart.
 #[must_use]
 pub(crate) fn number(value: f64) -> String {

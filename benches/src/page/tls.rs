@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::number;
+use super::{number, with_section};
 use crate::catalogue::{Row, Target};
 use crate::figures::{Figures, OURS, Report, TLS};
 
@@ -31,15 +31,7 @@ run. A real network adds its own round trip. The target for one caller is at mos
 /// The page with this section: in the place of the old one, or at the end.
 #[must_use]
 pub fn page(report: &Report, old: &str) -> String {
-    let section = section(report);
-    let place = old.find(BEGIN).and_then(|begin| {
-        let end = old[begin..].find(END)?;
-        Some((&old[..begin], &old[begin + end + END.len()..]))
-    });
-    match place {
-        Some((before, after)) => format!("{before}{section}{after}"),
-        None => format!("{}\n\n{section}", old.trim_end()),
-    }
+    with_section(old, (BEGIN, END), &section(report))
 }
 
 fn section(report: &Report) -> String {
