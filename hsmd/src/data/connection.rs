@@ -109,7 +109,8 @@ impl Connection<'_> {
         self.stream.set_write_timeout(self.patience).map_err(End::Write)?;
         loop {
             self.wait()?;
-            let frame = self.reader.frame(&mut self.stream.waiting(), self.connected.client())?;
+            let mut rest = self.stream.rest(self.node.traffic.is_crowded());
+            let frame = self.reader.frame(&mut rest, self.connected.client())?;
             // What was read before the stream was shut is not answered either.
             if self.connected.is_cut() {
                 return Err(End::Cut);

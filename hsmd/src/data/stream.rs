@@ -5,6 +5,7 @@
 //! it lends the session to the line, for heartbeats, and takes it back before it answers.
 
 use hsmd_proto::frame::HEADER;
+use hsmd_proto::pace::LIMIT;
 use hsmd_tls::{Read as Came, Session};
 use parking_lot::Mutex;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -110,7 +111,16 @@ impl Stream {
     pub(super) const fn waiting(&mut self) -> Reader<'_> {
         Reader {
             stream: self,
-            flags: RecvFlags::empty(),
+            wait: Wait::Asleep,
+        }
+    }
+
+    /// Reads in the middle of a frame: its rest is on its way, so it is polled for before the thread sleeps, where the
+    /// processors are not wanted elsewhere.
+    pub(super) const fn rest(&mut self, crowded: bool) -> Reader<'_> {
+        Reader {
+            stream: self,
+            wait: if crowded { Wait::Asleep } else { Wait::Polling },
         }
     }
 
@@ -118,7 +128,7 @@ impl Stream {
     pub(super) const fn now(&mut self) -> Reader<'_> {
         Reader {
             stream: self,
-            flags: RecvFlags::DONTWAIT,
+            wait: Wait::Not,
         }
     }
 
@@ -144,7 +154,7 @@ impl Stream {
             })
         };
         if let Some(session) = &mut self.tls {
-            return session.write_all(bytes, write);
+            return session.write_all(&[bytes], write);
         }
         let mut left = bytes;
         while !left.is_empty() {
@@ -173,19 +183,25 @@ impl Stream {
     }
 }
 
+/// How a read waits for bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Not,
+    Asleep,
+    /// For [`LIMIT`], and then asleep.
+    Polling,
+}
+
 /// Reads a stream, waiting or not.
 pub(super) struct Reader<'a> {
     stream: &'a mut Stream,
-    flags: RecvFlags,
+    wait: Wait,
 }
 
-impl Read for Reader<'_> {
-    /// `WouldBlock` also means that something came which is not a whole record yet: the caller looks at the time and comes
-    /// back.
+impl Reader<'_> {
     #[inline]
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read_once(&mut self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
         let socket = &self.stream.line.socket;
-        let flags = self.flags;
         let receive = |room: &mut [u8]| Ok(recv(socket, room, flags)?.0);
         let Some(session) = &mut self.stream.tls else {
             return receive(buffer);
@@ -195,5 +211,27 @@ impl Read for Reader<'_> {
             Came::Partial => Err(ErrorKind::WouldBlock.into()),
             Came::Ended => Ok(0),
         }
+    }
+}
+
+impl Read for Reader<'_> {
+    /// `WouldBlock` also means that something came which is not a whole record yet: the caller looks at the time and comes
+    /// back.
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let flags = match self.wait {
+            Wait::Not => RecvFlags::DONTWAIT,
+            Wait::Asleep | Wait::Polling => RecvFlags::empty(),
+        };
+        if self.wait == Wait::Polling {
+            let begun = Instant::now();
+            while begun.elapsed() < LIMIT {
+                match self.read_once(buffer, RecvFlags::DONTWAIT) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => std::hint::spin_loop(),
+                    other => return other,
+                }
+            }
+        }
+        self.read_once(buffer, flags)
     }
 }

@@ -192,12 +192,12 @@ impl Connection {
             if !header.more && self.section.is_empty() && header.section + header.body <= self.incoming.room() {
                 return self.read_in_place(&header);
             }
-            self.incoming
-                .take(&mut self.stream, &mut self.section, header.section)?;
+            let (stream, crowded) = (&mut self.stream, self.crowded);
+            self.incoming.take(stream, &mut self.section, header.section, crowded)?;
             if header.more {
                 continue;
             }
-            self.incoming.take(&mut self.stream, &mut self.body, header.body)?;
+            self.incoming.take(stream, &mut self.body, header.body, crowded)?;
             self.nothing_follows()?;
             self.incoming.wipe();
             return wire::Reply::decode(self.body.as_slice()).map_err(|_| Broken::Protocol);
@@ -207,7 +207,7 @@ impl Connection {
     /// Reads the rest of a reply whose only frame fits into the buffer, and leaves its section there.
     fn read_in_place(&mut self, header: &Header) -> Result<wire::Reply, Broken> {
         while self.incoming.filled - self.incoming.start < header.section + header.body {
-            self.incoming.more(&mut self.stream)?;
+            self.incoming.rest(&mut self.stream, self.crowded)?;
         }
         let section = self.incoming.start..self.incoming.start + header.section;
         let body = section.end..section.end + header.body;
@@ -282,6 +282,13 @@ impl Incoming {
         if read == 0 { Err(Broken::Ended) } else { Ok(()) }
     }
 
+    /// Reads once in the middle of a frame.
+    fn rest(&mut self, stream: &mut Stream, crowded: bool) -> Result<(), Broken> {
+        let read = stream.read_rest(&mut self.bytes[self.filled..], crowded)?;
+        self.filled += read;
+        if read == 0 { Err(Broken::Ended) } else { Ok(()) }
+    }
+
     /// Reads what is there; false when nothing is.
     fn poll(&mut self, stream: &mut Stream) -> Result<bool, Broken> {
         match stream.read_now(&mut self.bytes[self.filled..]) {
@@ -296,7 +303,7 @@ impl Incoming {
     }
 
     /// Appends `count` bytes to a buffer: first what was read ahead, then from the stream. Growing leaves no copies behind.
-    fn take(&mut self, stream: &mut Stream, to: &mut WipingVec, count: usize) -> Result<(), Broken> {
+    fn take(&mut self, stream: &mut Stream, to: &mut WipingVec, count: usize, crowded: bool) -> Result<(), Broken> {
         to.reserve_wiping(count);
         let ahead = count.min(self.filled - self.start);
         to.extend_from_slice(&self.bytes[self.start..self.start + ahead]);
@@ -305,7 +312,7 @@ impl Incoming {
         let end = done + count - ahead;
         to.resize(end, 0);
         while done < end {
-            let read = stream.read(&mut to[done..])?;
+            let read = stream.read_rest(&mut to[done..], crowded)?;
             if read == 0 {
                 return Err(Broken::Ended);
             }

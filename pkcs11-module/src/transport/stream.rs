@@ -1,6 +1,7 @@
 //! A stream to a daemon: a Unix socket, or a TCP socket under TLS. One thread at a time uses it; another may shut its socket.
 
 use crate::abi::os;
+use hsmd_proto::pace::LIMIT;
 use hsmd_tls::{Read as Came, Session};
 use rustls::client::UnbufferedClientConnection;
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,7 +9,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The socket, as those have it who end calls from outside.
 pub(crate) enum Socket {
@@ -119,10 +120,7 @@ impl Stream {
             }
             return Ok(());
         };
-        let mut written = Ok(());
-        for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
-            written = written.and_then(|()| session.write_all(piece, |part| socket.write(part)));
-        }
+        let written = session.write_all(&pieces, |part| socket.write(part));
         written.map_err(
             |error| match session.read(&mut [0], |room| os::read_now(socket, room)) {
                 Err(said) if said.kind() == ErrorKind::InvalidData => said,
@@ -144,6 +142,19 @@ impl Stream {
                 Came::Ended => return Ok(0),
             }
         }
+    }
+
+    /// Reads once in the middle of a frame. Its rest is on its way, so it is polled for before the thread sleeps, where the
+    /// processors are not wanted elsewhere; 0 is the end.
+    pub(super) fn read_rest(&mut self, buffer: &mut [u8], crowded: bool) -> io::Result<usize> {
+        let begun = Instant::now();
+        while !crowded && begun.elapsed() < LIMIT {
+            match self.read_now(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::hint::spin_loop(),
+                other => return other,
+            }
+        }
+        self.read(buffer)
     }
 
     /// Reads what is there; `WouldBlock` when nothing is.

@@ -100,7 +100,7 @@ fn what_one_side_seals_the_other_opens_whatever_its_length_and_however_it_is_cut
         for (length, cut) in lengths.into_iter().zip([1, 7, 100, 4_096, 20_000, usize::MAX, 30_000]) {
             let bytes = take(&mut server, &theirs, length, cut);
             server
-                .write_all(&bytes, |bytes| {
+                .write_all(&[&bytes], |bytes| {
                     (&theirs).write(&bytes[..bytes.len().min(cut.saturating_mul(50))])
                 })
                 .unwrap();
@@ -110,7 +110,7 @@ fn what_one_side_seals_the_other_opens_whatever_its_length_and_however_it_is_cut
     shake(&mut client, &ours).unwrap();
     for length in lengths {
         let sent = pattern(length);
-        client.write_all(&sent, |bytes| (&ours).write(bytes)).unwrap();
+        client.write_all(&[&sent], |bytes| (&ours).write(bytes)).unwrap();
         assert_eq!(take(&mut client, &ours, length, usize::MAX), sent);
     }
     assert_eq!(far.join().unwrap(), own.certificate.as_ref());
@@ -129,7 +129,7 @@ fn bytes_that_came_while_something_was_sealed_are_not_lost_and_what_was_not_writ
     let (mut server, theirs) = far.join().unwrap();
     // Three messages in one read, of which one byte is taken before the answer is sealed.
     for message in [&b"one"[..], b"two", b"three"] {
-        client.write_all(message, |bytes| (&ours).write(bytes)).unwrap();
+        client.write_all(&[message], |bytes| (&ours).write(bytes)).unwrap();
     }
     assert_eq!(take(&mut server, &theirs, 1, usize::MAX), b"o");
     server.seal(b"beat").unwrap();
@@ -141,7 +141,7 @@ fn bytes_that_came_while_something_was_sealed_are_not_lost_and_what_was_not_writ
     });
     assert_eq!(stuck.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     assert!(server.has_outgoing());
-    server.write_all(b"reply", |bytes| (&theirs).write(bytes)).unwrap();
+    server.write_all(&[b"reply"], |bytes| (&theirs).write(bytes)).unwrap();
     assert!(!server.has_outgoing());
     assert_eq!(take(&mut client, &ours, 9, 5), b"beatreply");
     assert_eq!(take(&mut server, &theirs, 10, usize::MAX), b"netwothree");

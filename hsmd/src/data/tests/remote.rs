@@ -59,7 +59,7 @@ impl Read for Pipe {
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.session.write_all(bytes, |part| (&self.socket).write(part))?;
+        self.session.write_all(&[bytes], |part| (&self.socket).write(part))?;
         Ok(bytes.len())
     }
 
