@@ -18,6 +18,7 @@ mod setup;
 mod soak;
 mod steps;
 mod tidy;
+mod trouble;
 mod venv;
 mod workspace;
 

@@ -1,11 +1,12 @@
 //! Runs named steps one after the other, times them, counts tests. It does not know what the steps are for.
 
-use std::io::{BufRead, BufReader};
+use crate::trouble::{Results, Words};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Tests that ran and how they ended, read from the output of `cargo test`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Tests that passed.
     pub(crate) passed: u64,
@@ -13,6 +14,8 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// Tests marked `#[ignore]`: tidy allows none, a doctest that is not run counts here.
     pub(crate) ignored: u64,
+    /// What failed tests and programs said.
+    pub(crate) trouble: Vec<String>,
 }
 
 impl Tally {
@@ -62,6 +65,7 @@ impl Steps {
         let result = work(&mut self.tally);
         if let Err(sentence) = &result {
             println!("{name}: {sentence}");
+            self.tally.trouble.push(format!("{name}: {sentence}"));
         }
         self.done.push(Done {
             name,
@@ -70,11 +74,15 @@ impl Steps {
         });
     }
 
-    /// Prints seconds and result of each step, then `N passed, N failed` alone on the last line. A step without tests
-    /// that failed counts as one failure.
+    /// Prints what failed tests said, seconds and result of each step, then `N passed, N failed` alone on the last line. A step
+    /// without tests that failed counts as one failure.
     ///
     /// Returns whether everything passed.
     pub(crate) fn finish(&self) -> bool {
+        if !self.tally.trouble.is_empty() {
+            println!("\nwhat failed, again:");
+            self.tally.trouble.iter().for_each(|line| println!("| {line}"));
+        }
         println!("\n{:<10} {:>8}  result", "step", "seconds");
         let mut total = Duration::ZERO;
         for done in &self.done {
@@ -102,26 +110,46 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// Runs `cargo test` with its output on the screen, and counts.
+/// Runs `cargo test` with its output on the screen, counts, and gathers what failed tests say.
 pub(crate) fn run_tests(command: &mut Command, tally: &mut Tally) -> Result<(), String> {
     println!("$ {}", shown(command));
     let mut child = command
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| format!("does not start: {e}"))?;
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line.map_err(|e| format!("its output: {e}"))?;
-            let line = String::from_utf8_lossy(&line);
+    let (output, words) = (child.stdout.take(), child.stderr.take());
+    let (results, words) = std::thread::scope(|scope| {
+        let words = scope.spawn(|| {
+            let mut found = Words::default();
+            each_line(words, |line| {
+                eprintln!("{line}");
+                found.read(line);
+            });
+            found
+        });
+        let mut results = Results::default();
+        each_line(output, |line| {
             println!("{line}");
-            tally.read(&line);
-        }
-    }
+            tally.read(line);
+            results.read(line);
+        });
+        (results, words.join().unwrap_or_default())
+    });
+    tally.trouble.extend(results.lines().into_iter().chain(words.lines()));
     let status = child.wait().map_err(|e| format!("waiting for it: {e}"))?;
     if status.success() {
         Ok(())
     } else {
         Err(format!("{} ended with {status}", shown(command)))
+    }
+}
+
+/// Hands every line on, to the end or to the first that cannot be read.
+fn each_line(from: Option<impl Read>, mut with: impl FnMut(&str)) {
+    let Some(from) = from else { return };
+    for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+        with(&String::from_utf8_lossy(&line));
     }
 }
 
@@ -157,7 +185,8 @@ mod tests {
             Tally {
                 passed: 15,
                 failed: 2,
-                ignored: 1
+                ignored: 1,
+                trouble: Vec::new(),
             }
         );
     }
