@@ -48,9 +48,9 @@ impl Words {
     /// One line.
     pub(crate) fn read(&mut self, line: &str) {
         let failed = line.starts_with("error: test failed");
-        // "Caused by:" and the signal follow.
-        self.ends =
-            failed || (self.ends && (line.is_empty() || line.starts_with("Caused by") || line.starts_with("  ")));
+        // "Caused by:" and the signal follow, less indented than what cargo does next.
+        let goes_on = line.is_empty() || line.starts_with("Caused by") || line.starts_with("  p");
+        self.ends = failed || (self.ends && goes_on);
         if self.ends && self.kept.len() < MOST {
             self.kept.extend(self.before.drain(..));
             self.kept.push(line.to_owned());
