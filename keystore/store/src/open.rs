@@ -1,6 +1,6 @@
 //! Opening a store on disk: options, errors, and the order in which sled, journal and backups are tried.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,10 +57,16 @@ impl Default for SledOptions {
             retry_full: Duration::from_millis(500),
             // On a full disk sled may never open: then it is rebuilt, and the daemon serves half a minute later.
             sled_patience: Duration::from_secs(30),
-            on_fatal: Arc::new(|_| std::process::abort()),
+            on_fatal: Arc::new(|fatal| end(fatal)),
             faults: Faults::default(),
         }
     }
+}
+
+/// Ends the process. What made it end is said first, since a log may have nowhere to go.
+fn end(fatal: Fatal) -> ! {
+    let _ = writeln!(io::stderr(), "hsmd-store: the store stops for good: {fatal:?}");
+    std::process::abort()
 }
 
 /// Why a store cannot be opened. Nothing was changed.

@@ -5,6 +5,7 @@
 //! the state's lock, which is held for writing only while a durable stage is applied, so no read waits for a disk.
 
 use std::collections::VecDeque;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -376,7 +377,11 @@ impl Inner {
         let seats: Vec<_> = taken.iter().map(|ticket| Arc::clone(&ticket.seat)).collect();
         let served = catch_unwind(AssertUnwindSafe(|| self.serve(&mut **engine, taken)));
         drop(engine);
-        if served.is_err() {
+        if let Err(panic) = served {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?");
+            // Said here, since the hook may end the process.
+            let _ = writeln!(io::stderr(), "hsmd-store: a commit panicked: {said}");
             self.stop(Fatal::Panicked);
             for seat in seats {
                 let mut turn = seat.turn.lock();
