@@ -4,6 +4,7 @@
 
 mod flags;
 mod lifecycle;
+mod lockout;
 mod merging;
 mod officer;
 mod pins;

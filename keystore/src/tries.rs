@@ -11,10 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use hsmd_crypto::random;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::ids::OperationId;
-use hsmd_store::{Batch, Path, Write};
+use hsmd_store::{Path, Write};
 use parking_lot::{Condvar, Mutex};
 
 use crate::core::{Committed, Core};
@@ -58,9 +57,13 @@ struct State {
     version: u64,
 }
 
-/// What locks besides the counter: the writes that end all logins, made when the lock is set.
+/// Whose counter it is: commits its writes, where they still count.
 pub(crate) trait Lockout {
-    /// Commits `write` of the counter together with whatever else a lock-out changes.
+    /// Commits `write` of the counter, which sets no lock. Refused when another counter has taken this one's place: nothing is
+    /// checked that is not counted (INV-8).
+    fn count(&self, write: Write) -> Result<Committed, Error>;
+
+    /// Commits `write` of the counter, which sets the lock, together with whatever else a lock-out changes: all logins end.
     fn commit(&self, write: Write) -> Result<Committed, Error>;
 }
 
@@ -251,7 +254,7 @@ impl Gate {
         let outcome = if locks {
             lockout.commit(write)
         } else {
-            commit(core, write)
+            lockout.count(write)
         };
         match outcome {
             Ok(Committed::Done(_)) => {
@@ -288,17 +291,6 @@ impl Gate {
         self.fresh.store(false, Ordering::Release);
         *state = State::default();
     }
-}
-
-/// A counter's write on its own.
-fn commit(core: &Core, write: Write) -> Result<Committed, Error> {
-    // Counters may use the spare segment: a full disk must not stop PINs from being counted.
-    core.commit(Batch {
-        operation: random::array(),
-        compares: Vec::new(),
-        writes: vec![write],
-        reserve: true,
-    })
 }
 
 impl Place<'_> {

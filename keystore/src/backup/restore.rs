@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hsmd_crypto::random;
 use hsmd_crypto::secret::SecretArray;
 use hsmd_proto::ids::{KeySetId, OperationId, UniqueId};
-use hsmd_store::{Batch, Compare, Path, Store, Write};
+use hsmd_store::{Batch, Path, Store, Write};
 use prost::Message;
 
 use super::item::Entry;
@@ -31,8 +31,6 @@ const BATCH_BYTES: usize = 256 << 10;
 /// Most key sets that are switched at once: each is a root, a counter and a record of the control plane, and a batch has a
 /// hundred writes.
 const MOST: usize = 30;
-/// Tries of the batch that switches.
-const TRIES: usize = 5;
 
 /// What is asked of a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -364,45 +362,36 @@ impl StagedSet {
         }
     }
 
-    /// The counters that hold from now on. INV-8: restoring gives nobody fresh tries. Those of now are kept where the same PINs can
-    /// be tried already; else those of the backup. Also what must not change until they are written.
-    fn counters(&self, core: &Core, keystore: &Keystore) -> Result<Counters, Error> {
-        let now = match &self.target {
+    /// Where the same PINs can be tried already.
+    fn tried(&self, keystore: &Keystore) -> Option<Arc<KeySet>> {
+        match &self.target {
             RestoreTarget::Replace(key_set) if key_set.root().initialized() => Some(Arc::clone(key_set)),
             _ => self.source(keystore),
-        };
-        let Some(now) = now else {
+        }
+    }
+
+    /// The counters that hold from now on, by their paths, and the key set whose id is in their names. INV-8: restoring gives
+    /// nobody fresh tries. Those of now are kept where the same PINs can be tried already, and nobody counts while the caller
+    /// holds that key set; else those of the backup.
+    fn counters(&self, core: &Core, keystore: &Keystore) -> Result<(Vec<(String, TriesRecord)>, KeySetId), Error> {
+        let Some(now) = self.tried(keystore) else {
             let tries = self
                 .tries
                 .iter()
                 .map(|(rest, record)| (rest.clone(), tries::all_settled(record)));
-            return Ok((tries.collect(), Vec::new(), self.counters));
+            return Ok((tries.collect(), self.counters));
         };
         let root = now.root();
-        let user = root.path("tries/user");
-        let mut compares = vec![Compare {
-            version: core.store.get(&user).map_or(0, |record| record.version),
-            path: user,
-        }];
         let mut found = Vec::new();
         let prefix = root.path("tries").to_string() + "/";
         for (path, record) in core.store.scan(&prefix) {
             let tries = core.decode::<TriesRecord>(&path, Kind::Tries, &record)?;
             let rest = format!("tries/{}", path.as_str().strip_prefix(&prefix).unwrap_or_default());
             found.push((rest, tries::all_settled(&tries)));
-            if compares.iter().all(|compare| compare.path != path) && compares.len() < 3 {
-                compares.push(Compare {
-                    path,
-                    version: record.version,
-                });
-            }
         }
-        Ok((found, compares, root.counters()))
+        Ok((found, root.counters()))
     }
 }
-
-/// Counters by their paths, what must not change until they are written, and the key set whose id is in their names.
-type Counters = (Vec<(String, TriesRecord)>, Vec<Compare>, KeySetId);
 
 impl Staged {
     /// What the backup says of itself.
@@ -439,40 +428,29 @@ impl Staged {
             RestoreTarget::Replace(key_set) => Some(Arc::clone(key_set)),
             RestoreTarget::New(_) => None,
         });
-        let mut gates: Vec<_> = replaced.collect();
+        let tried = self.sets.iter().filter_map(|set| set.tried(&keystore));
+        let mut gates: Vec<_> = replaced.chain(tried).collect();
         gates.sort_by_key(|key_set| key_set.id());
         gates.dedup_by_key(|key_set| key_set.id());
         let held: Vec<_> = gates.iter().map(|key_set| key_set.hold_root()).collect();
-        let mut switched = false;
-        for _ in 0..TRIES {
-            let mut beside = Batch::default();
-            for set in &mut self.sets {
-                let (tries, compares, counters) = set.counters(core, &keystore)?;
-                set.place.count_as(counters);
-                beside.compares.extend(compares);
-                beside.writes.push(set.place.root_write(core));
-                for (rest, record) in tries {
-                    beside
-                        .writes
-                        .push(core.put(&set.place.path(&rest), 0, Kind::Tries, &record));
-                }
-            }
-            // Whether it was written may not be known: what it refers to stays then, for the next start to judge.
-            self.done = true;
-            let outcome = keystore.commit_beside(operation, documents, beside);
-            self.done = matches!(outcome, Err(Error::OutcomeUnknown | Error::Stopped));
-            match outcome? {
-                Committed::Done(_) => {
-                    switched = true;
-                    break;
-                }
-                // Somebody tries PINs just now: their counter is read again. A root that changed changes the place.
-                Committed::Conflict(path) if path.as_str().contains("/tries/") => {}
-                Committed::Conflict(_) => return Err(RestoreError::Changed.into()),
-            }
+        let mut beside = Batch::default();
+        for set in &mut self.sets {
+            let (tries, counters) = set.counters(core, &keystore)?;
+            set.place.count_as(counters);
+            beside.writes.push(set.place.root_write(core));
+            let places = tries.iter().map(|(rest, record)| (set.place.path(rest), record));
+            beside
+                .writes
+                .extend(places.map(|(path, record)| core.put(&path, 0, Kind::Tries, record)));
         }
-        if !switched {
-            return Err(RestoreError::Changed.into());
+        // Whether it was written may not be known: what it refers to stays then, for the next start to judge.
+        self.done = true;
+        let outcome = keystore.commit_beside(operation, documents, beside);
+        self.done = matches!(outcome, Err(Error::OutcomeUnknown | Error::Stopped));
+        match outcome? {
+            Committed::Done(_) => {}
+            // A root that changed changes the place.
+            Committed::Conflict(_) => return Err(RestoreError::Changed.into()),
         }
         self.done = true;
         for set in &self.sets {

@@ -19,6 +19,7 @@ use crate::{Caller, Context, DocumentWrite, Identity, KeySet, MasterKey, Options
 
 mod kills;
 mod mutated;
+mod tries;
 mod whole;
 
 pub(super) const SO_PIN: &[u8] = b"so pin 5b1c";

@@ -11,6 +11,7 @@ use hsmd_proto::ck::{Rv, UserType};
 use hsmd_proto::ids::{LoginId, OperationId};
 use hsmd_store::{Batch, Path, Write};
 
+use super::lockout::RoleLockout;
 use super::{KeySet, Root};
 use crate::audit::{Act, Event};
 use crate::caller::{Caller, Identity};
@@ -21,7 +22,7 @@ use crate::pin::{self, Place};
 use crate::records::{FORMAT, LoginRecord, PinRecord, done_before, remember};
 use crate::seal::{Kind, Psk};
 use crate::ticket::Ticket;
-use crate::tries::{Begin, Gate, Lockout};
+use crate::tries::{Begin, Gate};
 use crate::verifier::Subject;
 
 /// A PIN that was found right.
@@ -272,7 +273,11 @@ impl KeySet {
         let subject = self.subject(&root, role, version);
         let known = || self.verifiers.check(&self.core, subject, pin);
         let gate = self.gate_of(&root, role, &caller.identity);
-        let lockout = RoleLockout { key_set: self, role };
+        let lockout = RoleLockout {
+            key_set: self,
+            incarnation: root.incarnation,
+            role,
+        };
         let (locked, failures) = gate.counts(&self.core)?;
         if !locked && let Some(psk) = known() {
             if failures > 0 {
@@ -362,7 +367,7 @@ impl KeySet {
         }
     }
 
-    fn role_event(&self, act: Act, role: Role) -> Event {
+    pub(super) fn role_event(&self, act: Act, role: Role) -> Event {
         Event::new(act).of(self.id).detail(role.word())
     }
 
@@ -508,38 +513,6 @@ impl KeySet {
     }
 }
 
-/// What else happens when a role locks.
-struct RoleLockout<'a> {
-    key_set: &'a KeySet,
-    role: Role,
-}
-
-impl Lockout for RoleLockout<'_> {
-    fn commit(&self, write: Write) -> Result<Committed, Error> {
-        let key_set = self.key_set;
-        let event = key_set.role_event(Act::PinLock, self.role);
-        let mut batch = Batch {
-            operation: random::array(),
-            writes: vec![write],
-            reserve: true,
-            ..Batch::default()
-        };
-        if self.role == Role::So {
-            // It closes the role to one client; the logins of others are none of its business.
-            return key_set.core.commit_act(batch, vec![event]);
-        }
-        let _gate = key_set.gate.write();
-        let mut root = Root::clone(&key_set.root());
-        root.epoch += 1;
-        batch.writes.push(key_set.put_root(&mut root));
-        let committed = key_set.core.commit_act(batch, vec![event])?;
-        if let Committed::Done(_) = committed {
-            key_set.switch(root, None);
-        }
-        Ok(committed)
-    }
-}
-
 /// `login/<id>` of the incarnation.
 pub(super) fn login_path(root: &Root, id: LoginId) -> Path {
     root.path(&format!("login/{id}"))
@@ -557,6 +530,7 @@ impl KeySet {
         let gate = self.gate_of(&self.root(), Role::User, &caller.identity);
         let lockout = RoleLockout {
             key_set: self,
+            incarnation: self.root().incarnation,
             role: Role::User,
         };
         let Ok(Begin::Taken(place)) = gate.begin(&self.core, &lockout, attempt, || None::<()>) else {
