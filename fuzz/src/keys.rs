@@ -10,6 +10,7 @@ use hsmd_proto::attribute::{Attribute, Template};
 use hsmd_proto::ck::{AttributeType as A, KeyType, MechanismType, ObjectClass, UserType};
 use hsmd_proto::ids::{ApplicationId, OperationId, UniqueId};
 use hsmd_proto::meta::{Curve, modulus_bits};
+use hsmd_proto::parameter_set::ParameterSet;
 use hsmd_proto::params::Mechanism;
 use hsmd_proto::policy::Policy;
 
@@ -58,6 +59,7 @@ pub(crate) fn private_key_seeds() -> Vec<Vec<u8>> {
         .collect();
     materials.push(Material::EdPrivate { seed: secret(32) });
     materials.push(Material::MontgomeryPrivate { scalar: secret(32) });
+    materials.extend(Material::from_seed(ParameterSet::MlDsa44, secret(32)));
     let mut seeds: Vec<Vec<u8>> = materials
         .iter()
         .filter_map(|material| pkcs8::encode(material).map(|der| der.expose().to_vec()))

@@ -5,6 +5,7 @@ use hsmd_crypto::{Input, Key, Material};
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::{AttributeType, KeyType, ObjectClass, Rv};
 use hsmd_proto::meta::Curve;
+use hsmd_proto::parameter_set::ParameterSet;
 use hsmd_proto::params::Mechanism;
 
 pub(crate) use hsmd_crypto::digest::Digest;
@@ -44,6 +45,10 @@ impl PublicKey {
             }
             KeyType::EC_EDWARDS => Material::EdPublic {
                 point: hsmd_crypto::point::decode_edwards(value(AttributeType::EC_POINT)?)?,
+            },
+            key_type @ KeyType::ML_DSA => Material::LatticePublic {
+                set: ParameterSet::new(key_type, number(AttributeType::PARAMETER_SET)?)?,
+                value: value(AttributeType::VALUE)?.to_vec(),
             },
             _ => return None,
         };

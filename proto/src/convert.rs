@@ -4,7 +4,9 @@
 use crate::attribute::{Attribute, Template, may_be_key_value};
 use crate::ck::{AttributeType, Kdf, MechanismType, Mgf, Rv};
 use crate::frame::{FrameWriter, Sections};
-use crate::params::{CtrParams, EcdhParams, EddsaParams, GcmParams, Mechanism, OaepParams, Params, PssParams};
+use crate::params::{
+    CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, Mechanism, OaepParams, Params, PssParams, SignContext,
+};
 use crate::value::Value;
 use crate::wire;
 use wire::mechanism::Parameter;
@@ -100,6 +102,11 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
             prehash: eddsa.prehash,
             context: eddsa.context.clone(),
         })),
+        Params::SignContext(sign) => Some(Parameter::SignContext(wire::SignContext {
+            hedge: sign.hedge.number(),
+            context: sign.context.clone(),
+            hash: sign.hash.map(|hash| hash.0),
+        })),
         Params::Number(number) => Some(Parameter::Number(*number)),
     };
     wire::Mechanism {
@@ -111,7 +118,8 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
 /// Reads a mechanism; whether its parameter fits is for [`Mechanism::check`].
 ///
 /// # Errors
-/// `CKR_ARGUMENTS_BAD` when there is none, `CKR_MECHANISM_PARAM_INVALID` for a counter block that is not a block.
+/// `CKR_ARGUMENTS_BAD` when there is none, `CKR_MECHANISM_PARAM_INVALID` for a counter block that is not a block and for
+/// a number that is no CK_HEDGE_TYPE.
 pub fn mechanism_from_wire(mechanism: Option<wire::Mechanism>) -> Result<Mechanism, Rv> {
     let mechanism = mechanism.ok_or(Rv::ARGUMENTS_BAD)?;
     let params = match mechanism.parameter {
@@ -148,6 +156,11 @@ pub fn mechanism_from_wire(mechanism: Option<wire::Mechanism>) -> Result<Mechani
         Some(Parameter::Eddsa(eddsa)) => Params::Eddsa(EddsaParams {
             prehash: eddsa.prehash,
             context: eddsa.context,
+        }),
+        Some(Parameter::SignContext(sign)) => Params::SignContext(SignContext {
+            hedge: Hedge::new(sign.hedge).ok_or(Rv::MECHANISM_PARAM_INVALID)?,
+            context: sign.context,
+            hash: sign.hash.map(MechanismType),
         }),
         Some(Parameter::Number(number)) => Params::Number(number),
     };
@@ -196,6 +209,13 @@ mod tests {
                 })
             }),
             (any::<bool>(), bytes()).prop_map(|(prehash, context)| Params::Eddsa(EddsaParams { prehash, context })),
+            (0..3_u64, bytes(), any::<Option<u64>>()).prop_map(|(hedge, context, hash)| {
+                Params::SignContext(SignContext {
+                    hedge: Hedge::new(hedge).unwrap(),
+                    context,
+                    hash: hash.map(MechanismType),
+                })
+            }),
             any::<u64>().prop_map(Params::Number),
         ]
     }

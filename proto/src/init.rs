@@ -7,7 +7,7 @@
 use crate::ck::{MechanismType, ObjectClass, Rv};
 use crate::mechanism::{Family, Operations, Row};
 use crate::meta::{Curve, KeyMeta, Usage};
-use crate::params::{Mechanism, Params};
+use crate::params::{Hedge, Mechanism, Params};
 use crate::policy::Policy;
 
 /// What is to be done with a key.
@@ -111,7 +111,14 @@ pub fn check_mechanism(operation: Operation, mechanism: &Mechanism, policy: Poli
     if !row.operations_under(policy).contains(operation.flag()) {
         return Err(Rv::MECHANISM_INVALID);
     }
-    mechanism.check(policy)
+    let row = mechanism.check(policy)?;
+    // The engine makes hedged signatures (FIPS 204, 3.4) only; who verifies need not say which they are.
+    let deterministic =
+        matches!(&mechanism.params, Params::SignContext(context) if context.hedge == Hedge::Deterministic);
+    if operation == Operation::Sign && deterministic {
+        return Err(Rv::MECHANISM_PARAM_INVALID);
+    }
+    Ok(row)
 }
 
 fn check_key_type(operation: Operation, row: &Row, key: &KeyMeta) -> Result<(), Rv> {
@@ -139,6 +146,14 @@ fn check_size(operation: Operation, mechanism: &Mechanism, row: &Row, key: &KeyM
         let encoded = (key.size - 1).div_ceil(8);
         if hash + pss.salt_length + 2 > encoded {
             return Err(Rv::MECHANISM_PARAM_INVALID);
+        }
+    }
+    // FIPS 204, 5.4: the hash's resistance to collisions is at least the key's strength.
+    if let (Policy::Fips, Family::HashMlDsa, Some(set)) = (policy, row.family, key.set) {
+        let hash = mechanism.params.hash().or(row.hash);
+        let digest = hash.and_then(crate::mechanism::digest_length).unwrap_or_default();
+        if digest * 8 / 2 < set.strength_bits() {
+            return Err(operation.size_error());
         }
     }
     Ok(())
@@ -175,6 +190,7 @@ mod tests {
             key_type: KeyType::AES,
             size: 32,
             curve: None,
+            set: None,
             usage,
             private: true,
             always_authenticate: false,

@@ -14,6 +14,7 @@ pub mod init;
 pub mod mechanism;
 pub mod meta;
 pub mod pace;
+pub mod parameter_set;
 pub mod params;
 pub mod policy;
 pub mod returns;

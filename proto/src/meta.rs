@@ -3,6 +3,7 @@
 
 use crate::attribute::{Template, decode_mechanisms};
 use crate::ck::{AttributeType as A, KeyType, MechanismType, ObjectClass};
+use crate::parameter_set::ParameterSet;
 
 /// Usage flags of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,10 +155,13 @@ pub struct KeyMeta {
     pub class: ObjectClass,
     /// The key's type.
     pub key_type: KeyType,
-    /// Bits for RSA and EC, bytes for secret keys: the unit of the mechanism table.
+    /// Bits for RSA and EC, bytes for secret keys and for ML-DSA's and ML-KEM's public halves: the unit of the mechanism
+    /// table.
     pub size: u64,
     /// The curve of EC and Edwards keys.
     pub curve: Option<Curve>,
+    /// The parameter set of ML-DSA and ML-KEM keys.
+    pub set: Option<ParameterSet>,
     /// Usage flags.
     pub usage: Usage,
     /// `CKA_PRIVATE`: needs a login.
@@ -178,9 +182,11 @@ impl KeyMeta {
         let class = ObjectClass(number(A::CLASS)?);
         let key_type = KeyType(number(A::KEY_TYPE)?);
         let curve = value_of(A::EC_PARAMS).and_then(Curve::from_params);
+        let set = number(A::PARAMETER_SET).and_then(|set| ParameterSet::new(key_type, set));
         let size = match (class, key_type) {
             (ObjectClass::SECRET_KEY, _) => number(A::VALUE_LEN)?,
             (_, KeyType::RSA) => modulus_bits(value_of(A::MODULUS)?),
+            (_, KeyType::ML_DSA | KeyType::ML_KEM) => set?.public_bytes() as u64,
             _ => curve?.bits(),
         };
         let usage = Usage::ATTRIBUTES
@@ -195,6 +201,7 @@ impl KeyMeta {
             key_type,
             size,
             curve,
+            set,
             usage,
             private: flag(A::PRIVATE),
             always_authenticate: flag(A::ALWAYS_AUTHENTICATE),

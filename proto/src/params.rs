@@ -34,8 +34,21 @@ pub enum Params {
     Ecdh(EcdhParams),
     /// CK_EDDSA_PARAMS.
     Eddsa(EddsaParams),
+    /// CK_SIGN_ADDITIONAL_CONTEXT, CK_HASH_SIGN_ADDITIONAL_CONTEXT.
+    SignContext(SignContext),
     /// CK_MAC_GENERAL_PARAMS: a length in bytes.
     Number(u64),
+}
+
+impl Params {
+    /// The hash of CK_HASH_SIGN_ADDITIONAL_CONTEXT.
+    #[must_use]
+    pub const fn hash(&self) -> Option<MechanismType> {
+        match self {
+            Self::SignContext(context) => context.hash,
+            _ => None,
+        }
+    }
 }
 
 /// CK_AES_CTR_PARAMS (6.13.6).
@@ -100,8 +113,53 @@ pub struct EddsaParams {
     pub context: Vec<u8>,
 }
 
+/// CK_SIGN_ADDITIONAL_CONTEXT, and with a hash CK_HASH_SIGN_ADDITIONAL_CONTEXT (6.67.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignContext {
+    /// Which of the signatures of FIPS 204, 3.4, is asked for. Without meaning when a signature is verified.
+    pub hedge: Hedge,
+    /// The context string, at most 255 bytes.
+    pub context: Vec<u8>,
+    /// The hash that made the data: CKM_HASH_ML_DSA only.
+    pub hash: Option<MechanismType>,
+}
+
+/// CK_HEDGE_TYPE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hedge {
+    /// CKH_HEDGE_PREFERRED.
+    Preferred,
+    /// CKH_HEDGE_REQUIRED.
+    Required,
+    /// CKH_DETERMINISTIC_REQUIRED.
+    Deterministic,
+}
+
+impl Hedge {
+    /// Reads a CK_HEDGE_TYPE.
+    #[must_use]
+    pub fn new(number: u64) -> Option<Self> {
+        [Self::Preferred, Self::Required, Self::Deterministic]
+            .into_iter()
+            .find(|hedge| hedge.number() == number)
+    }
+
+    /// The CK_HEDGE_TYPE.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        match self {
+            Self::Preferred => cryptoki_sys::CKH_HEDGE_PREFERRED,
+            Self::Required => cryptoki_sys::CKH_HEDGE_REQUIRED,
+            Self::Deterministic => cryptoki_sys::CKH_DETERMINISTIC_REQUIRED,
+        }
+    }
+}
+
 /// The longest shared data of a key derivation function, in bytes.
 pub const MAX_SHARED_DATA: usize = 1 << 16;
+
+/// The longest context string of a signature, in bytes (FIPS 204, 5.2).
+const MAX_CONTEXT: usize = 255;
 
 impl Mechanism {
     /// A mechanism without parameter.
@@ -131,7 +189,8 @@ impl Mechanism {
 
     fn parameter_fits(&self, row: &Row) -> bool {
         match (row.params, &self.params) {
-            (ParamKind::None, Params::None) | (ParamKind::Eddsa | ParamKind::OptionalIv(_), Params::None) => true,
+            (ParamKind::None, Params::None) => true,
+            (ParamKind::Eddsa | ParamKind::OptionalIv(_) | ParamKind::SignContext, Params::None) => true,
             (ParamKind::Iv(length) | ParamKind::OptionalIv(length), Params::Iv(iv)) => iv.len() == length,
             (ParamKind::Ctr, Params::Ctr(ctr)) => (1..=128).contains(&ctr.counter_bits),
             (ParamKind::Gcm, Params::Gcm(gcm)) => gcm.fits(),
@@ -142,6 +201,13 @@ impl Mechanism {
                 .mac_length()
                 .is_some_and(|whole| (1..=whole as u64).contains(length)),
             (ParamKind::Eddsa, Params::Eddsa(eddsa)) => !eddsa.prehash && eddsa.context.is_empty(),
+            (ParamKind::SignContext, Params::SignContext(context)) => {
+                context.hash.is_none() && context.context.len() <= MAX_CONTEXT
+            }
+            (ParamKind::HashSignContext, Params::SignContext(context)) => {
+                let hash = context.hash.filter(|hash| *hash != MechanismType::SHA_1);
+                hash.and_then(mechanism::digest_length).is_some() && context.context.len() <= MAX_CONTEXT
+            }
             _ => false,
         }
     }

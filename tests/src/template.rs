@@ -163,6 +163,17 @@ pub enum Mechanism {
         /// `CKG_MGF1_...`
         mgf: CK_ULONG,
     },
+    /// A mechanism of ML-DSA.
+    SignContext {
+        /// `CKM_ML_DSA`, `CKM_HASH_ML_DSA` or one that hashes.
+        kind: CK_MECHANISM_TYPE,
+        /// `CKH_HEDGE_PREFERRED` and so on.
+        hedge: CK_ULONG,
+        /// The context string.
+        context: Vec<u8>,
+        /// `CKM_HASH_ML_DSA` alone: `CKM_SHA...`
+        hash: Option<CK_MECHANISM_TYPE>,
+    },
 }
 
 impl Mechanism {
@@ -210,6 +221,32 @@ impl Mechanism {
                     ulSourceDataLen: 0,
                 };
                 with_struct(CKM_RSA_PKCS_OAEP, &parameter, work)
+            }
+            Self::SignContext {
+                kind,
+                hedge,
+                context,
+                hash,
+            } => {
+                let (at, length) = (context.as_ptr().cast_mut(), context.len() as CK_ULONG);
+                let plain = CK_SIGN_ADDITIONAL_CONTEXT {
+                    hedgeVariant: *hedge,
+                    pContext: at,
+                    ulContextLen: length,
+                };
+                match hash {
+                    None => with_struct(*kind, &plain, work),
+                    Some(hash) => with_struct(
+                        *kind,
+                        &CK_HASH_SIGN_ADDITIONAL_CONTEXT {
+                            hedgeVariant: *hedge,
+                            pContext: at,
+                            ulContextLen: length,
+                            hash: *hash,
+                        },
+                        work,
+                    ),
+                }
             }
         }
     }

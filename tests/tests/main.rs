@@ -34,6 +34,7 @@ mod p11tool;
 mod pin_storm;
 mod pkcs11_tool;
 mod python;
+mod quantum;
 mod remote;
 mod restart;
 mod service;

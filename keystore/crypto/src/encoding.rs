@@ -1,5 +1,5 @@
 //! ASN.1 of keys: PKCS #1 (RFC 8017, A.1), SEC 1 private keys (RFC 5915), SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) and
-//! the algorithm identifiers of RFC 3279, 5480 and 8410. Structures and bytes; whether numbers make a key is checked by
+//! the algorithm identifiers of RFC 3279, 5480, 8410, 9881 and 9935. Structures and bytes; whether numbers make a key is checked by
 //! [`crate::Key::open`].
 
 use crate::material::{Material, RsaCrt, RsaPrivate};
@@ -7,6 +7,7 @@ use crate::secret::Secret;
 use der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetStringRef, UintRef};
 use der::{Decode, Encode, Sequence};
 use hsmd_proto::meta::Curve;
+use hsmd_proto::parameter_set::ParameterSet;
 use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
 pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -18,6 +19,13 @@ const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
 
+const ML_DSA_44: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17");
+const ML_DSA_65: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
+const ML_DSA_87: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
+const ML_KEM_512: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.1");
+const ML_KEM_768: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.2");
+const ML_KEM_1024: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.3");
+
 /// `namedCurve`; `None` for Ed25519 and X25519, whose algorithm says it all.
 pub(crate) const fn named_curve(curve: Curve) -> Option<ObjectIdentifier> {
     match curve {
@@ -26,6 +34,18 @@ pub(crate) const fn named_curve(curve: Curve) -> Option<ObjectIdentifier> {
         Curve::P521 => Some(P521),
         Curve::Secp256k1 => Some(SECP256K1),
         Curve::Ed25519 | Curve::X25519 => None,
+    }
+}
+
+/// The algorithm of a parameter set (RFC 9881, 2; RFC 9935, 3): it has no parameters.
+pub(crate) const fn lattice(set: ParameterSet) -> ObjectIdentifier {
+    match set {
+        ParameterSet::MlDsa44 => ML_DSA_44,
+        ParameterSet::MlDsa65 => ML_DSA_65,
+        ParameterSet::MlDsa87 => ML_DSA_87,
+        ParameterSet::MlKem512 => ML_KEM_512,
+        ParameterSet::MlKem768 => ML_KEM_768,
+        ParameterSet::MlKem1024 => ML_KEM_1024,
     }
 }
 
@@ -103,6 +123,7 @@ pub(crate) fn public_key_info(public: &Material) -> Option<Vec<u8>> {
         Material::EcPublic { curve, point } => info(EC, Some(AnyRef::from(&named_curve(*curve)?)), point),
         Material::EdPublic { point } => info(ED25519, None, point),
         Material::MontgomeryPublic { point } => info(X25519, None, point),
+        Material::LatticePublic { set, value } => info(lattice(*set), None, value),
         _ => None,
     }
 }

@@ -2,11 +2,13 @@
 
 use crate::awslc::ffi::{Ec, Rsa};
 use crate::error::OpError;
-use crate::key::{Key, rsa};
-use crate::material::Material;
+use crate::key::{Key, ml_dsa, rsa};
+use crate::material::{Input, Material};
 use crate::secret::Secret;
-use hsmd_proto::ck::KeyType;
+use hsmd_proto::ck::{KeyType, MechanismType};
 use hsmd_proto::meta::{Curve, modulus_bits};
+use hsmd_proto::parameter_set::ParameterSet;
+use hsmd_proto::params::Mechanism;
 
 /// What to generate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum Generate {
     Ed25519,
     /// An X25519 key pair.
     X25519,
+    /// A key pair of ML-DSA.
+    Lattice(ParameterSet),
     /// Random bytes.
     Secret {
         /// How many, at least 1.
@@ -76,6 +80,7 @@ fn make(what: &Generate, check: PairCheck) -> Result<(Material, Option<Key>), Op
         Generate::X25519 => Material::MontgomeryPrivate {
             scalar: Secret::random(32),
         },
+        Generate::Lattice(set) => return generate_lattice(*set, check).map(|(material, key)| (material, Some(key))),
         Generate::Secret { bytes: 0 } => return Err(OpError::KeySize),
         Generate::Secret { bytes } => Material::Secret(Secret::random(*bytes)),
     };
@@ -112,15 +117,30 @@ fn generate_ec(curve: Curve, check: PairCheck) -> Result<Ec, OpError> {
     Ok(key)
 }
 
+/// A pair from a new seed (FIPS 204, 5.1). With [`PairCheck::Recompute`] nothing is left to compare: the public half is made
+/// with the private one, out of the seed alone.
+fn generate_lattice(set: ParameterSet, check: PairCheck) -> Result<(Material, Key), OpError> {
+    let seed = Secret::random(set.seed_bytes());
+    let key = ml_dsa::from_seed(set, &seed).map_err(|_| OpError::Failed)?;
+    let value = key.private().ok_or(OpError::Failed)?;
+    let key = Key::of_ml_dsa(key);
+    if check == PairCheck::Sign {
+        let (mechanism, mut signature) = (Mechanism::plain(MechanismType::ML_DSA), Vec::new());
+        key.sign(&mechanism, Input::Message(PAIRWISE), &mut signature)
+            .and_then(|()| key.verify(&mechanism, Input::Message(PAIRWISE), &signature))
+            .map_err(|_| OpError::Failed)?;
+    }
+    let seed = Some(seed);
+    Ok((Material::LatticePrivate { set, seed, value }, key))
+}
+
 /// What a new pair signs and verifies before it is handed out (FIPS 140-3 IG 10.3.A).
 const PAIRWISE: &[u8] = b"hsmd pairwise consistency check";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::material::Input;
-    use hsmd_proto::ck::MechanismType;
-    use hsmd_proto::params::{Mechanism, Params};
+    use hsmd_proto::params::Params;
 
     /// The key that comes with the material is the material's, and both halves fit.
     #[test]

@@ -1,7 +1,10 @@
 //! A key's value as data: what the keystore seals, and what [`crate::Key`] is opened from.
 
+use crate::error::KeyError;
+use crate::key::ml_dsa;
 use crate::secret::Secret;
 use hsmd_proto::meta::Curve;
+use hsmd_proto::parameter_set::ParameterSet;
 
 /// The value of a key. Numbers are unsigned and big-endian; leading zeros are allowed on the way in and never made here.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +53,22 @@ pub enum Material {
     MontgomeryPublic {
         /// The u coordinate, little-endian.
         point: [u8; 32],
+    },
+    /// A private key of ML-DSA.
+    LatticePrivate {
+        /// The parameter set.
+        set: ParameterSet,
+        /// What the key was made of, if that is known.
+        seed: Option<Secret>,
+        /// The expanded key.
+        value: Secret,
+    },
+    /// A public key of ML-DSA.
+    LatticePublic {
+        /// The parameter set.
+        set: ParameterSet,
+        /// The encoded key.
+        value: Vec<u8>,
     },
 }
 
@@ -116,7 +135,27 @@ impl Material {
                 scalar: scalar.duplicate(),
             },
             Self::MontgomeryPublic { point } => Self::MontgomeryPublic { point: *point },
+            Self::LatticePrivate { set, seed, value } => Self::LatticePrivate {
+                set: *set,
+                seed: seed.as_ref().map(Secret::duplicate),
+                value: value.duplicate(),
+            },
+            Self::LatticePublic { set, value } => Self::LatticePublic {
+                set: *set,
+                value: value.clone(),
+            },
         }
+    }
+
+    /// A private key of ML-DSA from its seed.
+    ///
+    /// # Errors
+    /// `Invalid` for a seed of another length than the set's.
+    pub fn from_seed(set: ParameterSet, seed: Secret) -> Result<Self, KeyError> {
+        let key = ml_dsa::from_seed(set, &seed)?;
+        let value = key.private().ok_or(KeyError::Invalid)?;
+        let seed = Some(seed);
+        Ok(Self::LatticePrivate { set, seed, value })
     }
 
     /// Whether it is a public key: nothing in it is secret.
@@ -124,7 +163,11 @@ impl Material {
     pub const fn is_public(&self) -> bool {
         matches!(
             self,
-            Self::RsaPublic { .. } | Self::EcPublic { .. } | Self::EdPublic { .. } | Self::MontgomeryPublic { .. }
+            Self::RsaPublic { .. }
+                | Self::EcPublic { .. }
+                | Self::EdPublic { .. }
+                | Self::MontgomeryPublic { .. }
+                | Self::LatticePublic { .. }
         )
     }
 }

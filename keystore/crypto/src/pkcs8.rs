@@ -1,8 +1,10 @@
-//! PKCS #8 private keys (RFC 5208, RFC 5958): what C_WrapKey and C_UnwrapKey carry for private keys (PKCS#11 3.2, 6.7).
+//! PKCS #8 private keys (RFC 5208, RFC 5958; ML-DSA: RFC 9881): what C_WrapKey and C_UnwrapKey carry for private keys (PKCS#11 3.2, 6.7).
+
+mod lattice;
 
 use crate::awslc::ffi::Ec;
 use crate::encoding::{self, EcPrivateKey};
-use crate::key::{curve, montgomery, rsa};
+use crate::key::{Key, curve, montgomery, rsa};
 use crate::material::Material;
 use crate::secret::Secret;
 use aws_lc_rs::signature::KeyPair;
@@ -31,6 +33,9 @@ pub fn encode(material: &Material) -> Option<Secret> {
         Material::MontgomeryPrivate { scalar } if scalar.len() == 32 => {
             let inner = Zeroizing::new(OctetStringRef::new(scalar.expose()).ok()?.to_der().ok()?);
             wrap(encoding::X25519, None, &inner)
+        }
+        Material::LatticePrivate { set, seed, value } => {
+            wrap(encoding::lattice(*set), None, &lattice::encode(seed.as_ref(), value)?)
         }
         _ => None,
     }
@@ -83,6 +88,15 @@ pub fn decode(der: &[u8]) -> Option<Material> {
         let stated = info.public_key.map(|point| point.raw_bytes());
         let fits = stated.is_none_or(|point| point == pair.point());
         return fits.then_some(Material::MontgomeryPrivate { scalar });
+    }
+    if parameters.is_none() {
+        let material = lattice::decode(oid, key)?;
+        let stated = info.public_key.map(|point| point.raw_bytes().to_vec());
+        let fits = stated.is_none_or(|stated| {
+            let public = Key::open(&material).ok().and_then(|key| key.public());
+            matches!(public, Some(Material::LatticePublic { value, .. }) if value == stated)
+        });
+        return fits.then_some(material);
     }
     None
 }

@@ -5,6 +5,7 @@
 mod families;
 mod hostile;
 mod kdf;
+mod ml_dsa;
 mod oracle;
 mod pkcs1;
 mod sample;

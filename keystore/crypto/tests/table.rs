@@ -5,14 +5,21 @@ use hsmd_crypto::{Generate, Input, Key, Material, OpError, digest, generate};
 use hsmd_proto::ck::{KeyType, MechanismType, Mgf};
 use hsmd_proto::mechanism::{Family, Operations, ParamKind, Row, TABLE};
 use hsmd_proto::meta::Curve;
-use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::parameter_set::ParameterSet;
+use hsmd_proto::params::{Hedge, Mechanism, Params, SignContext};
 use hsmd_proto::policy::Policy;
 
 /// A mechanism of the row with a parameter that fits.
 fn mechanism_of(row: &Row) -> Mechanism {
     let hash = row.hash.unwrap_or(MechanismType::SHA256);
     match row.params {
-        ParamKind::None | ParamKind::OptionalIv(_) | ParamKind::Eddsa => Mechanism::plain(row.mechanism),
+        ParamKind::None | ParamKind::OptionalIv(_) | ParamKind::Eddsa | ParamKind::SignContext => {
+            Mechanism::plain(row.mechanism)
+        }
+        ParamKind::HashSignContext => {
+            let (hedge, context, hash) = (Hedge::Preferred, Vec::new(), Some(hash));
+            sample::mechanism(row.mechanism, Params::SignContext(SignContext { hedge, context, hash }))
+        }
         ParamKind::MacLength => sample::mechanism(row.mechanism, Params::Number(7)),
         ParamKind::Iv(length) => sample::mechanism(row.mechanism, Params::Iv(vec![1; length])),
         ParamKind::Ctr => sample::ctr(32, [0; 16]),
@@ -34,6 +41,7 @@ fn keys_of(row: &Row) -> (Key, Key) {
         KeyType::RSA => sample::RSA_2048.duplicate(),
         KeyType::EC => sample::ec(Curve::P256),
         KeyType::EC_EDWARDS => generate(&Generate::Ed25519).unwrap(),
+        KeyType::ML_DSA => generate(&Generate::Lattice(ParameterSet::MlDsa44)).unwrap(),
         KeyType::EC_MONTGOMERY => generate(&Generate::X25519).unwrap(),
         _ => generate(&Generate::Secret { bytes: 32 }).unwrap(),
     };
@@ -64,6 +72,7 @@ fn every_row_is_bound() {
                 assert!(generate(&Generate::Secret { bytes: 16 }).is_ok());
             }
             Family::MontgomeryKeyPairGen => assert!(generate(&Generate::X25519).is_ok()),
+            Family::MlDsaKeyPairGen => assert!(generate(&Generate::Lattice(ParameterSet::MlDsa87)).is_ok()),
             Family::RsaPkcs1 if row.hash.is_none() => {
                 signs(row, &mechanism);
                 encrypts(row, &mechanism);
@@ -75,6 +84,7 @@ fn every_row_is_bound() {
             Family::Hmac | Family::AesCmac | Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa => {
                 signs(row, &mechanism)
             }
+            Family::MlDsa | Family::HashMlDsa => signs(row, &mechanism),
             Family::RsaOaep
             | Family::AesEcb
             | Family::AesCbc

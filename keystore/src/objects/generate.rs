@@ -190,6 +190,10 @@ fn pair(row: &Row, public: &Draft, policy: Policy) -> Result<Generate, Rv> {
             material::curve(public.shape, &public.attributes)?;
             Ok(Generate::X25519)
         }
+        Family::MlDsaKeyPairGen => Ok(Generate::Lattice(material::parameter_set(
+            public.shape,
+            &public.attributes,
+        )?)),
         _ => Err(Rv::MECHANISM_INVALID),
     }
 }

@@ -185,6 +185,8 @@ fn hash_under(key: &SecretArray<32>, material: &Material) -> Option<MaterialHash
         }
         Material::EdPublic { point } => (5, point),
         Material::MontgomeryPublic { point } => (8, point),
+        // No mechanism wraps or unwraps with them.
+        Material::LatticePublic { .. } | Material::LatticePrivate { .. } => return None,
         // Private keys on curves are hashed by their public half, which the caller computes.
         Material::EcPrivate { .. } | Material::EdPrivate { .. } | Material::MontgomeryPrivate { .. } => {
             return None;

@@ -5,6 +5,7 @@ use hsmd_crypto::{Key, KeyError, Material, RsaCrt, RsaPrivate, check_value, poin
 use hsmd_proto::attribute::{Attribute, Template};
 use hsmd_proto::ck::{AttributeType as A, KeyType, ObjectClass, Rv};
 use hsmd_proto::meta::{Curve, modulus_bits};
+use hsmd_proto::parameter_set::ParameterSet;
 use hsmd_proto::policy::Policy;
 use zeroize::Zeroizing;
 
@@ -81,6 +82,21 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
                 seed: secret(A::VALUE)?,
             })
         }
+        Shape::MlDsaPublic => Ok(Material::LatticePublic {
+            set: parameter_set(shape, attributes)?,
+            value: public(A::VALUE)?.to_vec(),
+        }),
+        Shape::MlDsaPrivate => {
+            let set = parameter_set(shape, attributes)?;
+            match (secret(A::SEED), secret(A::VALUE)) {
+                (Ok(seed), Err(_)) => Material::from_seed(set, seed).map_err(|_| Rv::ATTRIBUTE_VALUE_INVALID),
+                (seed, value) => Ok(Material::LatticePrivate {
+                    set,
+                    seed: seed.ok(),
+                    value: value?,
+                }),
+            }
+        }
         Shape::Aes | Shape::Generic | Shape::Hmac => Ok(Material::Secret(secret(A::VALUE)?)),
         Shape::Data | Shape::Certificate => Err(Rv::KEY_HANDLE_INVALID),
     }
@@ -97,6 +113,19 @@ pub(crate) fn curve(shape: Shape, attributes: &Template) -> Result<Curve, Rv> {
     Curve::from_params(params)
         .filter(|curve| curve.key_type() == key_type)
         .ok_or(Rv::CURVE_NOT_SUPPORTED)
+}
+
+/// The parameter set that `CKA_PARAMETER_SET` names.
+///
+/// # Errors
+/// `CKR_TEMPLATE_INCOMPLETE` without it, `CKR_PARAMETER_SET_NOT_SUPPORTED` for one that keys of this shape do not have.
+pub(crate) fn parameter_set(shape: Shape, attributes: &Template) -> Result<ParameterSet, Rv> {
+    let number = attributes.ulong(A::PARAMETER_SET)?.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
+    let key_type = match shape {
+        Shape::MlDsaPublic | Shape::MlDsaPrivate => KeyType::ML_DSA,
+        _ => return Err(Rv::PARAMETER_SET_NOT_SUPPORTED),
+    };
+    ParameterSet::new(key_type, number).ok_or(Rv::PARAMETER_SET_NOT_SUPPORTED)
 }
 
 /// A scalar as long as a field element; clients strip or add leading zeros.
@@ -166,6 +195,11 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
                 put_point(draft, &public)?;
             }
         }
+        Material::LatticePublic { set, value } => {
+            draft.agree(Attribute::ulong(A::PARAMETER_SET, set.number()))?;
+            draft.agree(Attribute::bytes(A::VALUE, value))?;
+        }
+        Material::LatticePrivate { set, .. } => draft.agree(Attribute::ulong(A::PARAMETER_SET, set.number()))?,
         Material::Secret(value) => {
             draft.agree(Attribute::ulong(A::VALUE_LEN, value.len() as u64))?;
             let check = if value.len() < MIN_CHECKED {
@@ -253,10 +287,17 @@ pub(crate) fn values(material: &Material) -> Values {
                 put(A::COEFFICIENT, &crt.qi);
             }
         }
+        Material::LatticePrivate { seed, value, .. } => {
+            put(A::VALUE, value);
+            if let Some(seed) = seed {
+                put(A::SEED, seed);
+            }
+        }
         Material::RsaPublic { .. }
         | Material::EcPublic { .. }
         | Material::EdPublic { .. }
-        | Material::MontgomeryPublic { .. } => {}
+        | Material::MontgomeryPublic { .. }
+        | Material::LatticePublic { .. } => {}
     }
     out
 }
@@ -272,6 +313,8 @@ pub(crate) fn shape_of(material: &Material) -> Option<Shape> {
         Material::EdPrivate { .. } => Shape::EdPrivate,
         Material::MontgomeryPublic { .. } => Shape::MontgomeryPublic,
         Material::MontgomeryPrivate { .. } => Shape::MontgomeryPrivate,
-        Material::Secret(_) => return None,
+        Material::LatticePublic { set, .. } if set.key_type() == KeyType::ML_DSA => Shape::MlDsaPublic,
+        Material::LatticePrivate { set, .. } if set.key_type() == KeyType::ML_DSA => Shape::MlDsaPrivate,
+        Material::LatticePublic { .. } | Material::LatticePrivate { .. } | Material::Secret(_) => return None,
     })
 }

@@ -148,6 +148,7 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
         Family::EcKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC),
         Family::EdwardsKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS),
         Family::MontgomeryKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC_MONTGOMERY),
+        Family::MlDsaKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::ML_DSA),
         _ => return Err(Rv::MECHANISM_INVALID),
     };
     let named = named.unwrap_or(own);

@@ -67,14 +67,8 @@ impl KeySet {
         let named = draft.attributes.ulong(A::VALUE_LEN)?;
         let value = opened(unwrapping.key()?, row, mechanism, wrapped, shape, named)?;
         let material = content(shape, value)?;
-        let on_curve = matches!(
-            material,
-            Material::EcPrivate { .. } | Material::EdPrivate { .. } | Material::MontgomeryPrivate { .. }
-        );
-        if on_curve {
-            // The blob says which curve; the draft takes it from there.
-            material::put_curve(&mut draft, &material);
-        }
+        // The blob says which curve; the draft takes it from there.
+        material::put_curve(&mut draft, &material);
         let substance = Substance::check(shape, material, policy).map_err(|_| Rv::WRAPPED_KEY_INVALID)?;
         let birth = Birth {
             id,

@@ -2,12 +2,15 @@
 //! `hsmd_proto::params`; here only the memory is made safe.
 
 use cryptoki_sys::{
-    CK_AES_CTR_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS, CK_GCM_PARAMS, CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS,
-    CK_RSA_PKCS_PSS_PARAMS, CK_ULONG, CKZ_DATA_SPECIFIED,
+    CK_AES_CTR_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS, CK_GCM_PARAMS, CK_HASH_SIGN_ADDITIONAL_CONTEXT,
+    CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS, CK_SIGN_ADDITIONAL_CONTEXT, CK_ULONG,
+    CKZ_DATA_SPECIFIED,
 };
 use hsmd_proto::ck::{Kdf, MechanismType, Mgf, Rv};
 use hsmd_proto::mechanism::{self, ParamKind};
-use hsmd_proto::params::{CtrParams, EcdhParams, EddsaParams, GcmParams, Mechanism, OaepParams, Params, PssParams};
+use hsmd_proto::params::{
+    CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, Mechanism, OaepParams, Params, PssParams, SignContext,
+};
 use std::marker::PhantomData;
 
 /// The longest byte string inside a parameter: IVs, labels, points, additional data.
@@ -136,8 +139,23 @@ unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
                     context: bytes(raw.pContextData, raw.ulContextDataLen)?,
                 })
             }
+            ParamKind::SignContext => {
+                let raw: CK_SIGN_ADDITIONAL_CONTEXT = structure(at, length)?;
+                let context = bytes(raw.pContext, raw.ulContextLen)?;
+                sign_context(raw.hedgeVariant, context, None)?
+            }
+            ParamKind::HashSignContext => {
+                let raw: CK_HASH_SIGN_ADDITIONAL_CONTEXT = structure(at, length)?;
+                let context = bytes(raw.pContext, raw.ulContextLen)?;
+                sign_context(raw.hedgeVariant, context, Some(MechanismType(raw.hash)))?
+            }
         })
     }
+}
+
+fn sign_context(hedge: CK_ULONG, context: Vec<u8>, hash: Option<MechanismType>) -> Result<Params, Rv> {
+    let hedge = Hedge::new(hedge).ok_or(Rv::MECHANISM_PARAM_INVALID)?;
+    Ok(Params::SignContext(SignContext { hedge, context, hash }))
 }
 
 /// # Safety

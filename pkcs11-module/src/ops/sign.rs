@@ -14,6 +14,7 @@ use hsmd_proto::ck::Rv;
 use hsmd_proto::convert::mechanism_to_wire;
 use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::Family;
+use hsmd_proto::parameter_set::ParameterSet;
 use hsmd_proto::params::Params;
 use hsmd_proto::returns::{Function, late};
 use hsmd_proto::wipe::WipingVec;
@@ -208,6 +209,7 @@ pub(crate) fn signature_length(operation: &KeyOperation) -> Result<usize, Rv> {
     let length = match operation.row.family {
         Family::RsaPkcs1 | Family::RsaPss | Family::RsaRaw => Some(meta.modulus_bytes()),
         Family::Ecdsa | Family::Eddsa => meta.curve.map(|curve| 2 * curve.field_bytes()),
+        Family::MlDsa | Family::HashMlDsa => meta.set.map(ParameterSet::output_bytes),
         Family::Hmac | Family::AesCmac => match operation.mechanism.params {
             Params::Number(length) => usize::try_from(length).ok(),
             _ => operation.row.mac_length(),

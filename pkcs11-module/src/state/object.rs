@@ -109,6 +109,7 @@ impl View {
                 | A::EC_PARAMS
                 | A::EC_POINT
                 | A::PUBLIC_KEY_INFO
+                | A::PARAMETER_SET
                 | A::VALUE_LEN
                 | A::LOCAL
                 | A::KEY_GEN_MECHANISM

@@ -75,6 +75,10 @@ pub enum ParamKind {
     Ecdh,
     /// CK_EDDSA_PARAMS, or none.
     Eddsa,
+    /// CK_SIGN_ADDITIONAL_CONTEXT, or none.
+    SignContext,
+    /// CK_HASH_SIGN_ADDITIONAL_CONTEXT.
+    HashSignContext,
     /// CK_MAC_GENERAL_PARAMS: the MAC's length in bytes, from 1 to that of the whole MAC.
     MacLength,
 }
@@ -96,6 +100,9 @@ pub enum Family {
     EdwardsKeyPairGen,
     Eddsa,
     MontgomeryKeyPairGen,
+    MlDsaKeyPairGen,
+    MlDsa,
+    HashMlDsa,
     AesKeyGen,
     GenericSecretKeyGen,
     AesEcb,
@@ -128,7 +135,7 @@ pub enum Unit {
     None,
     /// Bits: RSA, EC.
     Bits,
-    /// Bytes: AES, generic secrets.
+    /// Bytes: AES, generic secrets, public keys of ML-DSA.
     Bytes,
 }
 

@@ -14,6 +14,7 @@ const EDWARDS: &[K] = &[K::EC_EDWARDS];
 const AES: &[K] = &[K::AES];
 const MONTGOMERY: &[K] = &[K::EC_MONTGOMERY];
 const SECRET: &[K] = &[K::GENERIC_SECRET];
+const ML_DSA: &[K] = &[K::ML_DSA];
 
 /// A row of an RSA mechanism: 1,024 to 4,096 bits, the policy raises the minimum.
 const fn rsa(
@@ -38,6 +39,16 @@ const fn rsa(
         multi_part,
         section,
     }
+}
+
+/// A row of PKCS #1 v1.5 that hashes and signs.
+const fn rsa_pkcs1(mechanism: M, hash: M) -> Row {
+    rsa(mechanism, Family::RsaPkcs1, SIGN, ParamKind::None, Some(hash), "6.1.14")
+}
+
+/// A row of PSS that hashes and signs.
+const fn rsa_pss(mechanism: M, hash: M) -> Row {
+    rsa(mechanism, Family::RsaPss, SIGN, ParamKind::Pss, Some(hash), "6.1.15")
 }
 
 /// A row of ECDSA: P-256, P-384, P-521 and secp256k1.
@@ -124,6 +135,29 @@ const fn digest(mechanism: M, section: &'static str) -> Row {
     }
 }
 
+/// A row of ML-DSA: the sizes are those of public keys.
+const fn ml_dsa(mechanism: M, family: Family, params: ParamKind, hash: Option<M>, multi_part: MultiPart) -> Row {
+    Row {
+        mechanism,
+        family,
+        key_types: ML_DSA,
+        min: 1312,
+        max: 2592,
+        unit: Unit::Bytes,
+        operations: SIGN,
+        params,
+        hash,
+        multi_part,
+        section: "6.67",
+    }
+}
+
+/// A row of HashML-DSA that hashes.
+const fn hash_ml_dsa(mechanism: M, hash: M) -> Row {
+    let (family, params) = (Family::HashMlDsa, ParamKind::SignContext);
+    ml_dsa(mechanism, family, params, Some(hash), MultiPart::Hash)
+}
+
 /// Every mechanism of this build.
 pub static TABLE: &[Row] = &[
     rsa(
@@ -142,151 +176,25 @@ pub static TABLE: &[Row] = &[
         None,
         "6.1.6",
     ),
-    rsa(
-        M::SHA1_RSA_PKCS,
-        Family::RsaPkcs1,
-        SIGN,
-        ParamKind::None,
-        Some(M::SHA_1),
-        "6.1.14",
-    ),
-    rsa(
-        M::SHA224_RSA_PKCS,
-        Family::RsaPkcs1,
-        SIGN,
-        ParamKind::None,
-        Some(M::SHA224),
-        "6.1.14",
-    ),
-    rsa(
-        M::SHA256_RSA_PKCS,
-        Family::RsaPkcs1,
-        SIGN,
-        ParamKind::None,
-        Some(M::SHA256),
-        "6.1.14",
-    ),
-    rsa(
-        M::SHA384_RSA_PKCS,
-        Family::RsaPkcs1,
-        SIGN,
-        ParamKind::None,
-        Some(M::SHA384),
-        "6.1.14",
-    ),
-    rsa(
-        M::SHA512_RSA_PKCS,
-        Family::RsaPkcs1,
-        SIGN,
-        ParamKind::None,
-        Some(M::SHA512),
-        "6.1.14",
-    ),
-    rsa(
-        M::SHA3_224_RSA_PKCS,
-        Family::RsaPkcs1,
-        SIGN,
-        ParamKind::None,
-        Some(M::SHA3_224),
-        "6.1.14",
-    ),
-    rsa(
-        M::SHA3_256_RSA_PKCS,
-        Family::RsaPkcs1,
-        SIGN,
-        ParamKind::None,
-        Some(M::SHA3_256),
-        "6.1.14",
-    ),
-    rsa(
-        M::SHA3_384_RSA_PKCS,
-        Family::RsaPkcs1,
-        SIGN,
-        ParamKind::None,
-        Some(M::SHA3_384),
-        "6.1.14",
-    ),
-    rsa(
-        M::SHA3_512_RSA_PKCS,
-        Family::RsaPkcs1,
-        SIGN,
-        ParamKind::None,
-        Some(M::SHA3_512),
-        "6.1.14",
-    ),
+    rsa_pkcs1(M::SHA1_RSA_PKCS, M::SHA_1),
+    rsa_pkcs1(M::SHA224_RSA_PKCS, M::SHA224),
+    rsa_pkcs1(M::SHA256_RSA_PKCS, M::SHA256),
+    rsa_pkcs1(M::SHA384_RSA_PKCS, M::SHA384),
+    rsa_pkcs1(M::SHA512_RSA_PKCS, M::SHA512),
+    rsa_pkcs1(M::SHA3_224_RSA_PKCS, M::SHA3_224),
+    rsa_pkcs1(M::SHA3_256_RSA_PKCS, M::SHA3_256),
+    rsa_pkcs1(M::SHA3_384_RSA_PKCS, M::SHA3_384),
+    rsa_pkcs1(M::SHA3_512_RSA_PKCS, M::SHA3_512),
     rsa(M::RSA_PKCS_PSS, Family::RsaPss, SIGN, ParamKind::Pss, None, "6.1.10"),
-    rsa(
-        M::SHA1_RSA_PKCS_PSS,
-        Family::RsaPss,
-        SIGN,
-        ParamKind::Pss,
-        Some(M::SHA_1),
-        "6.1.15",
-    ),
-    rsa(
-        M::SHA224_RSA_PKCS_PSS,
-        Family::RsaPss,
-        SIGN,
-        ParamKind::Pss,
-        Some(M::SHA224),
-        "6.1.15",
-    ),
-    rsa(
-        M::SHA256_RSA_PKCS_PSS,
-        Family::RsaPss,
-        SIGN,
-        ParamKind::Pss,
-        Some(M::SHA256),
-        "6.1.15",
-    ),
-    rsa(
-        M::SHA384_RSA_PKCS_PSS,
-        Family::RsaPss,
-        SIGN,
-        ParamKind::Pss,
-        Some(M::SHA384),
-        "6.1.15",
-    ),
-    rsa(
-        M::SHA512_RSA_PKCS_PSS,
-        Family::RsaPss,
-        SIGN,
-        ParamKind::Pss,
-        Some(M::SHA512),
-        "6.1.15",
-    ),
-    rsa(
-        M::SHA3_224_RSA_PKCS_PSS,
-        Family::RsaPss,
-        SIGN,
-        ParamKind::Pss,
-        Some(M::SHA3_224),
-        "6.1.15",
-    ),
-    rsa(
-        M::SHA3_256_RSA_PKCS_PSS,
-        Family::RsaPss,
-        SIGN,
-        ParamKind::Pss,
-        Some(M::SHA3_256),
-        "6.1.15",
-    ),
-    rsa(
-        M::SHA3_384_RSA_PKCS_PSS,
-        Family::RsaPss,
-        SIGN,
-        ParamKind::Pss,
-        Some(M::SHA3_384),
-        "6.1.15",
-    ),
-    rsa(
-        M::SHA3_512_RSA_PKCS_PSS,
-        Family::RsaPss,
-        SIGN,
-        ParamKind::Pss,
-        Some(M::SHA3_512),
-        "6.1.15",
-    ),
+    rsa_pss(M::SHA1_RSA_PKCS_PSS, M::SHA_1),
+    rsa_pss(M::SHA224_RSA_PKCS_PSS, M::SHA224),
+    rsa_pss(M::SHA256_RSA_PKCS_PSS, M::SHA256),
+    rsa_pss(M::SHA384_RSA_PKCS_PSS, M::SHA384),
+    rsa_pss(M::SHA512_RSA_PKCS_PSS, M::SHA512),
+    rsa_pss(M::SHA3_224_RSA_PKCS_PSS, M::SHA3_224),
+    rsa_pss(M::SHA3_256_RSA_PKCS_PSS, M::SHA3_256),
+    rsa_pss(M::SHA3_384_RSA_PKCS_PSS, M::SHA3_384),
+    rsa_pss(M::SHA3_512_RSA_PKCS_PSS, M::SHA3_512),
     rsa(
         M::RSA_PKCS_OAEP,
         Family::RsaOaep,
@@ -579,4 +487,36 @@ pub static TABLE: &[Row] = &[
     digest(M::SHA3_256, "6.28.2"),
     digest(M::SHA3_384, "6.29.2"),
     digest(M::SHA3_512, "6.30.2"),
+    Row {
+        operations: Op::GENERATE_KEY_PAIR,
+        ..ml_dsa(
+            M::ML_DSA_KEY_PAIR_GEN,
+            Family::MlDsaKeyPairGen,
+            ParamKind::None,
+            None,
+            MultiPart::No,
+        )
+    },
+    ml_dsa(
+        M::ML_DSA,
+        Family::MlDsa,
+        ParamKind::SignContext,
+        None,
+        MultiPart::Collect,
+    ),
+    ml_dsa(
+        M::HASH_ML_DSA,
+        Family::HashMlDsa,
+        ParamKind::HashSignContext,
+        None,
+        MultiPart::No,
+    ),
+    hash_ml_dsa(M::HASH_ML_DSA_SHA224, M::SHA224),
+    hash_ml_dsa(M::HASH_ML_DSA_SHA256, M::SHA256),
+    hash_ml_dsa(M::HASH_ML_DSA_SHA384, M::SHA384),
+    hash_ml_dsa(M::HASH_ML_DSA_SHA512, M::SHA512),
+    hash_ml_dsa(M::HASH_ML_DSA_SHA3_224, M::SHA3_224),
+    hash_ml_dsa(M::HASH_ML_DSA_SHA3_256, M::SHA3_256),
+    hash_ml_dsa(M::HASH_ML_DSA_SHA3_384, M::SHA3_384),
+    hash_ml_dsa(M::HASH_ML_DSA_SHA3_512, M::SHA3_512),
 ];

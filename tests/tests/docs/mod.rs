@@ -12,8 +12,8 @@ const HEAD: &str = "\
 # Mechanisms
 
 Written from the mechanism table (`proto/src/mechanism/table.rs`); a test compares. Sizes are in bits for RSA and EC keys,
-in bytes for others; the smallest is that of the policy `standard`. *Parts* says what happens to data that comes in parts:
-hashed in the module, processed block by block, collected up to `max_data`, or refused.
+in bytes for others, of ML-DSA those of the public key; the smallest is that of the policy `standard`. *Parts* says what
+happens to data that comes in parts: hashed in the module, processed block by block, collected up to `max_data`, or refused.
 
 | mechanism | keys | sizes | operations | parts | PKCS#11 3.2 |
 |---|---|---|---|---|---|

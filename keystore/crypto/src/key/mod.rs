@@ -8,6 +8,7 @@ pub(crate) mod cipher;
 pub(crate) mod curve;
 pub(crate) mod keywrap;
 pub(crate) mod mac;
+pub(crate) mod ml_dsa;
 pub(crate) mod montgomery;
 mod pkcs1;
 pub(crate) mod rsa;
@@ -23,6 +24,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, ParsedPublicKey};
 use hsmd_proto::mechanism::{self, Family, Row};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::params::{EcdhParams, Mechanism};
+use ml_dsa::MlDsa;
 use montgomery::Montgomery;
 use pkcs1::RejectionKey;
 use symmetric::Symmetric;
@@ -43,6 +45,8 @@ enum Inner {
     EdPublic(ParsedPublicKey),
     MontgomeryPrivate(Montgomery),
     MontgomeryPublic([u8; 32]),
+    MlDsaPrivate(MlDsa),
+    MlDsaPublic(MlDsa),
 }
 
 impl Key {
@@ -69,12 +73,21 @@ impl Key {
             Material::EdPublic { point } => Inner::EdPublic(curve::open_edwards_public(point)?),
             Material::MontgomeryPrivate { scalar } => Inner::MontgomeryPrivate(montgomery::open_private(scalar)?),
             Material::MontgomeryPublic { point } => Inner::MontgomeryPublic(*point),
+            Material::LatticePrivate { set, seed, value } => {
+                Inner::MlDsaPrivate(ml_dsa::open_private(*set, seed.as_ref(), value)?)
+            }
+            Material::LatticePublic { set, value } => Inner::MlDsaPublic(ml_dsa::open_public(*set, value)?),
         }))
     }
 
     /// A private key on a Weierstrass curve that is in hand already.
     pub(crate) const fn of_curve(key: Ec) -> Self {
         Self(Inner::EcPrivate(key))
+    }
+
+    /// A private key of ML-DSA that is in hand already.
+    pub(crate) const fn of_ml_dsa(key: MlDsa) -> Self {
+        Self(Inner::MlDsaPrivate(key))
     }
 
     /// Signs, or makes a MAC: C_Sign.
@@ -92,6 +105,9 @@ impl Key {
             (Inner::RsaPrivate(key, _), Family::RsaPss) => rsa::sign_pss(key, row.hash, &mechanism.params, input, out),
             (Inner::EcPrivate(key), Family::Ecdsa) => curve::sign_ecdsa(key, row.hash, input, out),
             (Inner::EdPrivate(key, _), Family::Eddsa) => curve::sign_eddsa(key, input, out),
+            (Inner::MlDsaPrivate(key), Family::MlDsa | Family::HashMlDsa) => {
+                key.sign(row, &mechanism.params, input, out)
+            }
             (Inner::Symmetric(key), Family::Hmac | Family::AesCmac) => {
                 mac::sign(key, row, &mechanism.params, input, out)
             }
@@ -118,6 +134,9 @@ impl Key {
             }
             (Inner::EdPrivate(_, key) | Inner::EdPublic(key), Family::Eddsa) => {
                 curve::verify_eddsa(key, input, signature)
+            }
+            (Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key), Family::MlDsa | Family::HashMlDsa) => {
+                key.verify(row, &mechanism.params, input, signature)
             }
             (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaRaw) => {
                 let (Input::Message(data) | Input::Digest(data)) = input;
@@ -236,6 +255,10 @@ impl Key {
             }),
             Inner::MontgomeryPrivate(key) => Some(Material::MontgomeryPublic { point: *key.point() }),
             Inner::MontgomeryPublic(point) => Some(Material::MontgomeryPublic { point: *point }),
+            Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key) => Some(Material::LatticePublic {
+                set: key.set(),
+                value: key.public()?,
+            }),
             Inner::Symmetric(_) => None,
         }
     }
@@ -246,7 +269,7 @@ impl Key {
         encoding::public_key_info(&self.public()?)
     }
 
-    /// The size in the mechanism table's unit: bits of a modulus or a curve, bytes of a secret.
+    /// The size in the mechanism table's unit: bits of a modulus or a curve, bytes of a secret or of a public key of ML-DSA.
     #[must_use]
     pub fn size(&self) -> u64 {
         match &self.0 {
@@ -255,6 +278,7 @@ impl Key {
             Inner::EcPrivate(key) | Inner::EcPublic(key) => key.curve().bits(),
             Inner::EdPrivate(..) | Inner::EdPublic(_) => Curve::Ed25519.bits(),
             Inner::MontgomeryPrivate(_) | Inner::MontgomeryPublic(_) => Curve::X25519.bits(),
+            Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key) => key.set().public_bytes() as u64,
         }
     }
 }
@@ -271,6 +295,8 @@ impl std::fmt::Debug for Key {
             Inner::EdPublic(_) => "Key(Ed25519 public)",
             Inner::MontgomeryPrivate(_) => "Key(X25519 private)",
             Inner::MontgomeryPublic(_) => "Key(X25519 public)",
+            Inner::MlDsaPrivate(_) => "Key(ML-DSA private)",
+            Inner::MlDsaPublic(_) => "Key(ML-DSA public)",
         })
     }
 }
@@ -284,6 +310,8 @@ const fn signs(family: Family) -> bool {
             | Family::RsaRaw
             | Family::Ecdsa
             | Family::Eddsa
+            | Family::MlDsa
+            | Family::HashMlDsa
             | Family::Hmac
             | Family::AesCmac
     )

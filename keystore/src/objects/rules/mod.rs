@@ -63,10 +63,12 @@ pub(crate) enum Shape {
     EcPublic,
     EdPublic,
     MontgomeryPublic,
+    MlDsaPublic,
     RsaPrivate,
     EcPrivate,
     EdPrivate,
     MontgomeryPrivate,
+    MlDsaPrivate,
     Aes,
     Generic,
     Hmac,
@@ -74,17 +76,19 @@ pub(crate) enum Shape {
 
 impl Shape {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Data,
         Self::Certificate,
         Self::RsaPublic,
         Self::EcPublic,
         Self::EdPublic,
         Self::MontgomeryPublic,
+        Self::MlDsaPublic,
         Self::RsaPrivate,
         Self::EcPrivate,
         Self::EdPrivate,
         Self::MontgomeryPrivate,
+        Self::MlDsaPrivate,
         Self::Aes,
         Self::Generic,
         Self::Hmac,
@@ -97,10 +101,12 @@ impl Shape {
             (ObjectClass::PUBLIC_KEY, KeyType::EC) => Self::EcPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::EC_EDWARDS) => Self::EdPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::EC_MONTGOMERY) => Self::MontgomeryPublic,
+            (ObjectClass::PUBLIC_KEY, KeyType::ML_DSA) => Self::MlDsaPublic,
             (ObjectClass::PRIVATE_KEY, KeyType::RSA) => Self::RsaPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC) => Self::EcPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS) => Self::EdPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC_MONTGOMERY) => Self::MontgomeryPrivate,
+            (ObjectClass::PRIVATE_KEY, KeyType::ML_DSA) => Self::MlDsaPrivate,
             (ObjectClass::SECRET_KEY, KeyType::AES) => Self::Aes,
             (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET) => Self::Generic,
             (
@@ -123,8 +129,12 @@ impl Shape {
         match self {
             Self::Data => ObjectClass::DATA,
             Self::Certificate => ObjectClass::CERTIFICATE,
-            Self::RsaPublic | Self::EcPublic | Self::EdPublic | Self::MontgomeryPublic => ObjectClass::PUBLIC_KEY,
-            Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate | Self::MontgomeryPrivate => ObjectClass::PRIVATE_KEY,
+            Self::RsaPublic | Self::EcPublic | Self::EdPublic | Self::MontgomeryPublic | Self::MlDsaPublic => {
+                ObjectClass::PUBLIC_KEY
+            }
+            Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate | Self::MontgomeryPrivate | Self::MlDsaPrivate => {
+                ObjectClass::PRIVATE_KEY
+            }
             Self::Aes | Self::Generic | Self::Hmac => ObjectClass::SECRET_KEY,
         }
     }
@@ -140,7 +150,7 @@ impl Shape {
 
 /// A set of shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shapes(u16);
+pub(crate) struct Shapes(u32);
 
 impl Shapes {
     #[cfg(test)]
@@ -152,12 +162,17 @@ impl Shapes {
     pub(crate) const EC_PRIVATE: Self = Self(1 << Shape::EcPrivate as u16);
     pub(crate) const MONTGOMERY_PRIVATE: Self = Self(1 << Shape::MontgomeryPrivate as u16);
     /// Curves with signatures.
-    pub(crate) const SIGNING_PUBLIC: Self = Self(1 << Shape::EcPublic as u16 | 1 << Shape::EdPublic as u16);
+    pub(crate) const SIGNING_PUBLIC: Self = Self((1 << Shape::EcPublic as u16) | (1 << Shape::EdPublic as u16));
     pub(crate) const SIGNING_PRIVATE: Self = Self::EC_PRIVATE.or(Self(1 << Shape::EdPrivate as u16));
     pub(crate) const CURVE_PUBLIC: Self = Self::SIGNING_PUBLIC.or(Self(1 << Shape::MontgomeryPublic as u16));
     pub(crate) const CURVE_PRIVATE: Self = Self::SIGNING_PRIVATE.or(Self::MONTGOMERY_PRIVATE);
-    pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC.or(Self::CURVE_PUBLIC);
-    pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE.or(Self::CURVE_PRIVATE);
+    pub(crate) const ML_DSA_PUBLIC: Self = Self(1 << Shape::MlDsaPublic as u16);
+    pub(crate) const ML_DSA_PRIVATE: Self = Self(1 << Shape::MlDsaPrivate as u16);
+    /// Keys with a parameter set.
+    pub(crate) const LATTICE_PUBLIC: Self = Self::ML_DSA_PUBLIC;
+    pub(crate) const LATTICE_PRIVATE: Self = Self::ML_DSA_PRIVATE;
+    pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC.or(Self::CURVE_PUBLIC).or(Self::LATTICE_PUBLIC);
+    pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE.or(Self::CURVE_PRIVATE).or(Self::LATTICE_PRIVATE);
     pub(crate) const AES: Self = Self(1 << Shape::Aes as u16);
     pub(crate) const GENERIC: Self = Self(1 << Shape::Generic as u16);
     pub(crate) const HMAC: Self = Self(1 << Shape::Hmac as u16);

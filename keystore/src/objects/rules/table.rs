@@ -117,12 +117,17 @@ pub(crate) static RULES: &[Rule] = &[
     free(
         A::SIGN,
         KEYS_WITH_VALUE,
-        Default::Usage(S::RSA_PRIVATE.or(S::SIGNING_PRIVATE).or(S::SECRET)),
+        Default::Usage(
+            S::RSA_PRIVATE
+                .or(S::SIGNING_PRIVATE)
+                .or(S::ML_DSA_PRIVATE)
+                .or(S::SECRET),
+        ),
     ),
     free(
         A::VERIFY,
         S::PUBLIC.or(S::SECRET),
-        Default::Usage(S::RSA_PUBLIC.or(S::SIGNING_PUBLIC).or(S::SECRET)),
+        Default::Usage(S::RSA_PUBLIC.or(S::SIGNING_PUBLIC).or(S::ML_DSA_PUBLIC).or(S::SECRET)),
     ),
     free(A::SIGN_RECOVER, S::PRIVATE, Default::False),
     free(A::VERIFY_RECOVER, S::PUBLIC, Default::False),
@@ -199,6 +204,18 @@ pub(crate) static RULES: &[Rule] = &[
     fixed(A::EC_POINT, S::CURVE_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::EC_POINT, S::CURVE_PRIVATE, W::CREATE, Default::Computed),
     fixed(A::VALUE, S::CURVE_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
+    // 6.67 ML-DSA; one of seed and value is enough
+    fixed(
+        A::PARAMETER_SET,
+        S::LATTICE_PUBLIC,
+        W::CREATE.or(W::GENERATE),
+        Default::Computed,
+    )
+    .required(W::CREATE.or(W::GENERATE)),
+    fixed(A::PARAMETER_SET, S::LATTICE_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::VALUE, S::LATTICE_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::VALUE, S::LATTICE_PRIVATE, W::CREATE, Default::Computed),
+    fixed(A::SEED, S::LATTICE_PRIVATE, W::CREATE, Default::Computed),
     // 6.7, 6.13, 6.20 to 6.23 generic secrets, AES, HMAC keys
     fixed(A::VALUE, S::SECRET, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(

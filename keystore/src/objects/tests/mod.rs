@@ -4,6 +4,7 @@
 mod attacks;
 mod durable;
 mod families;
+mod lattice;
 mod mechanisms;
 mod model;
 mod sessions;

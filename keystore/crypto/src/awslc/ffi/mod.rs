@@ -13,6 +13,7 @@ mod aes;
 mod curve25519;
 mod ec;
 mod hash;
+mod quantum;
 mod rsa;
 mod sha;
 
@@ -21,6 +22,7 @@ pub(crate) use aes::Aes;
 pub(crate) use curve25519::{x25519, x25519_public};
 pub(crate) use ec::Ec;
 pub(crate) use hash::{Hasher, Hmac, digest};
+pub(crate) use quantum::{Lattice, shake256};
 pub(crate) use rsa::Rsa;
 pub(crate) use sha::Sha;
 
