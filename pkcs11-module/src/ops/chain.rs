@@ -15,26 +15,21 @@ const BLOCK: usize = 16;
 const CHUNK: usize = 1 << 20;
 
 /// How many bytes C_EncryptUpdate or C_DecryptUpdate gives when `length` bytes more come.
-pub(crate) fn part_length(operation: &mut KeyOperation, direction: Direction, length: usize) -> Result<usize, Rv> {
+pub(crate) fn part_length(operation: &mut KeyOperation, length: usize) -> Result<usize, Rv> {
     if operation.row.family == Family::AesCtr {
         return Ok(length);
     }
     let padded = operation.row.family == Family::AesCbcPad;
     let total = chain(operation)?.pending.len() + length;
-    Ok(ready(total, padded && direction == Direction::Decrypt))
+    Ok(ready(total, padded && operation.direction() == Direction::Decrypt))
 }
 
 /// C_EncryptUpdate, C_DecryptUpdate: takes data in and gives what is ready.
-pub(crate) fn part(
-    asker: Asker<'_>,
-    operation: &mut KeyOperation,
-    direction: Direction,
-    data: &[u8],
-) -> Result<WipingVec, Rv> {
+pub(crate) fn part(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8]) -> Result<WipingVec, Rv> {
     if operation.row.family == Family::AesCtr {
-        return stream(asker, operation, data, direction);
+        return stream(asker, operation, data);
     }
-    let ready = part_length(operation, direction, data.len())?;
+    let ready = part_length(operation, data.len())?;
     let total = chain(operation)?.pending.len() + data.len();
     let mut input = std::mem::take(&mut chain(operation)?.pending);
     let mut whole = WipingVec::from(Vec::with_capacity(total));
@@ -55,9 +50,9 @@ pub(crate) fn part(
                 params,
             }
         };
-        let piece = process(asker, operation, direction, &mechanism, chunk)?;
+        let piece = process(asker, operation, &mechanism, chunk)?;
         check_length(&piece, Length::Exact(chunk.len()))?;
-        let ciphertext = if direction == Direction::Encrypt {
+        let ciphertext = if operation.direction() == Direction::Encrypt {
             piece.as_slice()
         } else {
             chunk
@@ -78,13 +73,8 @@ const fn ready(total: usize, hold_last: bool) -> usize {
 }
 
 /// C_EncryptFinal, C_DecryptFinal.
-pub(crate) fn last(
-    asker: Asker<'_>,
-    operation: &mut KeyOperation,
-    direction: Direction,
-    out: &OutBuf<'_>,
-) -> Result<Outcome, Rv> {
-    let family = operation.row.family;
+pub(crate) fn last(asker: Asker<'_>, operation: &mut KeyOperation, out: &OutBuf<'_>) -> Result<Outcome, Rv> {
+    let (family, direction) = (operation.row.family, operation.direction());
     let pending = chain(operation)?.pending.len();
     let length = match (family, direction) {
         (Family::AesCtr, _) => Length::Exact(0),
@@ -112,14 +102,14 @@ pub(crate) fn last(
         kind: MechanismType::AES_CBC_PAD,
         params: Params::Iv(chain.block.to_vec()),
     };
-    let result = process(asker, operation, direction, &mechanism, &pending)?;
+    let result = process(asker, operation, &mechanism, &pending)?;
     check_length(&result, length)?;
     Ok(operation.give(out, result))
 }
 
 /// CTR: requests begin at a block's boundary, so the bytes of a block that are used up are sent as zeros and their
 /// key stream is thrown away.
-fn stream(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8], direction: Direction) -> Result<WipingVec, Rv> {
+fn stream(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8]) -> Result<WipingVec, Rv> {
     let Params::Ctr(start) = operation.mechanism.params.clone() else {
         return Err(Rv::FUNCTION_FAILED);
     };
@@ -130,7 +120,7 @@ fn stream(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8], direction
         let (full, over) = ((used + chunk.len()) / BLOCK, (used + chunk.len()) % BLOCK);
         if (full + usize::from(over != 0)) as u128 > chain_now.left {
             // The counter would repeat (PKCS#11 3.2, 6.13.6).
-            return Err(direction.length_error());
+            return Err(operation.direction().length_error());
         }
         let params = CtrParams {
             counter_bits: start.counter_bits,
@@ -143,7 +133,7 @@ fn stream(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8], direction
         let mut input = WipingVec::from(vec![0; used]);
         input.reserve_exact(chunk.len());
         input.extend_from_slice(chunk);
-        let piece = process(asker, operation, direction, &mechanism, &input)?;
+        let piece = process(asker, operation, &mechanism, &input)?;
         check_length(&piece, Length::Exact(input.len()))?;
         result.extend_from_slice(piece.get(used..).ok_or(Rv::DEVICE_ERROR)?);
         let chain_now = chain(operation)?;

@@ -1,21 +1,16 @@
 //! Encryption and decryption of whole data, and of parts that are collected. Chained parts are in `chain.rs`.
 
 use super::chain;
-use super::request::{Asker, output_with};
+use super::request::Asker;
 use super::sign::collect;
 use crate::abi::pointers::{OutBuf, Written};
 use crate::state::operation::{KeyOperation, Outcome, Work};
-use crate::transport::Failure;
 use hsmd_proto::ck::{ObjectClass, Rv};
-use hsmd_proto::convert::mechanism_to_wire;
+use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::{Family, digest_length};
 use hsmd_proto::params::{Mechanism, Params};
-use hsmd_proto::returns::{Function, late};
 use hsmd_proto::wipe::WipingVec;
-use hsmd_proto::wire::{self, request};
-
-/// Data from this length on, in bytes, is sent from where it lies; below, a copy costs less than a list of pieces.
-const LENT: usize = 4_096;
+use hsmd_proto::wire::request;
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +29,16 @@ impl Direction {
     }
 }
 
+impl KeyOperation {
+    /// Which way it goes.
+    pub(crate) const fn direction(&self) -> Direction {
+        match self.operation {
+            Operation::Encrypt => Direction::Encrypt,
+            _ => Direction::Decrypt,
+        }
+    }
+}
+
 /// What is known of a result's length before it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
@@ -45,18 +50,16 @@ pub(crate) enum Length {
 pub(crate) fn whole(
     asker: Asker<'_>,
     operation: &mut KeyOperation,
-    direction: Direction,
-    data: &[u8],
-    out: &OutBuf<'_>,
+    (data, out): (&[u8], OutBuf<'_>),
 ) -> Result<Outcome, Rv> {
-    if let Some(outcome) = operation.give_kept(out) {
+    if let Some(outcome) = operation.give_kept(&out) {
         return Ok(outcome);
     }
     if data.len() > asker.instance.pool.max_data() {
-        return Err(direction.length_error());
+        return Err(operation.direction().length_error());
     }
-    let length = result_length(operation, direction, data.len())?;
-    if let Some(refused) = refuse(out, length) {
+    let length = result_length(operation, data.len())?;
+    if let Some(refused) = refuse(&out, length) {
         return Ok(refused.into());
     }
     let give = |result: &[u8]| {
@@ -66,7 +69,7 @@ pub(crate) fn whole(
             other => (other, Some(WipingVec::from(result))),
         })
     };
-    let (written, kept) = process_with(asker, operation, direction, &operation.mechanism, data, give)?;
+    let (written, kept) = process_with(asker, operation, &operation.mechanism, data, give)?;
     operation.kept = kept;
     Ok(written.into())
 }
@@ -92,52 +95,55 @@ pub(crate) fn check_length(result: &[u8], length: Length) -> Result<(), Rv> {
     if good { Ok(()) } else { Err(Rv::DEVICE_ERROR) }
 }
 
-/// C_EncryptUpdate, C_DecryptUpdate. Nothing is taken in when the result would not fit: the caller comes again with the
-/// same data. `also` sees what came out before the caller's buffer does, which may be the one of the input (dual functions).
+/// C_EncryptUpdate, C_DecryptUpdate.
 pub(crate) fn part(
     asker: Asker<'_>,
     operation: &mut KeyOperation,
-    direction: Direction,
-    data: &[u8],
-    out: &OutBuf<'_>,
+    arguments: (&[u8], OutBuf<'_>),
+) -> Result<Outcome, Rv> {
+    part_and(asker, operation, arguments, |_| Ok(()))
+}
+
+/// One part. Nothing is taken in when the result would not fit: the caller comes again with the same data. `also` sees what
+/// came out before the caller's buffer does, which may be the one of the input (dual functions).
+pub(crate) fn part_and(
+    asker: Asker<'_>,
+    operation: &mut KeyOperation,
+    (data, out): (&[u8], OutBuf<'_>),
     also: impl FnOnce(&[u8]) -> Result<(), Rv>,
 ) -> Result<Outcome, Rv> {
     // Of what is collected nothing comes out before the end: an authenticated text is whole or nothing.
     let length = match &operation.work {
         Work::Whole | Work::Hash(_) => return Err(Rv::FUNCTION_NOT_SUPPORTED),
-        Work::Blocks(_) => chain::part_length(operation, direction, data.len())?,
+        Work::Blocks(_) => chain::part_length(operation, data.len())?,
         Work::Collect(_) => 0,
     };
     if let Some(refused) = out.refuse(length) {
         return Ok(Outcome::of_update(refused));
     }
+    let direction = operation.direction();
     let result = match &mut operation.work {
         Work::Collect(collected) => {
             collect(collected, data, asker.instance.pool.max_data()).map_err(|_| direction.length_error())?;
             WipingVec::new()
         }
-        _ => chain::part(asker, operation, direction, data)?,
+        _ => chain::part(asker, operation, data)?,
     };
     also(&result)?;
     Ok(Outcome::of_update(out.put(&result)))
 }
 
 /// C_EncryptFinal, C_DecryptFinal.
-pub(crate) fn last(
-    asker: Asker<'_>,
-    operation: &mut KeyOperation,
-    direction: Direction,
-    out: &OutBuf<'_>,
-) -> Result<Outcome, Rv> {
-    if let Some(outcome) = operation.give_kept(out) {
+pub(crate) fn last(asker: Asker<'_>, operation: &mut KeyOperation, out: OutBuf<'_>) -> Result<Outcome, Rv> {
+    if let Some(outcome) = operation.give_kept(&out) {
         return Ok(outcome);
     }
     match &mut operation.work {
         Work::Whole | Work::Hash(_) => Err(Rv::FUNCTION_NOT_SUPPORTED),
-        Work::Blocks(_) => chain::last(asker, operation, direction, out),
+        Work::Blocks(_) => chain::last(asker, operation, &out),
         Work::Collect(collected) => {
             let collected = std::mem::take(collected);
-            let outcome = whole(asker, operation, direction, &collected, out)?;
+            let outcome = whole(asker, operation, (&collected, out))?;
             if operation.kept.is_none() {
                 operation.work = Work::Collect(collected);
             }
@@ -153,27 +159,24 @@ pub(crate) fn last(
 pub(crate) fn process(
     asker: Asker<'_>,
     operation: &KeyOperation,
-    direction: Direction,
     mechanism: &Mechanism,
     data: &[u8],
 ) -> Result<WipingVec, Rv> {
-    let keep = |result: &[u8]| Ok(WipingVec::from(result));
-    process_with(asker, operation, direction, mechanism, data, keep)
+    process_with(asker, operation, mechanism, data, |result| Ok(WipingVec::from(result)))
 }
 
 /// Sends data to the key, or encrypts with a public key in this process, and hands the result over where it lies.
 ///
 /// # Errors
-/// Codes that C_Encrypt, C_Decrypt and their parts may return; `CKR_DEVICE_ERROR` for a result that `take` refuses.
+/// As [`KeyOperation::ask`].
 fn process_with<T>(
     asker: Asker<'_>,
     operation: &KeyOperation,
-    direction: Direction,
     mechanism: &Mechanism,
     data: &[u8],
     take: impl FnOnce(&[u8]) -> Result<T, Rv>,
 ) -> Result<T, Rv> {
-    operation.check_grant()?;
+    let direction = operation.direction();
     let here = direction == Direction::Encrypt
         && operation.meta.class == ObjectClass::PUBLIC_KEY
         && asker.slot.policy().local_public_operations();
@@ -181,39 +184,22 @@ fn process_with<T>(
         && let Some(view) = operation.key.view()
         && let Some(key) = view.public_key()
     {
+        operation.check_grant()?;
         return take(&WipingVec::from(key.encrypt(mechanism, data)?));
     }
-    let lent = if data.len() >= LENT { data } else { &[] };
-    let result = asker
-        .with_grant(operation.grant.as_ref().map(|grant| grant.as_slice()))
-        .lending(lent)
-        .call(
-            |writer| {
-                let crypt = wire::Crypt {
-                    key: Some(operation.key.reference()),
-                    mechanism: Some(mechanism_to_wire(mechanism)),
-                    data: Some(if lent.is_empty() {
-                        writer.hide(data)
-                    } else {
-                        writer.lend(lent.len())
-                    }),
-                    digested: false,
-                };
-                match direction {
-                    Direction::Encrypt => request::Op::Encrypt(crypt),
-                    Direction::Decrypt => request::Op::Decrypt(crypt),
-                }
-            },
-            |result, sections| output_with(result, sections, |bytes| take(bytes).map_err(|_| Failure::Lost)),
-        );
-    result.map_err(|rv| late(Function::Use, rv))
+    let op = match direction {
+        Direction::Encrypt => request::Op::Encrypt,
+        Direction::Decrypt => request::Op::Decrypt,
+    };
+    operation.ask(asker, op, (mechanism, data, false), take)
 }
 
 /// The length of the result for data of a length.
 ///
 /// # Errors
 /// `CKR_DATA_LEN_RANGE`, `CKR_ENCRYPTED_DATA_LEN_RANGE`: the operation ends, also at a length query.
-fn result_length(operation: &KeyOperation, direction: Direction, length: usize) -> Result<Length, Rv> {
+fn result_length(operation: &KeyOperation, length: usize) -> Result<Length, Rv> {
+    let direction = operation.direction();
     use Direction::{Decrypt, Encrypt};
     use Length::{AtMost, Exact};
     let modulus = operation.meta.modulus_bytes();

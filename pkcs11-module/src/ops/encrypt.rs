@@ -1,69 +1,19 @@
 //! C_EncryptInit, C_Encrypt, C_EncryptUpdate, C_EncryptFinal (PKCS#11 3.2, 5.8): [`crypt`] in the one direction.
 
-use super::crypt::{self, Direction};
-use super::key::{Place, init as begin, step};
-use crate::abi::mechanism::RawMechanism;
+use super::crypt;
+use super::family::{Place, family};
 use crate::abi::pointers::{RawInput, RawOut};
-use crate::state::instance::Instance;
-use crate::state::phase::Step;
-use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
-use hsmd_proto::ck::Rv;
-use hsmd_proto::init::Operation;
 
-const DIRECTION: Direction = Direction::Encrypt;
-const PLACE: Place = |operations| &mut operations.encrypt;
+/// Where it runs.
+pub(crate) const PLACE: Place = |operations| &mut operations.encrypt;
 
-/// C_EncryptInit.
-pub(crate) fn init(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    mechanism: &RawMechanism<'_>,
-    key: CK_OBJECT_HANDLE,
-) -> Result<(), Rv> {
-    begin(instance, session, (PLACE, Operation::Encrypt), mechanism, key)
-}
-
-/// C_Encrypt.
-pub(crate) fn single(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    data: RawInput<'_>,
-    out: RawOut<'_>,
-) -> Result<(), Rv> {
-    let arguments = data.get().and_then(|data| Ok((data, out.get()?)));
-    step(
-        instance,
-        session,
-        (PLACE, Step::Single),
-        arguments,
-        |asker, operation, (data, out)| crypt::whole(asker, operation, DIRECTION, data, &out),
-    )
-}
-
-/// C_EncryptUpdate.
-pub(crate) fn update(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    data: RawInput<'_>,
-    out: RawOut<'_>,
-) -> Result<(), Rv> {
-    let arguments = data.get().and_then(|data| Ok((data, out.get()?)));
-    step(
-        instance,
-        session,
-        (PLACE, Step::Update),
-        arguments,
-        |asker, operation, (data, out)| crypt::part(asker, operation, DIRECTION, data, &out, |_| Ok(())),
-    )
-}
-
-/// C_EncryptFinal.
-pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOut<'_>) -> Result<(), Rv> {
-    step(
-        instance,
-        session,
-        (PLACE, Step::Final),
-        out.get(),
-        |asker, operation, out| crypt::last(asker, operation, DIRECTION, &out),
-    )
+family! { PLACE;
+    /// C_EncryptInit.
+    init = Encrypt;
+    /// C_Encrypt.
+    single(Single, data: RawInput<'_>, out: RawOut<'_>) => crypt::whole;
+    /// C_EncryptUpdate.
+    update(Update, data: RawInput<'_>, out: RawOut<'_>) => crypt::part;
+    /// C_EncryptFinal.
+    finish(Final, out: RawOut<'_>) => crypt::last;
 }

@@ -1,102 +1,38 @@
-//! What the functions of encryption, decryption, signing and verification have in common: where a session keeps the
-//! operation, how a call enters it, and the checks of Init, which need no round trip.
+//! Keys in operations: the checks of Init, which need no round trip; what an operation with a key begins with; and the request
+//! by which it reaches the key.
 
 use super::attribute::{fetch, known};
-use super::request::Asker;
+use super::request::{Asker, output_with};
 use super::{chain, slot};
 use crate::abi::mechanism::RawMechanism;
-use crate::state::instance::Instance;
-use crate::state::lock;
 use crate::state::object::{Object, View};
-use crate::state::operation::{Chain, KeyOperation, Operations, Outcome, Running, Work, or_end, run};
-use crate::state::phase::{Phase, Step};
-use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
+use crate::state::operation::{Chain, KeyOperation, Work};
+use crate::state::phase::Phase;
+use crate::transport::Failure;
+use cryptoki_sys::CK_OBJECT_HANDLE;
 use hsmd_proto::ck::{AttributeType, MechanismType, Rv};
+use hsmd_proto::convert::mechanism_to_wire;
 use hsmd_proto::init::{self, Operation};
 use hsmd_proto::mechanism::{Family, MultiPart, Row};
 use hsmd_proto::meta::KeyMeta;
 use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::returns::{Function, late};
 use hsmd_proto::wipe::WipingVec;
+use hsmd_proto::wire::{self, request};
 use std::sync::Arc;
+
+/// Data from this length on, in bytes, is sent from where it lies; below, a copy costs less than a list of pieces.
+const LENT: usize = 4_096;
 
 /// A key that passed the checks of an Init, a wrap, an unwrap or a derive.
 pub(crate) struct Admitted {
+    pub(crate) operation: Operation,
     pub(crate) key: Arc<Object>,
     pub(crate) meta: KeyMeta,
     pub(crate) mechanism: Mechanism,
     pub(crate) row: &'static Row,
-}
-
-/// Where a session keeps the operation of a function family.
-pub(crate) type Place = fn(&mut Operations) -> &mut Option<KeyOperation>;
-
-/// C_EncryptInit, C_DecryptInit, C_SignInit, C_VerifyInit.
-///
-/// # Errors
-/// The code of the Init function.
-pub(crate) fn init(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    (place, operation): (Place, Operation),
-    mechanism: &RawMechanism<'_>,
-    key: CK_OBJECT_HANDLE,
-) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let mut operations = lock(&session.operations);
-    begin(
-        Asker::session(instance, &session),
-        place(&mut operations),
-        operation,
-        mechanism,
-        key,
-    )
-}
-
-/// One call of an operation that goes on: session, arguments, then the work. A bad argument ends the operation.
-///
-/// # Errors
-/// The code of the function.
-pub(crate) fn step<A>(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    (place, step): (Place, Step),
-    arguments: Result<A, Rv>,
-    work: impl FnOnce(Asker<'_>, &mut KeyOperation, A) -> Result<Outcome, Rv>,
-) -> Result<(), Rv> {
-    let session = instance.session(session)?;
-    let mut operations = lock(&session.operations);
-    let place = place(&mut operations);
-    let arguments = or_end(place, arguments)?;
-    run(place, &session.slot, step, |operation| {
-        work(Asker::session(instance, &session), operation, arguments)
-    })
-}
-
-/// Begins an operation, or ends the one in progress when there is no mechanism (PKCS#11 3.0, 5.8.1 and others).
-///
-/// # Errors
-/// The code of the Init function.
-fn begin(
-    asker: Asker<'_>,
-    place: &mut Option<KeyOperation>,
-    operation: Operation,
-    mechanism: &RawMechanism<'_>,
-    key: CK_OBJECT_HANDLE,
-) -> Result<(), Rv> {
-    let active = place.as_ref().is_some_and(|running| running.alive(asker.slot));
-    if mechanism.is_null() {
-        *place = None;
-        return if active { Ok(()) } else { Err(Rv::ARGUMENTS_BAD) };
-    }
-    if active {
-        return Err(Rv::OPERATION_ACTIVE);
-    }
-    *place = None;
-    let epoch = asker.slot.epoch();
-    let admitted = admit(asker, operation, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
-    let work = work(asker, operation, &admitted);
-    *place = Some(KeyOperation::new(admitted, epoch, work));
-    Ok(())
+    /// The login that was there when the checks began.
+    epoch: u64,
 }
 
 /// The checks in the order of the design. `no_key` is the code for a handle that is no key.
@@ -124,6 +60,7 @@ pub(crate) fn admit_parsed(
     key: CK_OBJECT_HANDLE,
     no_key: Rv,
 ) -> Result<Admitted, Rv> {
+    let epoch = asker.slot.epoch();
     slot::row(asker.instance, asker.slot, mechanism.kind)?;
     let policy = asker.slot.policy();
     init::check_mechanism(operation, &mechanism, policy)?;
@@ -144,42 +81,41 @@ pub(crate) fn admit_parsed(
     }
     let (meta, row) = checked?;
     Ok(Admitted {
+        operation,
         key,
         meta,
         mechanism,
         row,
+        epoch,
     })
 }
 
 /// What an operation begins with.
-pub(crate) fn work(asker: Asker<'_>, operation: Operation, admitted: &Admitted) -> Work {
-    let Admitted {
-        mechanism, row, meta, ..
-    } = admitted;
-    match row.multi_part {
+fn work(asker: Asker<'_>, admitted: &Admitted) -> Work {
+    match admitted.row.multi_part {
         MultiPart::No => Work::Whole,
         MultiPart::Hash => Work::Hash(None),
         MultiPart::Collect => Work::Collect(WipingVec::new()),
-        MultiPart::Blocks => begin_chain(asker, operation, mechanism, row, meta)
-            .map_or_else(|| Work::Collect(WipingVec::new()), Work::Blocks),
+        MultiPart::Blocks => begin_chain(asker, admitted).map_or_else(|| Work::Collect(WipingVec::new()), Work::Blocks),
     }
 }
 
 /// A chain of blocks; `None` where the key or the slot lacks the plain mechanism that a padded one is continued with.
-fn begin_chain(
-    asker: Asker<'_>,
-    operation: Operation,
-    mechanism: &Mechanism,
-    row: &Row,
-    meta: &KeyMeta,
-) -> Option<Chain> {
+fn begin_chain(asker: Asker<'_>, admitted: &Admitted) -> Option<Chain> {
+    let Admitted {
+        operation,
+        mechanism,
+        row,
+        meta,
+        ..
+    } = admitted;
     let plain = Mechanism {
         kind: MechanismType::AES_CBC,
         params: mechanism.params.clone(),
     };
     if row.family == Family::AesCbcPad
         && (slot::row(asker.instance, asker.slot, plain.kind).is_err()
-            || init::check(operation, &plain, meta, asker.slot.policy(), true).is_err())
+            || init::check(*operation, &plain, meta, asker.slot.policy(), true).is_err())
     {
         return None;
     }
@@ -199,15 +135,19 @@ fn begin_chain(
 }
 
 impl KeyOperation {
-    /// An operation that begins under the login of `epoch`.
-    pub(crate) fn new(admitted: Admitted, epoch: u64, work: Work) -> Self {
+    /// An operation that begins.
+    pub(crate) fn new(asker: Asker<'_>, admitted: Admitted) -> Self {
+        let work = work(asker, &admitted);
         let Admitted {
+            operation,
             key,
             meta,
             mechanism,
             row,
+            epoch,
         } = admitted;
         Self {
+            operation,
             phase: Phase::Ready,
             key,
             epoch: meta.private.then_some(epoch),
@@ -231,5 +171,40 @@ impl KeyOperation {
         } else {
             Ok(())
         }
+    }
+
+    /// Sends data to the key and hands the result over where it lies. An operation reaches the daemon by this alone, but for
+    /// verification, which has no result.
+    ///
+    /// # Errors
+    /// Codes that the functions of a running operation may return; `CKR_DEVICE_ERROR` for a result that `take` refuses.
+    pub(crate) fn ask<T>(
+        &self,
+        asker: Asker<'_>,
+        op: fn(wire::Crypt) -> request::Op,
+        (mechanism, data, digested): (&Mechanism, &[u8], bool),
+        take: impl FnOnce(&[u8]) -> Result<T, Rv>,
+    ) -> Result<T, Rv> {
+        self.check_grant()?;
+        let lent = if data.len() >= LENT { data } else { &[] };
+        let result = asker
+            .with_grant(self.grant.as_ref().map(|grant| grant.as_slice()))
+            .lending(lent)
+            .call(
+                |writer| {
+                    op(wire::Crypt {
+                        key: Some(self.key.reference()),
+                        mechanism: Some(mechanism_to_wire(mechanism)),
+                        data: Some(if lent.is_empty() {
+                            writer.hide(data)
+                        } else {
+                            writer.lend(lent.len())
+                        }),
+                        digested,
+                    })
+                },
+                |result, sections| output_with(result, sections, |bytes| take(bytes).map_err(|_| Failure::Lost)),
+            );
+        result.map_err(|rv| late(Function::Use, rv))
     }
 }

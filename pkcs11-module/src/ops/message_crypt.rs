@@ -3,7 +3,7 @@
 //! parts is collected: ciphertext and text come out at its end.
 
 use super::crypt::{Direction, Length, check_length, process};
-use super::key::{admit_parsed, work};
+use super::key::admit_parsed;
 use super::request::Asker;
 use super::sign::collect;
 use crate::abi::mechanism::RawMechanism;
@@ -72,13 +72,11 @@ pub(crate) fn init(
         return Err(Rv::MECHANISM_INVALID);
     }
     let asker = Asker::session(instance, &session);
-    let epoch = asker.slot.epoch();
     // Init looks at the key; each message brings IV and tag.
     let any = gcm(vec![0; 12], Vec::new(), 128);
     let admitted = admit_parsed(asker, side.operation, any, key, Rv::KEY_HANDLE_INVALID)?;
-    let work = work(asker, side.operation, &admitted);
     *place = Some(Box::new(MessageOperation {
-        running: KeyOperation::new(admitted, epoch, work),
+        running: KeyOperation::new(asker, admitted),
         counter: None,
         open: None,
     }));
@@ -217,7 +215,7 @@ fn run(
     }
     let mechanism = gcm(iv, aad, parameter.tag_bits());
     if side.direction == Direction::Encrypt {
-        let sealed = process(asker, &operation.running, Direction::Encrypt, &mechanism, data)?;
+        let sealed = process(asker, &operation.running, &mechanism, data)?;
         check_length(&sealed, Length::Exact(data.len() + tag))?;
         let (text, tag) = sealed.split_at(data.len());
         parameter.put_tag(tag);
@@ -226,7 +224,7 @@ fn run(
     let mut sealed = WipingVec::with_capacity(data.len() + tag);
     sealed.extend_from_slice(data);
     sealed.extend_from_slice(&parameter.tag());
-    let text = process(asker, &operation.running, Direction::Decrypt, &mechanism, &sealed);
+    let text = process(asker, &operation.running, &mechanism, &sealed);
     let text = text.map_err(|rv| match rv {
         Rv::ENCRYPTED_DATA_INVALID => Rv::AEAD_DECRYPT_FAILED,
         other => other,

@@ -1,7 +1,7 @@
 //! C_MessageSignInit to C_MessageSignFinal and their counterparts (PKCS#11 3.0, 5.14 and 5.16): any number of messages with one
 //! key. No mechanism of this build has a parameter of single messages: what comes as one is not looked at.
 
-use super::key::{Place, init as begin_with};
+use super::family::{self, Place};
 use super::request::Asker;
 use super::{sign, verify};
 use crate::abi::mechanism::RawMechanism;
@@ -41,7 +41,7 @@ pub(crate) fn init(
     mechanism: &RawMechanism<'_>,
     key: CK_OBJECT_HANDLE,
 ) -> Result<(), Rv> {
-    begin_with(instance, session, (side.place, side.operation), mechanism, key)
+    family::init(instance, session, (side.place, side.operation), mechanism, key)
 }
 
 /// C_SignMessage.

@@ -10,6 +10,7 @@ pub(crate) mod derive;
 pub(crate) mod digest;
 pub(crate) mod dual;
 pub(crate) mod encrypt;
+pub(crate) mod family;
 pub(crate) mod find;
 pub(crate) mod general;
 pub(crate) mod generate;

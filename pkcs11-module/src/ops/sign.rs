@@ -1,69 +1,33 @@
 //! C_SignInit, C_Sign, C_SignUpdate, C_SignFinal. Also what C_Verify shares: gathering the message, signature lengths.
 
-use super::key::{Place, init as begin, step};
-use super::request::{Asker, output_with};
-use crate::abi::mechanism::RawMechanism;
+use super::crypt::{Length, check_length};
+use super::family::{Place, family};
+use super::request::Asker;
 use crate::abi::pointers::{OutBuf, RawInput, RawOut};
 use crate::local::Digest;
-use crate::state::instance::Instance;
 use crate::state::operation::{KeyOperation, Outcome, Work};
-use crate::state::phase::Step;
-use crate::transport::Failure;
-use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use hsmd_proto::ck::Rv;
-use hsmd_proto::convert::mechanism_to_wire;
-use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::Family;
 use hsmd_proto::parameter_set::ParameterSet;
 use hsmd_proto::params::Params;
-use hsmd_proto::returns::{Function, late};
 use hsmd_proto::wipe::WipingVec;
-use hsmd_proto::wire::{self, request};
+use hsmd_proto::wire::request;
 use std::borrow::Cow;
 
-const PLACE: Place = |operations| &mut operations.sign;
+/// Where it runs.
+pub(crate) const PLACE: Place = |operations| &mut operations.sign;
 
-/// C_SignInit (PKCS#11 3.2, 5.13.1).
-pub(crate) fn init(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    mechanism: &RawMechanism<'_>,
-    key: CK_OBJECT_HANDLE,
-) -> Result<(), Rv> {
-    begin(instance, session, (PLACE, Operation::Sign), mechanism, key)
-}
-
-/// C_Sign.
-pub(crate) fn single(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    data: RawInput<'_>,
-    out: RawOut<'_>,
-) -> Result<(), Rv> {
-    let arguments = data.get().and_then(|data| Ok((data, out.get()?)));
-    step(
-        instance,
-        session,
-        (PLACE, Step::Single),
-        arguments,
-        |asker, operation, (data, out)| sign(asker, operation, Some(data), &out),
-    )
-}
-
-/// C_SignUpdate.
-pub(crate) fn update(instance: &Instance, session: CK_SESSION_HANDLE, data: RawInput<'_>) -> Result<(), Rv> {
-    step(instance, session, (PLACE, Step::Update), data.get(), add)
-}
-
-/// C_SignFinal.
-pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOut<'_>) -> Result<(), Rv> {
-    step(
-        instance,
-        session,
-        (PLACE, Step::Final),
-        out.get(),
-        |asker, operation, out| sign(asker, operation, None, &out),
-    )
+family! { PLACE;
+    /// C_SignInit (PKCS#11 3.2, 5.13.1).
+    init = Sign;
+    /// C_Sign.
+    single(Single, data: RawInput<'_>, out: RawOut<'_>) => |asker, operation, (data, out)| {
+        sign(asker, operation, Some(data), &out)
+    };
+    /// C_SignUpdate.
+    update(Update, data: RawInput<'_>) => add;
+    /// C_SignFinal.
+    finish(Final, out: RawOut<'_>) => |asker, operation, out| sign(asker, operation, None, &out);
 }
 
 /// C_SignUpdate, C_VerifyUpdate.
@@ -86,26 +50,12 @@ pub(crate) fn sign(
     }
     operation.check_grant()?;
     let message = operation.message(data, asker.instance.pool.max_data())?;
-    let written = asker
-        .with_grant(operation.grant.as_ref().map(|grant| grant.as_slice()))
-        .call(
-            |writer| {
-                request::Op::Sign(wire::Crypt {
-                    key: Some(operation.key.reference()),
-                    mechanism: Some(mechanism_to_wire(&operation.mechanism)),
-                    data: Some(writer.hide(&message.bytes)),
-                    digested: message.digested,
-                })
-            },
-            |result, sections| {
-                output_with(result, sections, |signature| {
-                    // A daemon that answers with another length is not believed.
-                    let whole = signature.len() == length;
-                    whole.then(|| out.put(signature)).ok_or(Failure::Lost)
-                })
-            },
-        );
-    Ok(written.map_err(|rv| late(Function::Use, rv))?.into())
+    let given = (&operation.mechanism, &*message.bytes, message.digested);
+    let written = operation.ask(asker, request::Op::Sign, given, |signature| {
+        check_length(signature, Length::Exact(length))?;
+        Ok(out.put(signature))
+    })?;
+    Ok(written.into())
 }
 
 /// What goes to the key.

@@ -2,7 +2,7 @@
 //! of the next, also after a restart of the daemon. The keys do not go along: the application names them again, and each passes
 //! the checks of Init again.
 
-use super::key::{admit_parsed, work};
+use super::key::admit_parsed;
 use super::request::Asker;
 use crate::abi::pointers::{RawInput, RawOut, Written};
 use crate::local::Digest;
@@ -187,11 +187,10 @@ fn restore_operation(asker: Asker<'_>, saved: SavedOperation, key: CK_OBJECT_HAN
     if !same {
         return Err(Rv::KEY_CHANGED);
     }
-    let epoch = asker.slot.epoch();
     let admitted = admit_parsed(asker, operation, saved.mechanism, key, Rv::KEY_CHANGED).map_err(refused)?;
-    let fresh = work(asker, operation, &admitted);
-    let work = restore_work(&admitted.mechanism.params, fresh, saved.work, admitted.row, asker)?;
-    let mut running = KeyOperation::new(admitted, epoch, work);
+    let mut running = KeyOperation::new(asker, admitted);
+    let fresh = std::mem::replace(&mut running.work, Work::Whole);
+    running.work = restore_work(&running.mechanism.params, fresh, saved.work, running.row, asker)?;
     running.phase = if saved.parts { Phase::Parts } else { Phase::Ready };
     Ok(running)
 }

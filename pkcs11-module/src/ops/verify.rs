@@ -1,64 +1,30 @@
 //! C_VerifyInit, C_Verify, C_VerifyUpdate, C_VerifyFinal. With a public key in this process under policies that allow it.
 
-use super::key::{Place, init as begin, step};
+use super::family::{Place, family};
 use super::request::{Asker, nothing};
 use super::sign::{Message, add, signature_length};
-use crate::abi::mechanism::RawMechanism;
 use crate::abi::pointers::RawInput;
-use crate::state::instance::Instance;
 use crate::state::operation::{KeyOperation, Outcome};
-use crate::state::phase::Step;
-use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use hsmd_proto::ck::{ObjectClass, Rv};
 use hsmd_proto::convert::mechanism_to_wire;
-use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::Family;
 use hsmd_proto::returns::{Function, late};
 use hsmd_proto::wire::{self, request};
 
-const PLACE: Place = |operations| &mut operations.verify;
+/// Where it runs.
+pub(crate) const PLACE: Place = |operations| &mut operations.verify;
 
-/// C_VerifyInit (PKCS#11 3.2, 5.15.1).
-pub(crate) fn init(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    mechanism: &RawMechanism<'_>,
-    key: CK_OBJECT_HANDLE,
-) -> Result<(), Rv> {
-    begin(instance, session, (PLACE, Operation::Verify), mechanism, key)
-}
-
-/// C_Verify.
-pub(crate) fn single(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    data: RawInput<'_>,
-    signature: RawInput<'_>,
-) -> Result<(), Rv> {
-    let arguments = data.get().and_then(|data| Ok((data, signature.get()?)));
-    step(
-        instance,
-        session,
-        (PLACE, Step::Single),
-        arguments,
-        |asker, operation, (data, signature)| verify(asker, operation, Some(data), signature),
-    )
-}
-
-/// C_VerifyUpdate.
-pub(crate) fn update(instance: &Instance, session: CK_SESSION_HANDLE, data: RawInput<'_>) -> Result<(), Rv> {
-    step(instance, session, (PLACE, Step::Update), data.get(), add)
-}
-
-/// C_VerifyFinal.
-pub(crate) fn finish(instance: &Instance, session: CK_SESSION_HANDLE, signature: RawInput<'_>) -> Result<(), Rv> {
-    step(
-        instance,
-        session,
-        (PLACE, Step::Final),
-        signature.get(),
-        |asker, operation, signature| verify(asker, operation, None, signature),
-    )
+family! { PLACE;
+    /// C_VerifyInit (PKCS#11 3.2, 5.15.1).
+    init = Verify;
+    /// C_Verify.
+    single(Single, data: RawInput<'_>, signature: RawInput<'_>) => |asker, operation, (data, signature)| {
+        verify(asker, operation, Some(data), signature)
+    };
+    /// C_VerifyUpdate.
+    update(Update, data: RawInput<'_>) => add;
+    /// C_VerifyFinal.
+    finish(Final, signature: RawInput<'_>) => |asker, operation, signature| verify(asker, operation, None, signature);
 }
 
 /// Verifies the message, or what came of it in parts.

@@ -8,6 +8,7 @@ use crate::abi::pointers::{OutBuf, Written};
 use crate::local::Digest;
 use hsmd_proto::ck::{MechanismType, Rv};
 use hsmd_proto::ids::UniqueId;
+use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::Row;
 use hsmd_proto::meta::KeyMeta;
 use hsmd_proto::params::Mechanism;
@@ -79,6 +80,7 @@ impl Chain {
 
 /// C_EncryptInit, C_DecryptInit, C_SignInit, C_VerifyInit.
 pub(crate) struct KeyOperation {
+    pub(crate) operation: Operation,
     pub(crate) phase: Phase,
     pub(crate) key: Arc<Object>,
     pub(crate) meta: KeyMeta,
