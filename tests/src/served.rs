@@ -57,7 +57,8 @@ impl Served {
         let endpoint = format!("unix://{}", self.data.join("control.sock").display());
         let mut command = Command::new(binaries().join("hsmctl"));
         succeed(command.args(["--endpoint", &endpoint, "partition", "create", LABEL]));
-        let client = format!("socket = {:?}\ndeadline_ms = 10000\n", self.data.join("hsmd.sock"));
+        // Three starts one after the other take longer than 10 s on a busy machine.
+        let client = format!("socket = {:?}\ndeadline_ms = 30000\n", self.data.join("hsmd.sock"));
         fs::write(self.client_file(), client).expect("a client file");
         let module = self.module();
         module.initialize().expect("C_Initialize");
