@@ -1,4 +1,4 @@
-//! What is wrong with the store, in words for log and status. What cannot be trusted is named by the keystore
+//! What is wrong with the store, and with the self-tests, in words for log and status. What cannot be trusted is named by the keystore
 //! ([`hsmd_keystore::Keystore::quarantined`]); this is the rest.
 
 use hsmd_keystore::{Keystore, Notice};
@@ -21,11 +21,13 @@ pub(crate) fn troubles(keystore: &Keystore) -> Vec<String> {
             "sled is being rebuilt; the journal keeps everything",
         ),
     ];
-    found
-        .iter()
-        .filter(|(is, _)| *is)
-        .map(|(_, words)| (*words).to_owned())
-        .collect()
+    let failed = keystore.self_tests().failed();
+    let tests = (!failed.is_empty()).then(|| {
+        let names = failed.join(", ");
+        format!("self-tests have failed ({names}): partitions of the policy fips are not served")
+    });
+    let store = found.iter().filter(|(is, _)| *is).map(|(_, words)| (*words).to_owned());
+    store.chain(tests).collect()
 }
 
 /// What the last start found and dealt with.
@@ -56,6 +58,6 @@ pub(crate) fn report(keystore: &Keystore) {
         tracing::error!(name, "cannot be trusted and is not served");
     }
     for trouble in troubles(keystore) {
-        tracing::error!(trouble, "the store has trouble");
+        tracing::error!(trouble, "found at start");
     }
 }

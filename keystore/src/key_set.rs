@@ -12,6 +12,7 @@ mod quota;
 mod rekey;
 mod restore;
 mod roster;
+mod self_test;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::audit::AuditOptions;
 use hsmd_crypto::pin::PinCost;
+use hsmd_crypto::selftest::Report;
 use hsmd_store::{Fatal, Faults};
 
 /// Options of a keystore.
@@ -31,6 +32,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// The audit log.
     pub audit: AuditOptions,
+    /// The power-on self-tests that the policy `fips` asks for; `None`: those of this process.
+    pub self_tests: Option<Report>,
     /// Called once when the store stops for good after a failed sync. `None`: the process ends by `abort`.
     pub on_fatal: Option<Arc<dyn Fn(Fatal) + Send + Sync>>,
     /// Planned faults of the store, for tests.
@@ -50,6 +53,7 @@ impl Default for Options {
             max_logins: 4096,
             segment_bytes: 64 << 20,
             audit: AuditOptions::default(),
+            self_tests: None,
             on_fatal: None,
             faults: Faults::default(),
         }

@@ -6,9 +6,12 @@
 
 use crate::ck::{MechanismType, ObjectClass, Rv};
 use crate::mechanism::{Family, Operations, Row};
-use crate::meta::{Curve, KeyMeta, Usage};
+use crate::meta::{KeyMeta, Usage};
 use crate::params::{Hedge, Mechanism, Params};
 use crate::policy::Policy;
+
+/// The length in bytes of the IVs that the daemon makes: 96 random bits (SP 800-38D, 8.2.2).
+pub const MADE_IV: usize = 12;
 
 /// What is to be done with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,7 +98,7 @@ pub fn check(
     let row = check_mechanism(operation, mechanism, policy)?;
     check_key_type(operation, row, key)?;
     check_size(operation, mechanism, row, key, policy)?;
-    check_usage(operation, row, key)?;
+    check_usage(operation, row, key, policy)?;
     if key.private && !logged_in {
         return Err(Rv::USER_NOT_LOGGED_IN);
     }
@@ -118,6 +121,11 @@ pub fn check_mechanism(operation: Operation, mechanism: &Mechanism, policy: Poli
     if operation == Operation::Sign && deterministic {
         return Err(Rv::MECHANISM_PARAM_INVALID);
     }
+    if let (Operation::Encrypt, Params::Gcm(gcm), true) = (operation, &mechanism.params, policy.makes_ivs())
+        && gcm.iv.len() != MADE_IV
+    {
+        return Err(Rv::MECHANISM_PARAM_INVALID);
+    }
     Ok(row)
 }
 
@@ -135,9 +143,7 @@ fn check_size(operation: Operation, mechanism: &Mechanism, row: &Row, key: &KeyM
     if key.size < row.min_under(policy) || key.size > row.max {
         return Err(operation.size_error());
     }
-    // Not on the list of SP 800-186.
-    let unapproved = matches!(key.curve, Some(Curve::Secp256k1 | Curve::X25519));
-    if policy == Policy::Fips && unapproved {
+    if policy == Policy::Fips && key.curve.is_some_and(|curve| !curve.approved()) {
         return Err(operation.size_error());
     }
     // The salt and the digest fit the modulus (RFC 8017, 9.1.1), which the parameter alone cannot tell.
@@ -159,7 +165,7 @@ fn check_size(operation: Operation, mechanism: &Mechanism, row: &Row, key: &KeyM
     Ok(())
 }
 
-fn check_usage(operation: Operation, row: &Row, key: &KeyMeta) -> Result<(), Rv> {
+fn check_usage(operation: Operation, row: &Row, key: &KeyMeta, policy: Policy) -> Result<(), Rv> {
     let allowed = key
         .allowed
         .as_ref()
@@ -173,7 +179,14 @@ fn check_usage(operation: Operation, row: &Row, key: &KeyMeta) -> Result<(), Rv>
                 operation,
                 Operation::Encrypt | Operation::Verify | Operation::VerifyRecover
             ));
-    if !key.usage.contains(operation.usage()) || (key.wrapping && !left_to_wrapping) {
+    // A16: unwrapping by CBC_PAD tells by its code whether the padding is right. Who may decrypt learns nothing by it.
+    let tells = operation == Operation::Unwrap && row.family == Family::AesCbcPad && policy.latches();
+    let needed = if tells {
+        operation.usage().with(Usage::DECRYPT)
+    } else {
+        operation.usage()
+    };
+    if !key.usage.contains(needed) || (key.wrapping && !left_to_wrapping) {
         return Err(Rv::KEY_FUNCTION_NOT_PERMITTED);
     }
     Ok(())

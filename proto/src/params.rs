@@ -180,7 +180,7 @@ impl Mechanism {
         let row = mechanism::row(self.kind)
             .filter(|row| row.allowed(policy))
             .ok_or(Rv::MECHANISM_INVALID)?;
-        if self.parameter_fits(row) {
+        if self.parameter_fits(row) && (policy != Policy::Fips || self.params.approved()) {
             Ok(row)
         } else {
             Err(Rv::MECHANISM_PARAM_INVALID)

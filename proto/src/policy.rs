@@ -55,6 +55,12 @@ impl Policy {
         matches!(self, Self::Legacy | Self::Standard)
     }
 
+    /// Whether the daemon makes the IVs of AES-GCM encryptions, and takes no others.
+    #[must_use]
+    pub const fn makes_ivs(self) -> bool {
+        matches!(self, Self::Strict | Self::Fips)
+    }
+
     /// Whether verification, public-key encryption, digests and random may run in the module.
     #[must_use]
     pub const fn local_public_operations(self) -> bool {

@@ -407,6 +407,46 @@ impl Module {
         })
     }
 
+    /// `C_UnwrapKey`.
+    pub fn unwrap(
+        &self,
+        session: Session,
+        mechanism: &Mechanism,
+        unwrapping: Object,
+        blob: &[u8],
+        template: &[Attribute],
+    ) -> Result<Object, Rv> {
+        let (mut template, mut object) = (Template::new(template), 0);
+        mechanism.with(|mechanism| {
+            let words = [
+                session as usize,
+                mechanism,
+                unwrapping as usize,
+                blob.as_ptr() as usize,
+                blob.len(),
+                template.address(),
+                template.count(),
+                at(&mut object),
+            ];
+            self.call("C_UnwrapKey", &words)
+        })?;
+        Ok(object)
+    }
+
+    /// `C_CopyObject`.
+    pub fn copy_object(&self, session: Session, source: Object, template: &[Attribute]) -> Result<Object, Rv> {
+        let (mut template, mut object) = (Template::new(template), 0);
+        let words = [
+            session as usize,
+            source as usize,
+            template.address(),
+            template.count(),
+            at(&mut object),
+        ];
+        self.call("C_CopyObject", &words)?;
+        Ok(object)
+    }
+
     /// `C_GenerateRandom`.
     pub fn random(&self, session: Session, length: usize) -> Result<Vec<u8>, Rv> {
         let mut output = vec![0_u8; length];

@@ -39,6 +39,38 @@ pub fn bytes(kind: CK_ATTRIBUTE_TYPE, value: impl AsRef<[u8]>) -> Attribute {
     }
 }
 
+/// An attribute that is an array of attributes (`CKF_ARRAY_ATTRIBUTE`). What it points to lives as long as the process.
+#[must_use]
+pub fn array(kind: CK_ATTRIBUTE_TYPE, inner: &[Attribute]) -> Attribute {
+    let entries = inner.iter().flat_map(|entry| {
+        let value = Box::leak(entry.value.clone().into_boxed_slice());
+        [entry.kind as usize, value.as_mut_ptr() as usize, value.len()]
+    });
+    Attribute {
+        kind,
+        value: entries.flat_map(usize::to_ne_bytes).collect(),
+    }
+}
+
+/// A parameter that is a structure of words: numbers, lengths, and addresses of bytes that live as long as the process.
+#[must_use]
+pub fn words(kind: CK_MECHANISM_TYPE, words: &[Word<'_>]) -> Mechanism {
+    let word = |word: &Word<'_>| match word {
+        Word::Number(number) => *number,
+        Word::Bytes(bytes) => Box::leak(bytes.to_vec().into_boxed_slice()).as_mut_ptr() as usize,
+    };
+    Mechanism::Bytes(kind, words.iter().flat_map(|each| word(each).to_ne_bytes()).collect())
+}
+
+/// A word of a structure.
+#[derive(Clone, Copy, Debug)]
+pub enum Word<'a> {
+    /// A number.
+    Number(usize),
+    /// The address of these bytes.
+    Bytes(&'a [u8]),
+}
+
 /// The DER of the named curve P-256 (RFC 5480, 2.1.1.1).
 pub const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 /// The DER of the named curve P-384.

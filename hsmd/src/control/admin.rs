@@ -241,6 +241,7 @@ impl HsmAdmin for Service {
             revision: node.keystore.revision(),
             troubles: trouble::troubles(&node.keystore),
             notices: trouble::notices(&node.keystore),
+            self_tests: self_tests(node),
         }))
     }
 }
@@ -255,6 +256,15 @@ impl Service {
         let (node, request) = (self.0.clone(), request.into_inner());
         blocking(move || act(&node, request)).await
     }
+}
+
+fn self_tests(node: &Node) -> Vec<SelfTest> {
+    let outcomes = node.keystore.self_tests().outcomes().iter();
+    let tests = outcomes.map(|test| SelfTest {
+        name: test.name.to_owned(),
+        passed: test.passed,
+    });
+    tests.collect()
 }
 
 fn describe(node: &Node, record: &PartitionRecord) -> Result<Partition, ModelError> {

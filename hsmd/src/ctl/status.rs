@@ -185,6 +185,8 @@ struct StatusView {
     quarantined: Vec<String>,
     troubles: Vec<String>,
     notices: Vec<String>,
+    /// Of the power-on self-tests.
+    self_tests: BTreeMap<String, bool>,
 }
 
 impl From<StatusResponse> for StatusView {
@@ -213,6 +215,11 @@ impl From<StatusResponse> for StatusView {
             quarantined: status.quarantined,
             troubles: status.troubles,
             notices: status.notices,
+            self_tests: status
+                .self_tests
+                .into_iter()
+                .map(|test| (test.name, test.passed))
+                .collect(),
         }
     }
 }
@@ -224,6 +231,20 @@ fn counted(count: u32, states: &BTreeMap<String, u32>) -> String {
         return count.to_string();
     }
     format!("{count} ({})", states.join(", "))
+}
+
+/// `19 passed`, or which have failed.
+fn tested(tests: &BTreeMap<String, bool>) -> String {
+    let failed: Vec<_> = tests
+        .iter()
+        .filter(|(_, passed)| !**passed)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    match (tests.len(), failed.is_empty()) {
+        (0, _) => "none".to_owned(),
+        (count, true) => format!("{count} passed"),
+        (_, false) => format!("failed: {}", failed.join(", ")),
+    }
 }
 
 impl Table for StatusView {
@@ -252,6 +273,7 @@ impl Table for StatusView {
             ),
             ("Memory", self.memory.clone()),
             ("Data socket", self.data_socket.clone()),
+            ("Self-tests", tested(&self.self_tests)),
         ];
         rows.extend(self.degraded.iter().map(|name| ("Degraded", name.clone())));
         rows.extend(self.expiring.iter().map(|end| {

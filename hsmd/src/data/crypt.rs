@@ -1,4 +1,4 @@
-//! C_Encrypt and C_Decrypt on the node's keys.
+//! C_Encrypt and C_Decrypt on the node's keys, and the IVs that the node makes for them.
 
 use super::call::{Answer, Call, object_ref};
 use hsmd_proto::convert::mechanism_from_wire;
@@ -29,4 +29,11 @@ pub(super) fn decrypt(call: &mut Call<'_>, request: wire::Crypt) -> Answer {
         key_set.decrypt(context, &key, &mechanism, data, out)
     })?;
     Ok(Some(reply::Result::Output(output)))
+}
+
+pub(super) fn make_iv(call: &mut Call<'_>, request: wire::MakeIv) -> Answer {
+    let mechanism = mechanism_from_wire(request.mechanism)?;
+    let key = object_ref(request.key.as_ref())?;
+    let iv = call.key_set()?.make_iv(&call.context, &key, &mechanism)?;
+    Ok(Some(reply::Result::Output(call.writer.hide(&iv))))
 }

@@ -53,7 +53,7 @@ macro_rules! names {
 names! {
     Hello ListSlots ListMechanisms InitToken InitPin SetPin Login Logout CreateObject CopyObject DestroyObject
     GetAttributes SetAttributes Find Fetch GenerateKey GenerateKeyPair Sign Verify Encrypt Decrypt WrapKey
-    UnwrapKey DeriveKey Random Ping SignRecover VerifyRecover
+    UnwrapKey DeriveKey Random Ping SignRecover VerifyRecover MakeIv
 }
 
 /// What the audit log calls a request that changes something: its refusals are counted. What is done is recorded where it
@@ -80,6 +80,7 @@ pub(super) const fn act(op: &Op) -> Option<Act> {
 pub(super) fn place(op: &Op, sections: &Sections<'_>) -> Place {
     match op {
         Op::Hello(_) | Op::ListSlots(_) | Op::ListMechanisms(_) | Op::Random(_) | Op::Ping(_) => Place::Inline,
+        Op::MakeIv(_) => Place::Inline,
         Op::GetAttributes(_) | Op::Find(_) | Op::Fetch(_) => Place::Inline,
         Op::InitToken(_) | Op::InitPin(_) | Op::SetPin(_) | Op::Login(_) => Place::Pin,
         Op::Logout(_) => Place::Write,
@@ -137,6 +138,7 @@ pub(super) fn run(op: Op, call: &mut Call<'_>) -> Answer {
         Op::UnwrapKey(request) => wrap::unwrap(call, request),
         Op::DeriveKey(request) => key::derive(call, request),
         Op::Random(request) => random::random(call, &request),
+        Op::MakeIv(request) => crypt::make_iv(call, request),
     }
 }
 

@@ -19,13 +19,18 @@ pub(super) fn list_slots(call: &Call<'_>) -> Answer {
     })))
 }
 
-/// The token's model: applications and their logs show where keys are not protected as usual (DESIGN 8, 9).
+/// The token's model: applications and their logs show where keys are protected otherwise than usual (DESIGN 8, 9). CK_TOKEN_INFO
+/// has no other place for a policy: its flags are the specification's, label and serial the owner's.
 const fn model(dev: bool, policy: Policy) -> &'static str {
     match (dev, policy) {
         (true, Policy::Legacy) => "hsmd dev legacy",
-        (true, _) => "hsmd dev",
+        (true, Policy::Standard) => "hsmd dev",
+        (true, Policy::Strict) => "hsmd dev strict",
+        (true, Policy::Fips) => "hsmd dev fips",
         (false, Policy::Legacy) => "hsmd legacy",
-        (false, _) => "hsmd",
+        (false, Policy::Standard) => "hsmd",
+        (false, Policy::Strict) => "hsmd strict",
+        (false, Policy::Fips) => "hsmd fips",
     }
 }
 

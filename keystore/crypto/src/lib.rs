@@ -20,6 +20,7 @@ pub mod point;
 pub mod random;
 pub mod seal;
 pub mod secret;
+pub mod selftest;
 
 pub use check_value::check_value;
 pub use error::{KeyError, OpError};

@@ -20,6 +20,8 @@ const USER_PIN_LOCKED: u64 = 0x4_0000;
 const SO_PIN_COUNT_LOW: u64 = 0x10_0000;
 const SO_PIN_FINAL_TRY: u64 = 0x20_0000;
 const SO_PIN_LOCKED: u64 = 0x40_0000;
+/// CKF_ERROR_STATE: a self-test has failed.
+const ERROR_STATE: u64 = 0x100_0000;
 
 /// A key set as a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,9 @@ impl KeySet {
         }
         if root.protected {
             flags |= WRITE_PROTECTED;
+        }
+        if self.in_error_state() {
+            flags |= ERROR_STATE;
         }
         if has_user_pin {
             flags |= USER_PIN_INITIALIZED;

@@ -40,6 +40,7 @@ impl KeySet {
     /// was no room for the try in time; `CKR_DEVICE_ERROR`, `CKR_DEVICE_MEMORY` from the store.
     pub fn login(&self, caller: &Caller, user: UserType, pin: &[u8], attempt: OperationId) -> Result<Ticket, Rv> {
         let role = Role::of(user)?;
+        self.check_self_tests()?;
         let proven = self.prove(caller, role, pin, attempt)?;
         self.make_login(caller, role, proven, attempt)
     }

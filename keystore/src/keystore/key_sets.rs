@@ -15,6 +15,12 @@ use crate::key_set::KeySet;
 use crate::merge::{self, KeySetChange};
 
 impl Keystore {
+    /// What became of the power-on self-tests, on which key sets of the policy `fips` depend.
+    #[must_use]
+    pub fn self_tests(&self) -> &hsmd_crypto::selftest::Report {
+        self.0.core.self_tests()
+    }
+
     /// As [`Keystore::commit_documents`], with changes of key sets in the same batch: a reference and what it refers to change
     /// together (INV-3).
     ///

@@ -81,6 +81,7 @@ impl KeySet {
         invalid: Rv,
     ) -> Result<Usable, Rv> {
         let policy = self.policy();
+        self.check_self_tests()?;
         // The order of checks of DESIGN 5: mechanism and parameter come before the key.
         init::check_mechanism(operation, mechanism, policy)?;
         let object = self

@@ -137,6 +137,7 @@ impl KeySet {
     /// # Errors
     /// What access and store say; then nothing was made.
     pub(crate) fn settle(&self, context: &Context, act: Act, objects: Vec<Object>) -> Result<Vec<ObjectView>, Rv> {
+        self.check_self_tests()?;
         for object in &objects {
             access::may_write(self, context, object.flag(A::TOKEN), object.private())?;
         }

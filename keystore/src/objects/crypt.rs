@@ -2,12 +2,14 @@
 
 use hsmd_crypto::OpError;
 use hsmd_proto::ck::Rv;
-use hsmd_proto::init::Operation;
+use hsmd_proto::init::{MADE_IV, Operation};
 use hsmd_proto::meta::Usage;
-use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::params::{GcmParams, Mechanism, Params};
 use hsmd_proto::wipe::wipe;
 
 use super::ObjectRef;
+use super::latch::MaterialHash;
+use super::object::Object;
 use crate::caller::Context;
 use crate::key_set::KeySet;
 
@@ -15,7 +17,8 @@ impl KeySet {
     /// Encrypts; the result is appended to `out`.
     ///
     /// # Errors
-    /// As C_EncryptInit and C_Encrypt; `CKR_MECHANISM_PARAM_INVALID` for a GCM IV that the key has used (DESIGN 8).
+    /// As C_EncryptInit and C_Encrypt; `CKR_MECHANISM_PARAM_INVALID` for a GCM IV that the key has used, and under `strict` and
+    /// `fips` for one that was not made here (DESIGN 8).
     pub fn encrypt(
         &self,
         context: &Context,
@@ -27,22 +30,48 @@ impl KeySet {
         let key = self.usable(context, Operation::Encrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
         let start = out.len();
         key.key()?.encrypt(mechanism, data, out).map_err(OpError::rv)?;
-        if let (Params::Gcm(gcm), true) = (&mechanism.params, self.policy().latches())
+        if let Params::Gcm(gcm) = &mechanism.params
             && let Some(material) = key.material
         {
-            // SunPKCS11 cancels an operation by finishing it, so an empty message with the true IV comes before each message
-            // with AAD. It gives E(J0) away, which helps to open other messages: so only where the caller may decrypt anyway.
-            let decrypts = key.meta(false).is_some_and(|meta| meta.usage.contains(Usage::DECRYPT));
-            if !(data.is_empty() && gcm.aad.is_empty() && decrypts) {
-                let tag = out.get(start + data.len()..).unwrap_or_default();
-                if let Err(refused) = self.objects().ivs.note(material, &gcm.iv, tag) {
-                    wipe(&mut out[start..]);
-                    out.truncate(start);
-                    return Err(refused);
-                }
+            let tag = out.get(start + data.len()..).unwrap_or_default();
+            if let Err(refused) = self.note_iv(&key, material, gcm, (data, tag)) {
+                wipe(&mut out[start..]);
+                out.truncate(start);
+                return Err(refused);
             }
         }
         Ok(())
+    }
+
+    /// An IV is used for one message. INV-1 holds without it; what is encrypted does not stay secret.
+    fn note_iv(&self, key: &Object, material: MaterialHash, gcm: &GcmParams, made: (&[u8], &[u8])) -> Result<(), Rv> {
+        let (data, tag) = made;
+        let policy = self.policy();
+        if policy.makes_ivs() {
+            return self.objects().issued.redeem(material, &gcm.iv, tag);
+        }
+        // SunPKCS11 cancels an operation by finishing it, so an empty message with the true IV comes before each message with
+        // AAD. It gives E(J0) away, which helps to open other messages: so only where the caller may decrypt anyway.
+        let decrypts = key.meta(false).is_some_and(|meta| meta.usage.contains(Usage::DECRYPT));
+        let cancels = data.is_empty() && gcm.aad.is_empty() && decrypts;
+        if !policy.latches() || cancels {
+            return Ok(());
+        }
+        self.objects().ivs.note(material, &gcm.iv, tag)
+    }
+
+    /// Makes the IV of one encryption with this key (DESIGN 8, "daemon-made IVs"): 96 random bits, good on this node, in this
+    /// run, for one message.
+    ///
+    /// # Errors
+    /// As C_EncryptInit; `CKR_MECHANISM_INVALID` where the mechanism takes no made IV or the policy takes the caller's.
+    pub fn make_iv(&self, context: &Context, key: &ObjectRef<'_>, mechanism: &Mechanism) -> Result<[u8; MADE_IV], Rv> {
+        let key = self.usable(context, Operation::Encrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        let material = key.material.ok_or(Rv::KEY_HANDLE_INVALID)?;
+        if !self.policy().makes_ivs() || !matches!(mechanism.params, Params::Gcm(_)) {
+            return Err(Rv::MECHANISM_INVALID);
+        }
+        Ok(self.objects().issued.issue(material))
     }
 
     /// Decrypts; the result is appended to `out`.

@@ -42,6 +42,9 @@ impl KeySet {
         access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
         let length = draft.attributes.ulong(A::VALUE_LEN)?.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
         let bytes = policy::secret_length(draft.shape, length)?;
+        if length < row.min_under(policy) {
+            return Err(Rv::ATTRIBUTE_VALUE_INVALID);
+        }
         let made = hsmd_crypto::generate(&Generate::Secret { bytes }).map_err(OpError::rv)?;
         let substance = Substance::check(draft.shape, made, policy)?;
         let birth = self.born(id, request, mechanism, Origin::default());
@@ -181,7 +184,13 @@ fn pair(row: &Row, public: &Draft, policy: Policy) -> Result<Generate, Rv> {
             let bits = u32::try_from(bits).map_err(|_| Rv::ATTRIBUTE_VALUE_INVALID)?;
             Ok(Generate::Rsa { bits, exponent })
         }
-        Family::EcKeyPairGen => Ok(Generate::Ec(material::curve(public.shape, &public.attributes)?)),
+        Family::EcKeyPairGen => {
+            let curve = material::curve(public.shape, &public.attributes)?;
+            if policy == Policy::Fips && !curve.approved() {
+                return Err(Rv::CURVE_NOT_SUPPORTED);
+            }
+            Ok(Generate::Ec(curve))
+        }
         Family::EdwardsKeyPairGen => {
             material::curve(public.shape, &public.attributes)?;
             Ok(Generate::Ed25519)

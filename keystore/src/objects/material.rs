@@ -148,8 +148,14 @@ fn padded(scalar: &Secret, length: usize) -> Result<Secret, Rv> {
 pub(crate) fn open(shape: Shape, material: &Material, policy: Policy) -> Result<Key, Rv> {
     let good = match material {
         Material::RsaPublic { n, e } | Material::RsaPrivate(RsaPrivate { n, e, .. }) => {
-            (policy.min_rsa_bits()..=4096).contains(&modulus_bits(n)) && good_exponent(e, policy)
+            (policy.min_rsa_bits()..=4096).contains(&modulus_bits(n))
+                && good_exponent(e, policy)
+                && (policy == Policy::Legacy || !has_small_factor(n))
         }
+        Material::EcPublic { curve, .. } | Material::EcPrivate { curve, .. } => {
+            policy != Policy::Fips || curve.approved()
+        }
+        Material::MontgomeryPublic { .. } | Material::MontgomeryPrivate { .. } => policy != Policy::Fips,
         Material::Secret(value) if shape == Shape::Aes => matches!(value.len(), 16 | 24 | 32),
         Material::Secret(value) => (1..=MAX_SECRET).contains(&value.len()),
         _ => true,
@@ -160,6 +166,18 @@ pub(crate) fn open(shape: Shape, material: &Material, policy: Policy) -> Result<
     Key::open(material).map_err(|error| match error {
         KeyError::Size | KeyError::Invalid => Rv::ATTRIBUTE_VALUE_INVALID,
     })
+}
+
+/// Whether a modulus is even, or divisible by another prime below 752: then it was made wrongly, or to be opened (A12; SP 800-89,
+/// 5.3.3 e).
+fn has_small_factor(n: &[u8]) -> bool {
+    let rest = |small: u32| n.iter().fold(0, |rest, byte| ((rest << 8) | u32::from(*byte)) % small);
+    let prime = |number: &u32| {
+        (2..*number)
+            .take_while(|other| other * other <= *number)
+            .all(|other| number % other != 0)
+    };
+    (2..752).filter(prime).any(|small| rest(small) == 0)
 }
 
 /// Whether a public exponent is odd and large enough: 65,537, under `legacy` 3 (A12).

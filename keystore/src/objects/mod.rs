@@ -17,6 +17,7 @@ mod find;
 pub(crate) mod fuzzing;
 mod generate;
 mod iv_guard;
+mod iv_issue;
 pub(crate) mod latch;
 mod material;
 mod object;

@@ -21,6 +21,7 @@ use parking_lot::RwLock;
 
 use self::bucket::{Bucket, Order};
 use super::iv_guard::IvGuards;
+use super::iv_issue::IssuedIvs;
 use super::object::Object;
 use super::record::Tombstone;
 use super::session::SessionCache;
@@ -67,6 +68,8 @@ pub(crate) struct ObjectTable {
     pub(crate) sessions: SessionCache,
     /// IVs that GCM keys of this node have used.
     pub(crate) ivs: IvGuards,
+    /// IVs that this node has made.
+    pub(crate) issued: IssuedIvs,
     /// How much is stored, also of private objects that are not open.
     pub(crate) usage: Usage,
 }
@@ -89,6 +92,7 @@ impl ObjectTable {
             sequence: AtomicU64::new(1),
             sessions: SessionCache::new(),
             ivs: IvGuards::new(),
+            issued: IssuedIvs::new(),
             usage: Usage::default(),
         }
     }

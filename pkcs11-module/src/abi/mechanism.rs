@@ -25,7 +25,8 @@ pub(crate) struct RawMechanism<'a> {
 impl RawMechanism<'_> {
     /// # Safety
     /// `place` is NULL or a valid CK_MECHANISM whose parameter is valid for its length and, if it is the structure that
-    /// the specification gives to the mechanism, has valid inner pointers, during `'a`.
+    /// the specification gives to the mechanism, has valid inner pointers, during `'a`; where it is the
+    /// CK_GCM_PARAMS of an encryption, `pIv` may be written.
     pub(in crate::abi) const unsafe fn new(place: *const CK_MECHANISM) -> Self {
         Self {
             place,
@@ -73,6 +74,25 @@ impl RawMechanism<'_> {
             unsafe { copy(row.params, &raw)? }
         };
         Ok(Mechanism { kind, params })
+    }
+
+    /// Writes an IV where CK_GCM_PARAMS points, in place of one of the same length; anything else is left alone.
+    pub(crate) fn put_iv(&self, iv: &[u8]) {
+        if self.place.is_null() {
+            return;
+        }
+        // SAFETY: not NULL; the promise of `new`.
+        let raw = unsafe { self.place.read_unaligned() };
+        let gcm = raw.mechanism == MechanismType::AES_GCM.0 && !raw.pParameter.is_null();
+        if !gcm || raw.ulParameterLen != size_of::<CK_GCM_PARAMS>() as CK_ULONG {
+            return;
+        }
+        // SAFETY: not NULL and of the structure's length; the promise of `new`.
+        let parameter = unsafe { raw.pParameter.cast::<CK_GCM_PARAMS>().read_unaligned() };
+        if !parameter.pIv.is_null() && parameter.ulIvLen == iv.len() as CK_ULONG {
+            // SAFETY: not NULL and as long as the source, which is the module's own; the promise of `new`.
+            unsafe { std::ptr::copy_nonoverlapping(iv.as_ptr(), parameter.pIv, iv.len()) };
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::attribute::{fetch, known};
 use super::request::{Asker, output_with};
-use super::{chain, slot};
+use super::{chain, iv, slot};
 use crate::abi::mechanism::RawMechanism;
 use crate::state::object::{Object, View};
 use crate::state::operation::{Chain, KeyOperation, Work};
@@ -46,7 +46,13 @@ pub(crate) fn admit(
     key: CK_OBJECT_HANDLE,
     no_key: Rv,
 ) -> Result<Admitted, Rv> {
-    admit_parsed(asker, operation, mechanism.parse()?, key, no_key)
+    let parsed = mechanism.parse()?;
+    let made = iv::wanted(asker, operation, &parsed)?;
+    let mut admitted = admit_parsed(asker, operation, parsed, key, no_key)?;
+    if made {
+        iv::fill_in(asker, &mut admitted, mechanism)?;
+    }
+    Ok(admitted)
 }
 
 /// [`admit`] with a mechanism that is in hand.

@@ -1,8 +1,10 @@
 //! C_MessageEncryptInit to C_MessageEncryptFinal and their counterparts (PKCS#11 3.0, 5.9 and 5.11): messages of AES-GCM, each
-//! with its IV and tag. IVs are made here on demand; the daemon refuses one that the key has used (DESIGN 8). A message in
+//! with its IV and tag. IVs are made here on demand, under `strict` and `fips` by the daemon; it refuses one that the key has used
+//! (DESIGN 8). A message in
 //! parts is collected: ciphertext and text come out at its end.
 
 use super::crypt::{Direction, Length, check_length, process};
+use super::iv;
 use super::key::admit_parsed;
 use super::request::Asker;
 use super::sign::collect;
@@ -18,8 +20,9 @@ use cryptoki_sys::{
     CKG_GENERATE_COUNTER_XOR, CKG_GENERATE_RANDOM, CKG_NO_GENERATE,
 };
 use hsmd_proto::ck::{MechanismType, Rv};
-use hsmd_proto::init::Operation;
+use hsmd_proto::init::{MADE_IV, Operation};
 use hsmd_proto::params::{GcmParams, Mechanism, Params};
+use hsmd_proto::returns::{Function, late};
 use hsmd_proto::wipe::WipingVec;
 
 /// Random IVs need room not to meet: at least so many bits.
@@ -100,7 +103,7 @@ pub(crate) fn whole(
         if let Some(refused) = out.refuse(data.len()) {
             return told(refused);
         }
-        let iv = operation.iv(side.direction, &parameter)?;
+        let iv = next_iv(side, asker, operation, &parameter)?;
         let result = run(side, asker, operation, (&parameter, iv, aad.to_vec()), data)?;
         told(out.put(&result))
     })
@@ -114,12 +117,12 @@ pub(crate) fn begin(
     parameter: &RawMessage<'_>,
     aad: RawInput<'_>,
 ) -> Result<(), Rv> {
-    with(side, instance, session, |_, operation| {
+    with(side, instance, session, |asker, operation| {
         if operation.open.is_some() {
             return Err(Rv::OPERATION_ACTIVE);
         }
         let (parameter, aad) = (parameter.gcm()?, aad.get()?);
-        let iv = operation.iv(side.direction, &parameter)?;
+        let iv = next_iv(side, asker, operation, &parameter)?;
         operation.open = Some(OpenMessage {
             iv,
             aad: aad.to_vec(),
@@ -199,6 +202,26 @@ fn gcm(iv: Vec<u8>, aad: Vec<u8>, tag_bits: u32) -> Mechanism {
         kind: MechanismType::AES_GCM,
         params: Params::Gcm(GcmParams { iv, aad, tag_bits }),
     }
+}
+
+/// The IV of the next message: the daemon's where the policy takes no others, and then the caller asks for all of it.
+fn next_iv(
+    side: Side,
+    asker: Asker<'_>,
+    operation: &mut MessageOperation,
+    parameter: &GcmMessage<'_>,
+) -> Result<Vec<u8>, Rv> {
+    if side.direction == Direction::Decrypt || !asker.slot.policy().makes_ivs() {
+        return operation.iv(side.direction, parameter);
+    }
+    let asks = matches!(parameter.generator(), CKG_GENERATE | CKG_GENERATE_RANDOM);
+    if !asks || parameter.fixed_bits() != 0 || parameter.iv().len() != MADE_IV {
+        return Err(Rv::ARGUMENTS_BAD);
+    }
+    let made = iv::made(asker, operation.running.key.reference(), &operation.running.mechanism)
+        .map_err(|rv| late(Function::Use, rv))?;
+    parameter.put_iv(&made);
+    Ok(made)
 }
 
 /// One message: the ciphertext, its tag written beside it; or the text.

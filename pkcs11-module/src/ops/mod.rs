@@ -14,6 +14,7 @@ pub(crate) mod family;
 pub(crate) mod find;
 pub(crate) mod general;
 pub(crate) mod generate;
+pub(crate) mod iv;
 pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod message_crypt;

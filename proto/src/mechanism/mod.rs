@@ -3,6 +3,7 @@
 //!
 //! Rows hold no function pointers: `hsmd-crypto` binds [`Family`] to code.
 
+mod approved;
 mod table;
 
 pub use table::TABLE;
@@ -167,13 +168,10 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether a policy has this mechanism. `fips` leaves out SHA-1 signatures (SP 800-131A), raw RSA and X25519.
+    /// Whether a policy has this mechanism: `fips` what a standard approves, the others all.
     #[must_use]
     pub fn allowed(&self, policy: Policy) -> bool {
-        let sha1_signature = self.hash == Some(MechanismType::SHA_1)
-            && matches!(self.family, Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa);
-        let unapproved = sha1_signature || matches!(self.family, Family::RsaRaw | Family::MontgomeryKeyPairGen);
-        !(policy == Policy::Fips && unapproved)
+        policy != Policy::Fips || self.approved().is_some()
     }
 
     /// The operations that a policy leaves to this mechanism (DESIGN 8). PKCS #1 v1.5 wraps under `legacy` only, and
@@ -189,6 +187,7 @@ impl Row {
             (Family::RsaRaw, _, Policy::Strict | Policy::Fips) => {
                 Operations::DECRYPT | Operations::SIGN | Operations::SIGN_RECOVER
             }
+            (Family::AesCbcPad, _, Policy::Strict | Policy::Fips) => wrap,
             _ => Operations(0),
         };
         Operations(self.operations.0 & !without.0)
@@ -226,11 +225,12 @@ impl Row {
     /// The smallest key that a policy allows, in `unit`.
     #[must_use]
     pub fn min_under(&self, policy: Policy) -> u64 {
-        if self.key_types == [KeyType::RSA] {
-            self.min.max(policy.min_rsa_bits())
-        } else {
-            self.min
-        }
+        let least = match policy {
+            Policy::Fips => self.least_approved(),
+            _ if self.key_types == [KeyType::RSA] => policy.min_rsa_bits(),
+            _ => 0,
+        };
+        self.min.max(least)
     }
 
     /// Whether the module makes the digest and sends it instead of the message.
