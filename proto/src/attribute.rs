@@ -41,6 +41,11 @@ pub fn kind(attribute: AttributeType) -> Option<Kind> {
         A::JAVA_MIDP_SECURITY_DOMAIN | A::NAME_HASH_ALGORITHM | A::KEY_GEN_MECHANISM => Kind::Ulong,
         A::MODULUS_BITS | A::VALUE_LEN | A::VALUE_BITS | A::PRIME_BITS | A::SUBPRIME_BITS => Kind::Ulong,
         A::PROFILE_ID | A::PARAMETER_SET => Kind::Ulong,
+        A::MECHANISM_TYPE | A::HW_FEATURE_TYPE | A::HSMD_ORIGIN => Kind::Ulong,
+        A::TRUST_SERVER_AUTH | A::TRUST_CLIENT_AUTH | A::TRUST_CODE_SIGNING | A::TRUST_EMAIL_PROTECTION => Kind::Ulong,
+        A::TRUST_IPSEC_IKE | A::TRUST_TIME_STAMPING | A::TRUST_OCSP_SIGNING => Kind::Ulong,
+        A::HSMD_WRAPPING => Kind::Bool,
+        A::HSMD_POLICY | A::HASH_OF_CERTIFICATE => Kind::Bytes,
         A::START_DATE | A::END_DATE => Kind::Date,
         A::ALLOWED_MECHANISMS => Kind::Mechanisms,
         A::WRAP_TEMPLATE | A::UNWRAP_TEMPLATE | A::DERIVE_TEMPLATE => Kind::Template,
@@ -54,6 +59,15 @@ pub fn kind(attribute: AttributeType) -> Option<Kind> {
         A::PRIME | A::SUBPRIME | A::BASE | A::SEED => Kind::Bytes,
         _ => return None,
     })
+}
+
+/// YYYYMMDD with a month and a day that there are.
+fn is_date(value: &[u8]) -> bool {
+    let number = |digits: &[u8]| digits.iter().fold(0, |all, digit| all * 10 + u32::from(digit - b'0'));
+    value.len() == 8
+        && value.iter().all(u8::is_ascii_digit)
+        && (1..=12).contains(&number(&value[4..6]))
+        && (1..=31).contains(&number(&value[6..]))
 }
 
 /// Whether an attribute of an object of this class is a value that INV-1 keeps inside: never in a message, a reply's
@@ -135,7 +149,7 @@ impl Attribute {
             Kind::Bool => matches!(value, [0 | 1]),
             Kind::Ulong => value.len() == 8,
             Kind::Bytes => true,
-            Kind::Date => value.is_empty() || (value.len() == 8 && value.iter().all(u8::is_ascii_digit)),
+            Kind::Date => value.is_empty() || is_date(value),
             Kind::Mechanisms => value.len().is_multiple_of(8),
             Kind::Template => decode_nested(value).is_some(),
         };
@@ -236,8 +250,8 @@ pub fn decode_mechanisms(value: &[u8]) -> Vec<MechanismType> {
         .collect()
 }
 
-/// The bytes of a nested template: entries of type (8 bytes), length (4 bytes) and value. Nested templates do not nest
-/// again.
+/// The bytes of a nested template: entries of type (8 bytes), length (4 bytes) and value. An entry may be a template itself,
+/// whose entries are none ([`MAX_NESTING`]).
 #[must_use]
 pub fn encode_nested(template: &Template) -> Value {
     let size = template.0.iter().map(|entry| 12 + entry.value.len()).sum();
@@ -251,20 +265,30 @@ pub fn encode_nested(template: &Template) -> Value {
     Value::from(out)
 }
 
-/// Reads what [`encode_nested`] wrote; `None` for malformed bytes, for unknown attributes and for a second level.
+/// How deep templates nest: one inside an object's template, and one inside that (CVE-2026-13757 of p11-kit was a stack that
+/// went deeper).
+pub const MAX_NESTING: u32 = 2;
+
+/// Reads what [`encode_nested`] wrote; `None` for malformed bytes, for unknown attributes and for a third level.
 #[must_use]
-pub fn decode_nested(mut bytes: &[u8]) -> Option<Template> {
+pub fn decode_nested(bytes: &[u8]) -> Option<Template> {
+    decode_level(bytes, MAX_NESTING)
+}
+
+fn decode_level(mut bytes: &[u8], levels: u32) -> Option<Template> {
+    let below = levels.checked_sub(1)?;
     let mut entries = Vec::new();
     while !bytes.is_empty() {
         let (attribute, rest) = bytes.split_first_chunk::<8>()?;
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let attribute = AttributeType(u64::from_le_bytes(*attribute));
         let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        if kind(attribute)? == Kind::Template {
-            return None;
-        }
         let entry = Attribute::bytes(attribute, value);
-        entry.check_form().ok()?;
+        if kind(attribute)? == Kind::Template {
+            decode_level(value, below)?;
+        } else {
+            entry.check_form().ok()?;
+        }
         entries.push(entry);
         bytes = rest;
     }
@@ -276,16 +300,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nested_template_reads_back_and_does_not_nest_again() {
+    fn a_nested_template_reads_back_and_nests_once_more() {
         let inner = Template(vec![
             Attribute::boolean(AttributeType::SENSITIVE, true),
             Attribute::bytes(AttributeType::LABEL, b"x"),
         ]);
         let bytes = encode_nested(&inner);
         assert_eq!(decode_nested(&bytes), Some(inner));
-        let deeper = Template(vec![Attribute::bytes(AttributeType::WRAP_TEMPLATE, &bytes)]);
-        assert_eq!(decode_nested(&encode_nested(&deeper)), None);
         assert_eq!(decode_nested(&bytes[..bytes.len() - 1]), None);
+        let around = |bytes: &[u8]| Template(vec![Attribute::bytes(AttributeType::UNWRAP_TEMPLATE, bytes)]);
+        let second = encode_nested(&around(&bytes));
+        assert_eq!(decode_nested(&second), Some(around(&bytes)));
+        assert_eq!(decode_nested(&encode_nested(&around(&second))), None);
+        let torn = encode_nested(&around(&bytes[..bytes.len() - 1]));
+        assert_eq!(decode_nested(&torn), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod params;
 pub mod policy;
 pub mod returns;
 pub mod value;
+pub mod vendor;
 pub mod wipe;
 
 /// The data-plane messages, made from `proto/hsmd_data.proto`.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use hsmd_proto::ck::Rv;
+use hsmd_proto::ids::UniqueId;
 use hsmd_proto::init::{self, Operation};
 use hsmd_proto::params::Mechanism;
 
@@ -61,11 +62,17 @@ impl KeySet {
         match name.blob {
             Some(blob) => session::open(self, context, &name.id, blob),
             None => self
-                .objects()
-                .get(&name.id)
+                .token_object(&name.id)
                 .filter(|object| !object.private() || sees_private(self, context))
                 .ok_or(Rv::OBJECT_HANDLE_INVALID),
         }
+    }
+
+    /// A token object, whoever may see it: one that is stored, or one that the token has made itself.
+    pub(crate) fn token_object(&self, id: &UniqueId) -> Option<Arc<Object>> {
+        let objects = self.objects();
+        let stored = objects.get(id);
+        stored.or_else(|| objects.built_in.get(self.policy(), &self.core().latches, id))
     }
 
     /// The key that a request names, if it may be used so: the module checked the same at Init, this is the authority.

@@ -17,7 +17,7 @@ use prost::Message;
 
 use super::latch::Latches;
 use super::object::{Object, Origin, Parts, Values};
-use super::rules::{Draft, Shape};
+use super::rules::{Draft, Shape, Shapes};
 use super::{material, policy};
 
 /// CK_UNAVAILABLE_INFORMATION: the generation mechanism of a key that was not generated here.
@@ -119,24 +119,25 @@ pub(crate) fn key(
 /// # Errors
 /// `CKR_TEMPLATE_INCOMPLETE` for a certificate without value, `CKR_ATTRIBUTE_VALUE_INVALID` for one that is not X.509.
 pub(crate) fn data(latches: &Latches, mut draft: Draft, birth: Birth) -> Result<Object, Rv> {
-    if draft.shape == Shape::Certificate {
+    if Shapes::CERTIFICATES.has(draft.shape) {
         complete_certificate(&mut draft)?;
     }
     Object::new(unfinished(draft, birth), latches).ok_or(Rv::ATTRIBUTE_VALUE_INVALID)
 }
 
-/// CKC_X_509 is 0; the value, or where it is found; the check value is the start of its SHA-1 (PKCS#11 3.2, 4.6.2 and 4.6.3).
+/// The value, or where it is found (an attribute certificate has its value); the check value is the start of the value's SHA-1,
+/// one that the template names is right or empty (PKCS#11 3.2, 4.6).
 fn complete_certificate(draft: &mut Draft) -> Result<(), Rv> {
-    if draft.attributes.ulong(A::CERTIFICATE_TYPE)? != Some(0) {
-        return Err(Rv::ATTRIBUTE_VALUE_INVALID);
-    }
     let value = draft.attributes.value(A::VALUE).unwrap_or_default();
     if value.is_empty() && draft.attributes.value(A::URL).is_none_or(<[u8]>::is_empty) {
         return Err(Rv::TEMPLATE_INCOMPLETE);
     }
-    if draft.attributes.get(A::CHECK_VALUE).is_none() && !value.is_empty() {
-        let hash = digest::hash(MechanismType::SHA_1, value).unwrap_or_default();
-        draft.put(Attribute::bytes(A::CHECK_VALUE, hash.get(..3).unwrap_or_default()));
+    let hash = digest::hash(MechanismType::SHA_1, value).unwrap_or_default();
+    let check = hash.get(..3).filter(|_| !value.is_empty());
+    match (draft.attributes.value(A::CHECK_VALUE), check) {
+        (None, Some(check)) => draft.put(Attribute::bytes(A::CHECK_VALUE, check)),
+        (Some(named), Some(check)) if !named.is_empty() && named != check => return Err(Rv::ATTRIBUTE_VALUE_INVALID),
+        _ => {}
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! C_CreateObject (PKCS#11 3.2, 5.7.1).
 
 use hsmd_proto::attribute::Template;
-use hsmd_proto::ck::{ObjectClass, Rv};
+use hsmd_proto::ck::{AttributeType as A, CertificateType, ObjectClass, Rv};
 use hsmd_proto::ids::UniqueId;
 
 use super::birth::{self, Birth, Substance};
 use super::object::{Origin, Values};
-use super::rules::{Plan, Shape, Way, complete};
+use super::rules::{Plan, Shape, Shapes, Way, complete};
 use super::{ObjectView, access, material};
 use crate::audit::Act;
 use crate::caller::Context;
@@ -26,13 +26,16 @@ impl KeySet {
         template.check_form()?;
         let class = birth::class_of(template)?.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
         let key_type = birth::key_type_of(template)?;
+        let certificate = template.ulong(A::CERTIFICATE_TYPE)?.map(CertificateType);
         let shape = match class {
-            ObjectClass::DATA => Shape::Data,
-            ObjectClass::CERTIFICATE => Shape::Certificate,
             ObjectClass::PUBLIC_KEY | ObjectClass::PRIVATE_KEY | ObjectClass::SECRET_KEY => {
                 Shape::of_key(class, key_type.ok_or(Rv::TEMPLATE_INCOMPLETE)?)?
             }
-            _ => return Err(Rv::ATTRIBUTE_VALUE_INVALID),
+            ObjectClass::CERTIFICATE if certificate.is_none() => return Err(Rv::TEMPLATE_INCOMPLETE),
+            // The token's own are nobody's to make.
+            _ => Shape::of_other(class, certificate)
+                .filter(|shape| !Shapes::BUILT_IN.has(*shape))
+                .ok_or(Rv::ATTRIBUTE_VALUE_INVALID)?,
         };
         let policy = self.policy();
         let so = access::role(self, context) == Some(Role::So);

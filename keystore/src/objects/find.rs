@@ -1,11 +1,15 @@
 //! C_FindObjects (PKCS#11 3.2, 5.7.7) over token objects: a snapshot of ids, in the order of creation. Session objects are the
 //! module's to match, with the same function of `proto`. INV-5: memory only.
 
+use std::sync::Arc;
+
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::ids::UniqueId;
 
-use super::{ObjectView, access};
+use super::built_in::is_built_in;
+use super::object::Object;
+use super::{ObjectView, access, birth};
 use crate::caller::Context;
 use crate::key_set::KeySet;
 
@@ -15,6 +19,17 @@ impl KeySet {
     /// # Errors
     /// None so far.
     pub fn find(&self, context: &Context, template: &Template) -> Result<Vec<UniqueId>, Rv> {
+        if let Some(class) = birth::class_of(template).ok().flatten()
+            && is_built_in(class)
+        {
+            let own = self.objects().built_in.all(self.policy(), &self.core().latches).iter();
+            let fits = |object: &&Arc<Object>| template.matches(class, |attribute| object.shown(attribute));
+            return Ok(own
+                .filter(|object| object.class() == class)
+                .filter(fits)
+                .map(|object| object.id)
+                .collect());
+        }
         let private = access::sees_private(self, context);
         Ok(self.objects().find(template, |object| private || !object.private()))
     }
@@ -24,7 +39,7 @@ impl KeySet {
     pub fn views(&self, context: &Context, ids: &[UniqueId]) -> Vec<ObjectView> {
         let private = access::sees_private(self, context);
         let latches = self.policy().latches();
-        let found = ids.iter().filter_map(|id| self.objects().get(id));
+        let found = ids.iter().filter_map(|id| self.token_object(id));
         let seen = found.filter(|object| private || !object.private());
         seen.map(|object| object.view(Vec::new(), latches)).collect()
     }

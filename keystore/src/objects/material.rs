@@ -98,7 +98,14 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
             }
         }
         Shape::Aes | Shape::Generic | Shape::Hmac => Ok(Material::Secret(secret(A::VALUE)?)),
-        Shape::Data | Shape::Certificate => Err(Rv::KEY_HANDLE_INVALID),
+        Shape::Data
+        | Shape::Certificate
+        | Shape::AttributeCertificate
+        | Shape::WtlsCertificate
+        | Shape::Trust
+        | Shape::Profile
+        | Shape::Mechanism
+        | Shape::Feature => Err(Rv::KEY_HANDLE_INVALID),
     }
 }
 
@@ -230,7 +237,12 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
     }
     if draft.shape.class() != ObjectClass::SECRET_KEY {
         let info = key.public_der().unwrap_or_default();
-        draft.put(Attribute::bytes(A::PUBLIC_KEY_INFO, &info));
+        // One that the template names is this one; an empty one asks for it (PKCS#11 3.2, 4.8 and 4.9).
+        match draft.attributes.value(A::PUBLIC_KEY_INFO) {
+            None | Some([]) => draft.put(Attribute::bytes(A::PUBLIC_KEY_INFO, &info)),
+            Some(named) if named == info => {}
+            Some(_) => return Err(Rv::TEMPLATE_INCONSISTENT),
+        }
     }
     Ok(())
 }

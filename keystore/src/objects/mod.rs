@@ -7,6 +7,7 @@
 mod access;
 mod attributes;
 mod birth;
+mod built_in;
 mod commit;
 mod copy;
 mod create;
@@ -76,7 +77,7 @@ pub struct ObjectView {
     pub version: u64,
     /// The material has wrapped a sensitive key (DESIGN 8): only wrapping is left to it.
     pub wrapping: bool,
-    /// Every attribute but key values.
+    /// Every attribute but key values, and but what origin and latch say.
     pub attributes: Arc<Template>,
 }
 

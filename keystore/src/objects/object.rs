@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use hsmd_crypto::Key;
 use hsmd_crypto::secret::Secret;
 use hsmd_proto::attribute::{Attribute, Template, is_key_value};
-use hsmd_proto::ck::{AttributeType as A, KeyType, ObjectClass, Rv};
+use hsmd_proto::ck::{AttributeType as A, CertificateType, KeyType, ObjectClass, Rv};
 use hsmd_proto::ids::{OperationId, UniqueId};
 use hsmd_proto::meta::{KeyMeta, Usage};
 
@@ -71,6 +71,25 @@ pub(crate) struct Parts {
     pub(crate) key: Arc<OnceLock<Result<Key, Rv>>>,
 }
 
+impl Parts {
+    /// Those of an object that is no key and was made by nobody.
+    pub(crate) fn bare(id: UniqueId, attributes: Template) -> Self {
+        Self {
+            id,
+            version: 1,
+            sequence: 0,
+            operation: OperationId(id.0),
+            origin: Origin::default(),
+            held: Usage::default(),
+            request: [0; 32],
+            material: None,
+            attributes: Arc::new(attributes),
+            values: Arc::default(),
+            key: Arc::default(),
+        }
+    }
+}
+
 /// A token or session object.
 pub(crate) struct Object {
     parts: Parts,
@@ -95,13 +114,13 @@ impl Object {
     pub(crate) fn new(parts: Parts, latches: &Latches) -> Option<Self> {
         let attributes = &parts.attributes;
         let number = |attribute| attributes.get(attribute).and_then(Attribute::as_ulong);
-        let shape = match ObjectClass(number(A::CLASS)?) {
-            ObjectClass::DATA => Shape::Data,
-            ObjectClass::CERTIFICATE => Shape::Certificate,
-            class => Shape::of_key(class, KeyType(number(A::KEY_TYPE)?)).ok()?,
+        let class = ObjectClass(number(A::CLASS)?);
+        let certificate = number(A::CERTIFICATE_TYPE).map(CertificateType);
+        let shape = match Shape::of_other(class, certificate) {
+            Some(shape) => shape,
+            None => Shape::of_key(class, KeyType(number(A::KEY_TYPE)?)).ok()?,
         };
         // INV-1: views show all attributes; a record that has a key value among them is none of ours.
-        let class = shape.class();
         if attributes.0.iter().any(|entry| is_key_value(class, entry.attribute)) {
             return None;
         }
@@ -213,6 +232,23 @@ impl Object {
         self.parts.key.get_or_init(open).as_ref().map_err(|rv| *rv)
     }
 
+    /// An attribute that is no key value: one that is stored, or what origin and latch say now.
+    pub(crate) fn shown(&self, attribute: A) -> Option<&[u8]> {
+        const ORIGINS: [[u8; 8]; 4] = [
+            0_u64.to_le_bytes(),
+            1_u64.to_le_bytes(),
+            2_u64.to_le_bytes(),
+            3_u64.to_le_bytes(),
+        ];
+        match attribute {
+            A::HSMD_ORIGIN if self.shape.is_key() => {
+                ORIGINS.get(usize::from(self.origin.bits())).map(<[u8; 8]>::as_slice)
+            }
+            A::HSMD_WRAPPING if self.shape.is_key() => Some(if self.wrapping() { &[1] } else { &[0] }),
+            _ => self.attributes.value(attribute),
+        }
+    }
+
     /// One attribute as C_GetAttributeValue answers it.
     ///
     /// # Errors
@@ -223,11 +259,8 @@ impl Object {
             return Err(Rv::ATTRIBUTE_TYPE_INVALID);
         }
         if !is_key_value(self.class(), attribute) {
-            return self
-                .attributes
-                .get(attribute)
-                .cloned()
-                .ok_or(Rv::ATTRIBUTE_TYPE_INVALID);
+            let shown = self.shown(attribute).ok_or(Rv::ATTRIBUTE_TYPE_INVALID)?;
+            return Ok(Attribute::bytes(attribute, shown));
         }
         // INV-1: the one door by which a key value leaves in clear.
         if self.sensitive() || !self.flag(A::EXTRACTABLE) {

@@ -20,6 +20,7 @@ use hsmd_proto::ids::{LoginId, OperationId, UniqueId};
 use parking_lot::RwLock;
 
 use self::bucket::{Bucket, Order};
+use super::built_in::BuiltIn;
 use super::iv_guard::IvGuards;
 use super::iv_issue::IssuedIvs;
 use super::object::Object;
@@ -66,6 +67,8 @@ pub(crate) struct ObjectTable {
     sequence: AtomicU64,
     /// Session objects that were opened lately.
     pub(crate) sessions: SessionCache,
+    /// What the token has made itself.
+    pub(crate) built_in: BuiltIn,
     /// IVs that GCM keys of this node have used.
     pub(crate) ivs: IvGuards,
     /// IVs that this node has made.
@@ -91,6 +94,7 @@ impl ObjectTable {
             indexes: RwLock::default(),
             sequence: AtomicU64::new(1),
             sessions: SessionCache::new(),
+            built_in: BuiltIn::default(),
             ivs: IvGuards::new(),
             issued: IssuedIvs::new(),
             usage: Usage::default(),
@@ -198,9 +202,8 @@ impl ObjectTable {
 
     /// Ids of all objects that match, in the order of creation: no scan if the template names an indexed attribute.
     pub(crate) fn find(&self, template: &Template, visible: impl Fn(&Object) -> bool) -> Vec<UniqueId> {
-        let fits = |object: &Object| {
-            visible(object) && template.matches(object.class(), |attribute| object.attributes.value(attribute))
-        };
+        let fits =
+            |object: &Object| visible(object) && template.matches(object.class(), |attribute| object.shown(attribute));
         let indexes = self.indexes.read();
         let mut smallest: Option<&Bucket> = None;
         for entry in template.0.iter().filter(|entry| INDEXED.contains(&entry.attribute)) {

@@ -1,7 +1,7 @@
 //! CK_ATTRIBUTE arrays: templates that the caller gives, and the places that C_GetAttributeValue fills.
 
 use cryptoki_sys::{CK_ATTRIBUTE, CK_ULONG};
-use hsmd_proto::attribute::{self, Attribute, Kind, Template, decode_nested, encode_nested};
+use hsmd_proto::attribute::{self, Attribute, Kind, MAX_NESTING, Template, decode_nested, encode_nested};
 use hsmd_proto::ck::{AttributeType, Rv};
 use std::marker::PhantomData;
 
@@ -48,15 +48,17 @@ impl RawTemplate<'_> {
                 // SAFETY: index < count; the promise of `new`. Unaligned: callers cast.
                 let entry = unsafe { self.entries.add(index).read_unaligned() };
                 // SAFETY: the promise of `new` covers the entry's value.
-                unsafe { copy_entry(&entry) }
+                unsafe { copy_entry(&entry, MAX_NESTING) }
             })
             .collect()
     }
 }
 
+/// `levels`: how deep templates may nest below.
+///
 /// # Safety
 /// The entry's value is as [`RawTemplate::new`] demands.
-unsafe fn copy_entry(entry: &CK_ATTRIBUTE) -> Result<Attribute, Rv> {
+unsafe fn copy_entry(entry: &CK_ATTRIBUTE, levels: u32) -> Result<Attribute, Rv> {
     let kind = AttributeType(entry.type_);
     let length = entry.ulValueLen;
     if length == 0 {
@@ -67,7 +69,7 @@ unsafe fn copy_entry(entry: &CK_ATTRIBUTE) -> Result<Attribute, Rv> {
     }
     if attribute::kind(kind) == Some(Kind::Template) {
         // SAFETY: the promise: the value is an array of attributes of that many bytes.
-        let nested = unsafe { copy_nested(entry.pValue.cast(), length)? };
+        let nested = unsafe { copy_nested(entry.pValue.cast(), length, levels)? };
         return Ok(Attribute {
             attribute: kind,
             value: encode_nested(&nested),
@@ -78,24 +80,30 @@ unsafe fn copy_entry(entry: &CK_ATTRIBUTE) -> Result<Attribute, Rv> {
     Ok(Attribute::bytes(kind, value))
 }
 
-/// Nested templates do not nest again: an array attribute inside one is refused.
+/// One more level, if there may be one. Entries may share memory, so that what they come to is bounded too.
 ///
 /// # Safety
 /// `entries` is valid for `bytes` bytes of attributes, and so are their values.
-unsafe fn copy_nested(entries: *const CK_ATTRIBUTE, bytes: CK_ULONG) -> Result<Template, Rv> {
+unsafe fn copy_nested(entries: *const CK_ATTRIBUTE, bytes: CK_ULONG, levels: u32) -> Result<Template, Rv> {
     let size = size_of::<CK_ATTRIBUTE>() as CK_ULONG;
+    let below = levels.checked_sub(1).ok_or(Rv::ATTRIBUTE_VALUE_INVALID)?;
     if !bytes.is_multiple_of(size) || bytes / size > MOST {
         return Err(Rv::ATTRIBUTE_VALUE_INVALID);
     }
+    let mut room = LONGEST as usize;
     (0..(bytes / size) as usize)
         .map(|index| {
             // SAFETY: index is below the count that fits `bytes`.
             let entry = unsafe { entries.add(index).read_unaligned() };
-            if attribute::kind(AttributeType(entry.type_)).is_none_or(|kind| kind == Kind::Template) {
+            if attribute::kind(AttributeType(entry.type_)).is_none() {
                 return Err(Rv::ATTRIBUTE_VALUE_INVALID);
             }
             // SAFETY: the promise covers the nested values.
-            unsafe { copy_entry(&entry) }
+            let copied = unsafe { copy_entry(&entry, below)? };
+            room = room
+                .checked_sub(copied.value.len())
+                .ok_or(Rv::ATTRIBUTE_VALUE_INVALID)?;
+            Ok(copied)
         })
         .collect()
 }
@@ -210,7 +218,7 @@ unsafe fn fill_nested(entry: &mut CK_ATTRIBUTE, nested: &Template) -> Result<(),
         // SAFETY: as above.
         let mut one = unsafe { place.read_unaligned() };
         one.type_ = inner.attribute.0;
-        // SAFETY: the promise covers the nested values; they do not nest again (decode_nested).
+        // SAFETY: the promise covers the nested values; they nest no deeper than `decode_nested` lets them.
         let filled = unsafe { fill_entry(&mut one, &inner.value) };
         // SAFETY: as above.
         unsafe { place.write_unaligned(one) };

@@ -337,9 +337,12 @@ impl ObjectTable {
     }
 }
 
-/// Whether an attribute must be asked for each time: the module keeps no key value (INV-1).
+/// Whether an attribute must be asked for each time: the module keeps no key value (INV-1), and origin and latch are the
+/// material's, not the object's.
 pub(crate) fn is_hidden(view: &View, attribute: AttributeType) -> bool {
-    may_be_key_value(attribute) && hsmd_proto::attribute::is_key_value(view.class(), attribute)
+    let of_the_material = matches!(attribute, AttributeType::HSMD_ORIGIN | AttributeType::HSMD_WRAPPING);
+    let value = may_be_key_value(attribute) && hsmd_proto::attribute::is_key_value(view.class(), attribute);
+    value || of_the_material
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ impl Row {
             Family::RsaOaep => "SP 800-56B r2",
             Family::EcKeyPairGen | Family::Ecdsa | Family::EdwardsKeyPairGen | Family::Eddsa => "FIPS 186-5",
             Family::Ecdh => "SP 800-56A r3",
+            Family::MlDsaKeyPairGen | Family::MlDsa | Family::HashMlDsa => "FIPS 204",
             Family::AesKeyGen | Family::GenericSecretKeyGen => "SP 800-133 r2",
             Family::AesEcb | Family::AesCbc | Family::AesCbcPad | Family::AesCtr => "SP 800-38A",
             Family::AesGcm => "SP 800-38D",

@@ -10,7 +10,7 @@ mod tests;
 pub(crate) use apply::{Draft, Plan, amend, complete};
 pub(crate) use table::RULES;
 
-use hsmd_proto::ck::{AttributeType, KeyType, ObjectClass, Rv};
+use hsmd_proto::ck::{AttributeType, CertificateType, KeyType, ObjectClass, Rv};
 use hsmd_proto::policy::Policy;
 
 /// A way in which an object comes to be, or is changed.
@@ -59,6 +59,12 @@ impl Ways {
 pub(crate) enum Shape {
     Data,
     Certificate,
+    AttributeCertificate,
+    WtlsCertificate,
+    Trust,
+    Profile,
+    Mechanism,
+    Feature,
     RsaPublic,
     EcPublic,
     EdPublic,
@@ -76,9 +82,15 @@ pub(crate) enum Shape {
 
 impl Shape {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Data,
         Self::Certificate,
+        Self::AttributeCertificate,
+        Self::WtlsCertificate,
+        Self::Trust,
+        Self::Profile,
+        Self::Mechanism,
+        Self::Feature,
         Self::RsaPublic,
         Self::EcPublic,
         Self::EdPublic,
@@ -93,6 +105,21 @@ impl Shape {
         Self::Generic,
         Self::Hmac,
     ];
+
+    /// The shape of what is no key: by its class, of a certificate by its type as well. `None`: this build does not have it.
+    pub(crate) const fn of_other(class: ObjectClass, certificate: Option<CertificateType>) -> Option<Self> {
+        Some(match (class, certificate) {
+            (ObjectClass::DATA, _) => Self::Data,
+            (ObjectClass::CERTIFICATE, Some(CertificateType::X_509)) => Self::Certificate,
+            (ObjectClass::CERTIFICATE, Some(CertificateType::X_509_ATTR_CERT)) => Self::AttributeCertificate,
+            (ObjectClass::CERTIFICATE, Some(CertificateType::WTLS)) => Self::WtlsCertificate,
+            (ObjectClass::TRUST, _) => Self::Trust,
+            (ObjectClass::PROFILE, _) => Self::Profile,
+            (ObjectClass::MECHANISM, _) => Self::Mechanism,
+            (ObjectClass::HW_FEATURE, _) => Self::Feature,
+            _ => return None,
+        })
+    }
 
     /// The shape of a key; `CKR_ATTRIBUTE_VALUE_INVALID` for classes and types that this build does not have.
     pub(crate) fn of_key(class: ObjectClass, key_type: KeyType) -> Result<Self, Rv> {
@@ -128,7 +155,11 @@ impl Shape {
     pub(crate) const fn class(self) -> ObjectClass {
         match self {
             Self::Data => ObjectClass::DATA,
-            Self::Certificate => ObjectClass::CERTIFICATE,
+            Self::Certificate | Self::AttributeCertificate | Self::WtlsCertificate => ObjectClass::CERTIFICATE,
+            Self::Trust => ObjectClass::TRUST,
+            Self::Profile => ObjectClass::PROFILE,
+            Self::Mechanism => ObjectClass::MECHANISM,
+            Self::Feature => ObjectClass::HW_FEATURE,
             Self::RsaPublic | Self::EcPublic | Self::EdPublic | Self::MontgomeryPublic | Self::MlDsaPublic => {
                 ObjectClass::PUBLIC_KEY
             }
@@ -157,6 +188,17 @@ impl Shapes {
     pub(crate) const NONE: Self = Self(0);
     pub(crate) const DATA: Self = Self(1 << Shape::Data as u16);
     pub(crate) const CERTIFICATE: Self = Self(1 << Shape::Certificate as u16);
+    pub(crate) const ATTRIBUTE_CERTIFICATE: Self = Self(1 << Shape::AttributeCertificate as u16);
+    pub(crate) const WTLS_CERTIFICATE: Self = Self(1 << Shape::WtlsCertificate as u16);
+    pub(crate) const CERTIFICATES: Self = Self::CERTIFICATE
+        .or(Self::ATTRIBUTE_CERTIFICATE)
+        .or(Self::WTLS_CERTIFICATE);
+    pub(crate) const TRUST: Self = Self(1 << Shape::Trust as u16);
+    pub(crate) const PROFILE: Self = Self(1 << Shape::Profile as u16);
+    pub(crate) const MECHANISM: Self = Self(1 << Shape::Mechanism as u16);
+    pub(crate) const FEATURE: Self = Self(1 << Shape::Feature as u16);
+    /// Made by the token itself, and changed by nobody.
+    pub(crate) const BUILT_IN: Self = Self::PROFILE.or(Self::MECHANISM).or(Self::FEATURE);
     pub(crate) const RSA_PUBLIC: Self = Self(1 << Shape::RsaPublic as u16);
     pub(crate) const RSA_PRIVATE: Self = Self(1 << Shape::RsaPrivate as u16);
     pub(crate) const EC_PRIVATE: Self = Self(1 << Shape::EcPrivate as u16);
@@ -180,7 +222,9 @@ impl Shapes {
     pub(crate) const KEYS: Self = Self::PUBLIC.or(Self::PRIVATE).or(Self::SECRET);
     /// Who made them with SoftHSM and said nothing could read them only after a login.
     pub(crate) const PRIVATE_BY_DEFAULT: Self = Self::PRIVATE.or(Self::SECRET).or(Self::DATA);
-    pub(crate) const ALL: Self = Self::DATA.or(Self::CERTIFICATE).or(Self::KEYS);
+    /// What applications make (4.4).
+    pub(crate) const STORED: Self = Self::DATA.or(Self::CERTIFICATES).or(Self::TRUST).or(Self::KEYS);
+    pub(crate) const ALL: Self = Self::STORED.or(Self::BUILT_IN);
 
     pub(crate) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)

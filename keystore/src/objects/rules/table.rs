@@ -47,41 +47,77 @@ const KEYS_WITH_VALUE: S = S::PRIVATE.or(S::SECRET);
 
 /// Every attribute that objects of this build have.
 pub(crate) static RULES: &[Rule] = &[
-    // 4.4 storage objects
-    fixed(A::CLASS, S::ALL, W::MAKE, Default::Computed).required(W::CREATE),
-    rule(A::TOKEN, S::ALL, MADE, Default::False, Change::Any),
-    rule(A::PRIVATE, S::ALL, MADE, Default::Private, Change::Raise),
-    rule(A::MODIFIABLE, S::ALL, MADE, Default::True, Change::Lower),
-    rule(A::COPYABLE, S::ALL, CHANGED, Default::True, Change::Lower),
-    rule(A::DESTROYABLE, S::ALL, CHANGED, Default::True, Change::Lower),
-    free(A::LABEL, S::ALL, Default::Empty),
+    // 4.4 storage objects; what the token makes itself says how it may be treated in the same words
+    fixed(A::CLASS, S::STORED, W::MAKE, Default::Computed).required(W::CREATE),
+    rule(A::TOKEN, S::STORED, MADE, Default::False, Change::Any),
+    rule(A::PRIVATE, S::STORED, MADE, Default::Private, Change::Raise),
+    rule(A::MODIFIABLE, S::STORED, MADE, Default::True, Change::Lower),
+    rule(A::COPYABLE, S::STORED, CHANGED, Default::True, Change::Lower),
+    rule(A::DESTROYABLE, S::STORED, CHANGED, Default::True, Change::Lower),
+    free(A::LABEL, S::STORED, Default::Empty),
+    computed(A::CLASS, S::BUILT_IN),
+    computed(A::TOKEN, S::BUILT_IN),
+    computed(A::PRIVATE, S::BUILT_IN),
+    computed(A::MODIFIABLE, S::BUILT_IN),
+    computed(A::COPYABLE, S::BUILT_IN),
+    computed(A::DESTROYABLE, S::BUILT_IN),
     computed(A::UNIQUE_ID, S::ALL),
+    // 4.3 hardware features, 4.12 mechanisms, 4.13 profiles
+    computed(A::HW_FEATURE_TYPE, S::FEATURE),
+    computed(A::HSMD_POLICY, S::FEATURE),
+    computed(A::MECHANISM_TYPE, S::MECHANISM),
+    computed(A::PROFILE_ID, S::PROFILE),
     // 4.5 data objects
     free(A::APPLICATION, S::DATA, Default::Empty),
     free(A::OBJECT_ID, S::DATA, Default::Empty),
     free(A::VALUE, S::DATA, Default::Empty),
-    // 4.6 certificates (X.509; what SoftHSM leaves optional is optional)
-    fixed(A::CERTIFICATE_TYPE, S::CERTIFICATE, W::CREATE, Default::Computed).required(W::CREATE),
+    // 4.6 certificates (what SoftHSM leaves optional is optional)
+    fixed(A::CERTIFICATE_TYPE, S::CERTIFICATES, W::CREATE, Default::Computed).required(W::CREATE),
     rule(
         A::TRUSTED,
-        S::CERTIFICATE.or(S::PUBLIC).or(S::SECRET),
+        S::CERTIFICATES.or(S::PUBLIC).or(S::SECRET),
         CHANGED,
         Default::False,
         Change::Any,
     )
     .so_only(),
-    fixed(A::CERTIFICATE_CATEGORY, S::CERTIFICATE, W::CREATE, Default::Number(0)),
-    fixed(A::CHECK_VALUE, S::CERTIFICATE, W::CREATE, Default::Computed),
-    free(A::START_DATE, S::CERTIFICATE.or(S::KEYS), Default::Empty),
-    free(A::END_DATE, S::CERTIFICATE.or(S::KEYS), Default::Empty),
-    fixed(A::PUBLIC_KEY_INFO, S::CERTIFICATE, W::CREATE, Default::Empty),
-    fixed(A::SUBJECT, S::CERTIFICATE, W::CREATE, Default::Computed).required(W::CREATE),
-    free(A::ISSUER, S::CERTIFICATE, Default::Empty),
-    free(A::SERIAL_NUMBER, S::CERTIFICATE, Default::Empty),
-    fixed(A::VALUE, S::CERTIFICATE, W::CREATE, Default::Empty),
-    fixed(A::URL, S::CERTIFICATE, W::CREATE, Default::Empty),
-    fixed(A::HASH_OF_SUBJECT_PUBLIC_KEY, S::CERTIFICATE, W::CREATE, Default::Empty),
-    fixed(A::HASH_OF_ISSUER_PUBLIC_KEY, S::CERTIFICATE, W::CREATE, Default::Empty),
+    fixed(A::CERTIFICATE_CATEGORY, S::CERTIFICATES, W::CREATE, Default::Number(0)),
+    fixed(A::CHECK_VALUE, S::CERTIFICATES, W::CREATE, Default::Computed),
+    free(A::START_DATE, S::CERTIFICATES.or(S::KEYS), Default::Empty),
+    free(A::END_DATE, S::CERTIFICATES.or(S::KEYS), Default::Empty),
+    fixed(A::PUBLIC_KEY_INFO, S::CERTIFICATES, W::CREATE, Default::Empty),
+    fixed(
+        A::SUBJECT,
+        S::CERTIFICATE.or(S::WTLS_CERTIFICATE),
+        W::CREATE,
+        Default::Computed,
+    )
+    .required(W::CREATE),
+    free(A::ISSUER, S::CERTIFICATE.or(S::WTLS_CERTIFICATE), Default::Empty),
+    free(
+        A::SERIAL_NUMBER,
+        S::CERTIFICATE.or(S::ATTRIBUTE_CERTIFICATE),
+        Default::Empty,
+    ),
+    fixed(A::VALUE, S::CERTIFICATES, W::CREATE, Default::Empty),
+    fixed(
+        A::URL,
+        S::CERTIFICATE.or(S::WTLS_CERTIFICATE),
+        W::CREATE,
+        Default::Empty,
+    ),
+    fixed(
+        A::HASH_OF_SUBJECT_PUBLIC_KEY,
+        S::CERTIFICATE.or(S::WTLS_CERTIFICATE),
+        W::CREATE,
+        Default::Empty,
+    ),
+    fixed(
+        A::HASH_OF_ISSUER_PUBLIC_KEY,
+        S::CERTIFICATE.or(S::WTLS_CERTIFICATE),
+        W::CREATE,
+        Default::Empty,
+    ),
     fixed(
         A::JAVA_MIDP_SECURITY_DOMAIN,
         S::CERTIFICATE,
@@ -90,13 +126,30 @@ pub(crate) static RULES: &[Rule] = &[
     ),
     fixed(
         A::NAME_HASH_ALGORITHM,
-        S::CERTIFICATE,
+        S::CERTIFICATE.or(S::WTLS_CERTIFICATE).or(S::TRUST),
         W::CREATE,
         Default::Number(M::SHA_1.0),
     ),
+    // 4.6.5 attribute certificates
+    fixed(A::OWNER, S::ATTRIBUTE_CERTIFICATE, W::CREATE, Default::Computed).required(W::CREATE),
+    free(A::AC_ISSUER, S::ATTRIBUTE_CERTIFICATE, Default::Empty),
+    free(A::ATTR_TYPES, S::ATTRIBUTE_CERTIFICATE, Default::Empty),
+    // 4.16 trust objects: what the application's user trusts a certificate for
+    fixed(A::ISSUER, S::TRUST, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::SERIAL_NUMBER, S::TRUST, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::HASH_OF_CERTIFICATE, S::TRUST, W::CREATE, Default::Empty),
+    free(A::TRUST_SERVER_AUTH, S::TRUST, Default::Number(0)),
+    free(A::TRUST_CLIENT_AUTH, S::TRUST, Default::Number(0)),
+    free(A::TRUST_CODE_SIGNING, S::TRUST, Default::Number(0)),
+    free(A::TRUST_EMAIL_PROTECTION, S::TRUST, Default::Number(0)),
+    free(A::TRUST_IPSEC_IKE, S::TRUST, Default::Number(0)),
+    free(A::TRUST_TIME_STAMPING, S::TRUST, Default::Number(0)),
+    free(A::TRUST_OCSP_SIGNING, S::TRUST, Default::Number(0)),
     // 4.7 keys
     fixed(A::KEY_TYPE, S::KEYS, W::MAKE, Default::Computed).required(W::CREATE.or(W::UNWRAP).or(W::DERIVE)),
     free(A::ID, S::CERTIFICATE.or(S::KEYS), Default::Empty),
+    computed(A::HSMD_ORIGIN, S::KEYS),
+    computed(A::HSMD_WRAPPING, S::KEYS),
     free(A::SUBJECT, S::PUBLIC.or(S::PRIVATE), Default::Empty),
     free(
         A::DERIVE,
@@ -137,7 +190,12 @@ pub(crate) static RULES: &[Rule] = &[
     free(A::UNWRAP, S::SECRET, Default::LegacyUsage(S::AES)),
     fixed(A::WRAP_TEMPLATE, S::PUBLIC.or(S::SECRET), W::MAKE, Default::Absent),
     fixed(A::UNWRAP_TEMPLATE, KEYS_WITH_VALUE, W::MAKE, Default::Absent),
-    computed(A::PUBLIC_KEY_INFO, S::PUBLIC.or(S::PRIVATE)),
+    fixed(
+        A::PUBLIC_KEY_INFO,
+        S::PUBLIC.or(S::PRIVATE),
+        W::CREATE.or(W::UNWRAP),
+        Default::Computed,
+    ),
     // what may be done with the value
     rule(
         A::SENSITIVE,

@@ -2,11 +2,13 @@
 //! the attacks of the literature by name, and a model that looks for more of them.
 
 mod attacks;
+mod classes;
 mod durable;
 mod families;
 mod lattice;
 mod mechanisms;
 mod model;
+mod policies;
 mod sessions;
 
 use std::sync::Arc;

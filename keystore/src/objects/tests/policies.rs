@@ -1,0 +1,138 @@
+//! `strict` and `fips` through [`crate::KeySet`]: IVs that the daemon makes, approved mechanisms and sizes, self-tests that fail,
+//! and what tightening does. The attacks under these policies are tests of the C interface.
+
+use hsmd_crypto::selftest::{Outcome, Report};
+
+use super::*;
+
+fn refused<T>(result: Result<T, Rv>) -> Rv {
+    result.err().unwrap_or(Rv::OK)
+}
+
+// A17: what a client claims to be an IV of the daemon's is looked up, not believed.
+#[test]
+fn strict_encrypts_under_its_own_ivs_only() {
+    for policy in [Policy::Strict, Policy::Fips] {
+        let bench = bench(policy);
+        let key = bench.aes(&[yes(A::ENCRYPT), yes(A::DECRYPT)]).unwrap();
+        let other = bench.aes(&[yes(A::ENCRYPT)]).unwrap();
+        let iv = |key: &ObjectView| bench.keys.make_iv(&bench.user, &key.name(), &gcm(&[0; 12])).unwrap();
+        assert_eq!(
+            refused(bench.encrypt(&key, &gcm(&[7; 12]), b"x")),
+            Rv::MECHANISM_PARAM_INVALID
+        );
+        assert_eq!(
+            refused(bench.encrypt(&key, &gcm(&[7; 16]), b"x")),
+            Rv::MECHANISM_PARAM_INVALID
+        );
+        let made = iv(&key);
+        assert_eq!(
+            refused(bench.encrypt(&other, &gcm(&made), b"x")),
+            Rv::MECHANISM_PARAM_INVALID
+        );
+        let sealed = bench.encrypt(&key, &gcm(&made), b"text").unwrap();
+        assert_eq!(
+            bench.encrypt(&key, &gcm(&made), b"text").as_ref(),
+            Ok(&sealed),
+            "a retry"
+        );
+        assert_eq!(
+            refused(bench.encrypt(&key, &gcm(&made), b"more")),
+            Rv::MECHANISM_PARAM_INVALID
+        );
+        assert_eq!(bench.decrypt(&key, &gcm(&made), &sealed), Ok(b"text".to_vec()));
+        assert_ne!(iv(&key), iv(&key));
+        // Who may not encrypt gets no IV, and no other mechanism has one.
+        let dumb = bench.aes(&[]).unwrap();
+        let asked = |key: &ObjectView, mechanism| refused(bench.keys.make_iv(&bench.user, &key.name(), &mechanism));
+        assert_eq!(asked(&dumb, gcm(&[0; 12])), Rv::KEY_FUNCTION_NOT_PERMITTED);
+        assert_eq!(asked(&key, ctr()), Rv::MECHANISM_INVALID);
+    }
+    let bench = bench(Policy::Standard);
+    let key = bench.aes(&[]).unwrap();
+    let asked = bench.keys.make_iv(&bench.user, &key.name(), &gcm(&[0; 12]));
+    assert_eq!(refused(asked), Rv::MECHANISM_INVALID);
+}
+
+#[test]
+fn fips_makes_and_takes_approved_keys_only() {
+    let bench = bench(Policy::Fips);
+    let curve = |curve: Curve| Attribute::bytes(A::EC_PARAMS, curve.oid_der());
+    let made = bench
+        .pair(M::EC_KEY_PAIR_GEN, &[curve(Curve::Secp256k1)], &[])
+        .map(drop);
+    assert_eq!(made, Err(Rv::CURVE_NOT_SUPPORTED));
+    let made = bench
+        .pair(M::EC_MONTGOMERY_KEY_PAIR_GEN, &[curve(Curve::X25519)], &[])
+        .map(drop);
+    assert_eq!(made, Err(Rv::MECHANISM_INVALID));
+    for approved in [Curve::P256, Curve::P384, Curve::P521] {
+        bench.pair(M::EC_KEY_PAIR_GEN, &[curve(approved)], &[]).unwrap();
+    }
+    let generic = |length| {
+        let all = template(&[Attribute::ulong(A::VALUE_LEN, length)]);
+        let plain = plain(M::GENERIC_SECRET_KEY_GEN);
+        bench.keys.generate_key(&bench.user, &plain, id(), &all).map(drop)
+    };
+    assert_eq!(generic(13), Err(Rv::ATTRIBUTE_VALUE_INVALID));
+    assert_eq!(generic(14), Ok(()));
+}
+
+/// A daemon whose self-tests fail serves everybody but partitions of `fips`, and says so.
+#[test]
+fn a_failed_self_test_closes_fips_and_nothing_else() {
+    let failed = Report::new(vec![Outcome {
+        name: "AES-GCM",
+        passed: false,
+    }]);
+    let keystore = Keystore::in_memory(&Options {
+        self_tests: Some(failed),
+        ..options()
+    })
+    .unwrap();
+    assert_eq!(keystore.self_tests().failed(), ["AES-GCM"]);
+    let strict = keystore.create_key_set(Policy::Strict).unwrap();
+    strict.init_token(&caller(1), SO_PIN, &[b' '; 32], operation()).unwrap();
+    let so = context(&strict, caller(1), UserType::SO, SO_PIN);
+    strict.init_pin(so.login.as_ref().unwrap(), PIN, operation()).unwrap();
+    let user = context(&strict, caller(1), UserType::USER, PIN);
+    let aes = template(&[Attribute::ulong(A::VALUE_LEN, 32), yes(A::ENCRYPT)]);
+    let key = strict.generate_key(&user, &plain(M::AES_KEY_GEN), id(), &aes).unwrap();
+    assert!(!strict.in_error_state());
+    // Logins from before it was tightened get no further either.
+    strict.tighten(Policy::Fips).unwrap();
+    assert!(strict.in_error_state());
+    assert_eq!(strict.token().flags & 0x100_0000, 0x100_0000, "CKF_ERROR_STATE");
+    let mut out = Vec::new();
+    let used = strict.encrypt(&user, &key.name(), &cbc_pad(), b"text", &mut out);
+    assert_eq!(used, Err(Rv::GENERAL_ERROR));
+    let made = strict.generate_key(&user, &plain(M::AES_KEY_GEN), id(), &aes).map(drop);
+    assert_eq!(made, Err(Rv::GENERAL_ERROR));
+    let login = strict.login(&caller(1), UserType::USER, PIN, operation()).map(drop);
+    assert_eq!(login, Err(Rv::GENERAL_ERROR));
+}
+
+// DESIGN 8: tightened, never loosened.
+#[test]
+fn a_policy_is_tightened_and_never_loosened() {
+    for (index, from) in Policy::ALL.into_iter().enumerate() {
+        for (other, to) in Policy::ALL.into_iter().enumerate() {
+            let bench = bench(from);
+            assert_eq!(bench.keys.tighten(to).is_ok(), other >= index, "{from} to {to}");
+            let now = if other >= index { to } else { from };
+            assert_eq!(bench.keys.policy(), now);
+        }
+    }
+}
+
+/// Keys of a time in which roles could stand together go on, but neither role wraps what is sensitive.
+#[test]
+fn keys_of_a_looser_time_wrap_nothing_sensitive_under_strict() {
+    let bench = bench(Policy::Standard);
+    let both = bench.aes(&[yes(A::WRAP), yes(A::DECRYPT)]).unwrap();
+    let prize = bench.aes(&[yes(A::EXTRACTABLE)]).unwrap();
+    bench.keys.tighten(Policy::Strict).unwrap();
+    let user = context(&bench.keys, caller(1), UserType::USER, PIN);
+    let wrapped = bench.keys.wrap_key(&user, &both.name(), &plain(M::AES_KEY_WRAP), &prize.name());
+    assert_eq!(wrapped, Err(Rv::KEY_NOT_WRAPPABLE));
+}
