@@ -328,6 +328,12 @@ fn creations() -> Vec<Vec<u8>> {
 fn token() -> Vec<Vec<u8>> {
     vec![
         input(|_| Op::Random(wire::Random { length: 16 })),
+        input(|_| {
+            Op::MakeIv(wire::MakeIv {
+                key: Some(object(1)),
+                mechanism: None,
+            })
+        }),
         input(|_| Op::ListSlots(wire::ListSlots {})),
         input(|_| Op::ListMechanisms(wire::ListMechanisms {})),
         input(|writer| {

@@ -14,9 +14,10 @@ const HEAD: &str = "\
 Written from the mechanism table (`proto/src/mechanism/table.rs`); a test compares. Sizes are in bits for RSA and EC keys,
 in bytes for others, of ML-DSA those of the public key; the smallest is that of the policy `standard`. *Parts* says what
 happens to data that comes in parts: hashed in the module, processed block by block, collected up to `max_data`, or refused.
+*Approved by* is the standard for which the policy `fips` has the mechanism; where there is none, it has not.
 
-| mechanism | keys | sizes | operations | parts | PKCS#11 3.2 |
-|---|---|---|---|---|---|
+| mechanism | keys | sizes | operations | parts | approved by | PKCS#11 3.2 |
+|---|---|---|---|---|---|---|
 ";
 
 const OPERATIONS: [(Operations, &str); 12] = [
@@ -62,9 +63,10 @@ fn line(row: &Row) -> String {
     };
     let name = row.mechanism.name().unwrap_or("?");
     format!(
-        "| `{name}` | {} | {sizes} | {} | {parts} | {} |\n",
+        "| `{name}` | {} | {sizes} | {} | {parts} | {} | {} |\n",
         keys.join(", "),
         operations.join(", "),
+        row.approved().unwrap_or_default(),
         row.section
     )
 }

@@ -114,7 +114,17 @@ pub(crate) fn complete(plan: Plan, template: &Template) -> Result<Draft, Rv> {
         }
         draft.attributes.0.extend(default(rule, plan));
     }
+    hangs_together(&draft.attributes)?;
     Ok(draft)
+}
+
+/// What no single row says: a key that asks for the PIN each time is a private object (PKCS#11 3.2, 4.9).
+fn hangs_together(attributes: &Template) -> Result<(), Rv> {
+    let on = |attribute| attributes.value(attribute) == Some(&[1]);
+    if on(A::ALWAYS_AUTHENTICATE) && !on(A::PRIVATE) {
+        return Err(Rv::TEMPLATE_INCONSISTENT);
+    }
+    Ok(())
 }
 
 fn default(rule: &Rule, plan: Plan) -> Option<Attribute> {
@@ -178,6 +188,9 @@ pub(crate) fn amend(way: Way, shape: Shape, so: bool, current: &Template, templa
         }
         put(&mut amended.attributes, entry.clone());
         amended.changed = true;
+    }
+    if template.get(A::ALWAYS_AUTHENTICATE).is_some() {
+        hangs_together(&amended.attributes)?;
     }
     Ok(amended)
 }
