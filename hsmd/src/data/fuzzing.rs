@@ -330,7 +330,7 @@ fn token() -> Vec<Vec<u8>> {
         input(|_| Op::Random(wire::Random { length: 16 })),
         input(|_| {
             Op::MakeIv(wire::MakeIv {
-                key: Some(object(1)),
+                key: object(1),
                 mechanism: None,
             })
         }),

@@ -59,6 +59,13 @@ pub(crate) fn copy(
     let template = template.parse()?;
     let source = session.slot.objects.get(source).ok_or(Rv::OBJECT_HANDLE_INVALID)?;
     check_new(&session, &template)?;
+    // A19: the copy of a token object is one, unless the template says otherwise.
+    let on_token = template
+        .boolean(AttributeType::TOKEN)?
+        .unwrap_or(source.owner.is_none());
+    if on_token && !session.read_write {
+        return Err(Rv::SESSION_READ_ONLY);
+    }
     let id = UniqueId(local::random());
     let made = Asker::session(instance, &session).call(
         |writer| {

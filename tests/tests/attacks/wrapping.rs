@@ -210,7 +210,7 @@ pub(super) fn unwrap_readable(token: &Token<'_>) {
     for mechanism in [kw(), kwp()] {
         let blob = token.wrap(&mechanism, key, prize).expect("C_WrapKey");
         for kind in [CKK_AES, CKK_GENERIC_SECRET, CKK_SHA256_HMAC] {
-            comes_back_closed(token, &mechanism, key, &blob, kind);
+            comes_back_closed(token, &mechanism, (key, key), &blob, kind);
         }
     }
     if !token.strict() {
@@ -218,18 +218,24 @@ pub(super) fn unwrap_readable(token: &Token<'_>) {
             .rsa(&[flag(CKA_WRAP, true)], &[flag(CKA_UNWRAP, true)])
             .expect("a pair");
         let blob = token.wrap(&oaep(), pair.0, prize).expect("C_WrapKey");
-        comes_back_closed(token, &oaep(), pair.1, &blob, CKK_AES);
+        comes_back_closed(token, &oaep(), pair, &blob, CKK_AES);
     }
 }
 
-fn comes_back_closed(token: &Token<'_>, mechanism: &Mechanism, key: Object, blob: &[u8], kind: CK_KEY_TYPE) {
+fn comes_back_closed(
+    token: &Token<'_>,
+    mechanism: &Mechanism,
+    (wraps, key): (Object, Object),
+    blob: &[u8],
+    kind: CK_KEY_TYPE,
+) {
     for loose in [&readable()[..1], &readable()[1..], &readable()] {
         let template = all(&[&secret(kind), loose]);
         refused(token.unwrap(mechanism, key, blob, &template), CKR_TEMPLATE_INCONSISTENT);
     }
     let back = token.unwrap(mechanism, key, blob, &secret(kind)).expect("C_UnwrapKey");
     refused(token.get(back, CKA_VALUE), CKR_ATTRIBUTE_SENSITIVE);
-    refused(token.wrap(mechanism, key, back), CKR_KEY_UNEXTRACTABLE);
+    refused(token.wrap(mechanism, wraps, back), CKR_KEY_UNEXTRACTABLE);
     for attribute in [CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE] {
         assert!(!token.is(back, attribute), "{attribute:#x}");
     }

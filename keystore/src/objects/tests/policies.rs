@@ -133,6 +133,8 @@ fn keys_of_a_looser_time_wrap_nothing_sensitive_under_strict() {
     let prize = bench.aes(&[yes(A::EXTRACTABLE)]).unwrap();
     bench.keys.tighten(Policy::Strict).unwrap();
     let user = context(&bench.keys, caller(1), UserType::USER, PIN);
-    let wrapped = bench.keys.wrap_key(&user, &both.name(), &plain(M::AES_KEY_WRAP), &prize.name());
+    let wrapped = bench
+        .keys
+        .wrap_key(&user, &both.name(), &plain(M::AES_KEY_WRAP), &prize.name());
     assert_eq!(wrapped, Err(Rv::KEY_NOT_WRAPPABLE));
 }
