@@ -40,3 +40,4 @@ mod restart;
 mod service;
 mod softhsm_util;
 mod strace;
+mod token_objects;
