@@ -6,7 +6,7 @@ use hsmd_keystore::{Keystore, Notice};
 /// What is wrong now; empty when all is well.
 pub(crate) fn troubles(keystore: &Keystore) -> Vec<String> {
     let status = keystore.status();
-    let on_disk = status.load.is_some();
+    let on_disk = status.load.is_some() && status.store.etcd.is_none();
     let found = [
         (
             status.store.stopped,
@@ -46,6 +46,11 @@ fn describe(notice: &Notice) -> String {
         Notice::TornTail { bytes } => format!("{bytes} bytes of a write that was never acknowledged were dropped"),
         Notice::BackupDamaged(file) => format!("the backup {} does not open", file.display()),
         Notice::RootRepaired => "one of the two root files was repaired".to_owned(),
+        Notice::EtcdVersion { version, fault } => format!("etcd {version} has a known fault: {fault}"),
+        Notice::AnchorMissing => {
+            "the file etcd.anchor was not there: a store that went backwards before this start was not noticed"
+                .to_owned()
+        }
     }
 }
 

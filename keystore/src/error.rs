@@ -58,6 +58,12 @@ pub enum Error {
     /// The disk is full; nothing was written.
     #[error("the store is full")]
     Full,
+    /// etcd cannot be reached, or refuses; nothing was written.
+    #[error("the store in etcd cannot be reached: {0}")]
+    Unreachable(String),
+    /// The store in etcd cannot be used as it is: another node has it, its history went backwards, its version loses data.
+    #[error(transparent)]
+    Store(OpenError),
     /// The store has stopped, after a failed sync or a close.
     #[error("the store has stopped")]
     Stopped,
@@ -114,6 +120,7 @@ impl From<CommitError> for Error {
             CommitError::Full => Self::Full,
             CommitError::Quarantined(group) => Self::Quarantined(group),
             CommitError::Stopped => Self::Stopped,
+            CommitError::Unavailable => Self::Unreachable("no member answers".to_owned()),
             CommitError::TooLarge { .. } | CommitError::DuplicatePath(_) | CommitError::VersionZero(_) => {
                 Self::TooLarge
             }
@@ -129,6 +136,10 @@ impl From<OpenError> for Error {
             OpenError::Lost => Self::StoreLost,
             OpenError::SegmentTooSmall(bytes) => Self::SegmentTooSmall(bytes),
             OpenError::Io(error) => Self::Io(error),
+            OpenError::Unreachable(why) => Self::Unreachable(why),
+            error @ (OpenError::EtcdVersion { .. } | OpenError::InUse { .. } | OpenError::WentBack { .. }) => {
+                Self::Store(error)
+            }
         }
     }
 }

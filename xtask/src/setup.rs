@@ -49,6 +49,18 @@ const ITEMS: &[Item] = &[
         need: Need::Everything,
     },
     Item {
+        present: &["etcd"],
+        package: "etcd-server",
+        what_for: "tests: the store in etcd, on ports of their own, never as a service",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["etcdctl"],
+        package: "etcd-client",
+        what_for: "tests: snapshots and changes behind the store's back",
+        need: Need::Everything,
+    },
+    Item {
         present: &["ssh", "ssh-keygen"],
         package: "openssh-client",
         what_for: "tests: a login with a key of the token",

@@ -1,5 +1,6 @@
 //! What a caller hands in and gets back: batches, records, limits, outcomes. No behaviour but the checks of size and shape.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -119,6 +120,9 @@ pub enum CommitError {
     /// The store was closed, or a sync failed. In the second case the batch may be found committed after a restart.
     #[error("the store has stopped")]
     Stopped,
+    /// No member of etcd could be asked, or etcd refuses; nothing was written; try again later.
+    #[error("the store cannot be reached")]
+    Unavailable,
 }
 
 /// Which limit a batch is over.
@@ -132,6 +136,8 @@ pub enum Limit {
     BatchBytes,
     /// Bytes of one value.
     RecordBytes,
+    /// Number of writes and of the groups that they touch, together.
+    WritesAndGroups,
 }
 
 /// Limits of a batch; they keep a batch within what every engine can commit at once.
@@ -145,6 +151,8 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// Most bytes of one value.
     pub record_bytes: usize,
+    /// Most writes and groups touched, together: what one transaction of etcd can hold.
+    pub writes_and_groups: usize,
     /// How many committed batches a slow [`crate::Watch`] may be behind before it is told [`crate::Compacted`].
     pub history: usize,
     /// How many operation ids [`crate::Store::resolve`] remembers.
@@ -159,6 +167,7 @@ impl Default for Limits {
             writes: 104,
             batch_bytes: 1 << 20,
             record_bytes: 72 << 10,
+            writes_and_groups: usize::MAX,
             history: 8192,
             operations: 65_536,
         }
@@ -183,6 +192,12 @@ impl Batch {
         BATCH + self.bytes() + self.writes.len() * WRITE + groups
     }
 
+    /// How many groups the writes touch.
+    pub(crate) fn groups(&self) -> usize {
+        let groups: BTreeSet<&str> = self.writes.iter().map(|write| write.path.group()).collect();
+        groups.len()
+    }
+
     /// Checks shape and size; says nothing about the state of the store.
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), CommitError> {
         let within = |limit, is, at_most| {
@@ -195,6 +210,10 @@ impl Batch {
         within(Limit::Compares, self.compares.len(), limits.compares)?;
         within(Limit::Writes, self.writes.len(), limits.writes)?;
         within(Limit::BatchBytes, self.bytes(), limits.batch_bytes)?;
+        if limits.writes_and_groups < usize::MAX {
+            let is = self.writes.len() + self.groups();
+            within(Limit::WritesAndGroups, is, limits.writes_and_groups)?;
+        }
         for (at, write) in self.writes.iter().enumerate() {
             within(
                 Limit::RecordBytes,

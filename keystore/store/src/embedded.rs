@@ -1,6 +1,6 @@
 //! The embedded engine: the journal makes stages durable, the keeper takes them to sled. Not a reader: see `open`.
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Durable, Engine, EngineError};
 use crate::journal::Journal;
 use crate::journal::frame::Kind;
 use crate::keeper::{Message, Outbox};
@@ -41,8 +41,9 @@ impl Engine for Embedded {
         self.journal.stage_bytes()
     }
 
-    fn commit(&mut self, staged: &Staged) -> Result<(), EngineError> {
-        self.journal.append(Kind::Batches, staged)
+    fn commit(&mut self, staged: &Staged) -> Result<Durable, EngineError> {
+        self.journal.append(Kind::Batches, staged)?;
+        Ok(Durable::Apply)
     }
 
     fn applied(&mut self, staged: &Staged) {
@@ -69,7 +70,7 @@ impl Engine for Embedded {
         match self.journal.append(Kind::Close, last) {
             Ok(()) | Err(EngineError::Full) => Ok(()),
             Err(EngineError::Fatal(Fatal::SyncFailed(kind) | Fatal::WriteFailed(kind))) => Err(CloseError::Io(kind)),
-            Err(EngineError::Fatal(Fatal::Panicked)) => Err(CloseError::Stopped),
+            Err(_) => Err(CloseError::Stopped),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What an engine must do to make staged batches durable; loading is each engine's own constructor. The shared layer above does
 //! the rest (compare, versions, heads, watch), so an engine knows nothing of conditions.
 
+use std::collections::HashSet;
+
+use crate::batch::{Batch, Revision};
+use crate::path::Path;
 use crate::report::{CloseError, Fatal, StoreStatus};
 use crate::state::Staged;
 
@@ -11,6 +15,33 @@ pub(crate) enum EngineError {
     Full,
     /// What the disk holds is unknown; the store must stop.
     Fatal(Fatal),
+    /// Another writer was faster; nothing was written, and the state has what it wrote: check again.
+    Behind,
+    /// The store was closed or has stopped; nothing was written.
+    Stopped,
+    /// Nothing was written: the engine cannot be reached or refuses.
+    Unavailable,
+    /// It may have been written, or will be; [`Engine::settle`] finds out.
+    Unknown,
+}
+
+/// What follows from a stage that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    /// The store applies the stage as it is.
+    Apply,
+    /// It is applied already, and this is the revision of its first batch; the others follow.
+    Applied(Revision),
+}
+
+/// How much a stage has taken.
+#[derive(Default)]
+pub(crate) struct Load {
+    pub(crate) batches: usize,
+    pub(crate) bytes: usize,
+    pub(crate) writes: usize,
+    pub(crate) groups: HashSet<String>,
+    pub(crate) paths: HashSet<Path>,
 }
 
 /// Where durable batches go.
@@ -21,8 +52,27 @@ pub(crate) trait Engine: Send {
     /// Most bytes of one stage.
     fn stage_bytes(&self) -> usize;
 
+    /// Whether a stage that has taken `load` can take `batch` as well; counts it.
+    fn takes(&self, load: &mut Load, batch: &Batch) -> bool {
+        load.bytes += batch.frame_bytes();
+        load.bytes <= self.stage_bytes()
+    }
+
+    /// Others may write to the same engine: stages need [`crate::state::Guards`].
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Finds out what became of the last stage if that is unknown.
+    fn settle(&mut self) {}
+
+    /// Compares what the engine holds with memory; `None`: there is nothing else, or it cannot be read.
+    fn check(&mut self) -> Option<bool> {
+        None
+    }
+
     /// Makes the stage durable: when it returns, the stage survives loss of power (INV-2).
-    fn commit(&mut self, staged: &Staged) -> Result<(), EngineError>;
+    fn commit(&mut self, staged: &Staged) -> Result<Durable, EngineError>;
 
     /// The stage is visible now; slower copies may take it.
     fn applied(&mut self, staged: &Staged);
@@ -46,8 +96,8 @@ impl Engine for Memory {
         usize::MAX
     }
 
-    fn commit(&mut self, _staged: &Staged) -> Result<(), EngineError> {
-        Ok(())
+    fn commit(&mut self, _staged: &Staged) -> Result<Durable, EngineError> {
+        Ok(Durable::Apply)
     }
 
     fn applied(&mut self, _staged: &Staged) {}

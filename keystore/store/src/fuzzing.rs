@@ -46,7 +46,7 @@ fn staged(round: u64) -> Staged {
                 value: Some(value),
             }],
         };
-        staged.stage(&state, &Hasher(keys().head()), commit);
+        staged.stage(&state, &Hasher::new(keys().head(), true), commit);
     }
     staged
 }
@@ -179,7 +179,7 @@ fn replay(folder: &FilePath, files: &[Vec<u8>]) -> io::Result<()> {
             _ => {}
         }
     }
-    let hasher = Hasher(keys().head());
+    let hasher = Hasher::new(keys().head(), true);
     let scan = read::scan(&Disk::default(), folder, &keys(), SEGMENT as u64, 0)?;
     let mut replayed = Replayed::new(State::default());
     for frame in scan.frames {
@@ -246,7 +246,7 @@ pub fn backup(folder: &FilePath, data: &[u8], form: BackupForm) -> io::Result<()
         fs::write(&file, data)?;
     }
     if let Ok(state) = backup::read(&Disk::default(), &file, &keys()) {
-        let hasher = Hasher(keys().head());
+        let hasher = Hasher::new(keys().head(), true);
         // A state that is not true is never taken; whether this one is does not matter here.
         state.is_true(&hasher);
         assert!(backup::same(&state, &state), "a state is itself");

@@ -62,6 +62,22 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) const BYTES: usize = 48;
 
+    /// What is left when `other` is taken away: heads of several writers add up.
+    pub(crate) fn minus(mut self, other: &Self) -> Self {
+        self.sequence = self.sequence.wrapping_sub(other.sequence);
+        self.count = self.count.wrapping_sub(other.count);
+        self.sum.subtract(other.sum);
+        self
+    }
+
+    /// Both together.
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
+        self.sequence = self.sequence.wrapping_add(other.sequence);
+        self.count = self.count.wrapping_add(other.count);
+        self.sum.add(other.sum);
+        self
+    }
+
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.count.to_le_bytes());
@@ -79,12 +95,21 @@ impl Head {
 
 /// Computes keyed hashes with the head key.
 #[derive(Clone)]
-pub(crate) struct Hasher(pub(crate) hmac::Key);
+pub(crate) struct Hasher {
+    key: hmac::Key,
+    /// The revision of a record counts. etcd gives revisions when it commits, after the heads were computed.
+    revisions: bool,
+}
 
 impl Hasher {
+    pub(crate) fn new(key: hmac::Key, revisions: bool) -> Self {
+        Self { key, revisions }
+    }
+
     /// What one record adds to the sum of its group. The length of the path is fixed in the input, so no two records share one.
     pub(crate) fn record(&self, path: &Path, version: u64, revision: u64, value: &[u8]) -> Sum {
         let value = digest::digest(&digest::SHA256, value);
+        let revision = if self.revisions { revision } else { 0 };
         self.sum(&[
             b"record",
             &(path.as_str().len() as u64).to_le_bytes(),
@@ -108,7 +133,7 @@ impl Hasher {
     }
 
     fn sum(&self, parts: &[&[u8]]) -> Sum {
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut context = hmac::Context::with_key(&self.key);
         for part in parts {
             context.update(part);
         }
@@ -134,7 +159,7 @@ mod tests {
 
     #[test]
     fn every_field_of_a_record_changes_its_hash() {
-        let hasher = Hasher(hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]));
+        let hasher = Hasher::new(hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), true);
         let path = Path::new("/a/b").unwrap();
         let base = hasher.record(&path, 1, 2, b"value");
         assert_ne!(base, hasher.record(&Path::new("/a/c").unwrap(), 1, 2, b"value"));

@@ -1,5 +1,5 @@
-//! Storage of sealed records: one shared layer (compare, versions, revisions, heads, watch, limits) over two engines, memory
-//! and sled with a journal. It sees ciphertext only, knows nothing of PKCS#11 and depends on no other crate of this project.
+//! Storage of sealed records: one shared layer (compare, versions, revisions, heads, watch, limits) over three engines: memory,
+//! sled with a journal, and etcd. It sees ciphertext only, knows nothing of PKCS#11 and depends on no other crate of this project.
 //!
 //! What is promised, and where it is kept:
 //! * INV-2, acknowledged is durable: `journal` (sealed, chained, `fdatasync`ed before the answer).
@@ -26,6 +26,8 @@ pub mod container;
 mod disk;
 mod embedded;
 mod engine;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod faults;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -47,6 +49,9 @@ mod store;
 mod tree;
 mod watch;
 
+#[cfg(feature = "etcd")]
+pub use etcd::{EtcdOptions, EtcdTls, EtcdUrl, EtcdUrlError, WriterId};
+
 pub use batch::{Batch, CommitError, Compare, Limit, Limits, Outcome, Record, Revision, Write};
 pub use faults::{Fault, Faults, Loss, Step};
 pub use keys::StoreKeys;
@@ -54,8 +59,8 @@ pub use lock::{FolderLock, LockError};
 pub use open::{OpenError, SledOptions};
 pub use path::{Path, PathError};
 pub use report::{
-    BackupError, BackupInfo, CheckReport, CloseError, Fatal, LoadReport, Loaded, Notice, SledFault, StoreStatus,
-    SyncTimes, Trouble,
+    BackupError, BackupInfo, CheckReport, CloseError, EtcdStatus, Fatal, LoadReport, Loaded, Notice, SledFault,
+    StoreStatus, SyncTimes, Trouble,
 };
 pub use root::{RootError, RootFiles};
 pub use snapshot::Snapshot;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::backup;
 use crate::batch::{Limits, Outcome, Revision};
@@ -27,6 +27,7 @@ use crate::root_value::RootValue;
 use crate::state::{Operations, State};
 use crate::store::{Parts, Shared};
 use crate::tree::Tree;
+use crate::watch::History;
 
 /// How [`crate::Store::open_sled`] opens.
 #[derive(Clone)]
@@ -81,6 +82,35 @@ pub enum OpenError {
     /// Neither sled's folder nor a backup nor the journal holds the records any more. Restore a backup of your own.
     #[error("the store's files are damaged or gone beyond repair")]
     Lost,
+    /// No member of etcd can be reached, or etcd refuses.
+    #[error("etcd: {0}")]
+    Unreachable(String),
+    /// This version of etcd can lose data.
+    #[error("etcd {version} is refused: {fault}")]
+    EtcdVersion {
+        /// The version.
+        version: String,
+        /// Why.
+        fault: &'static str,
+    },
+    /// Another node has the store open, or had it and did not leave.
+    #[error("another node uses this store: {host} (node {node})")]
+    InUse {
+        /// The node's id in hexadecimal.
+        node: String,
+        /// Where it runs, as it said.
+        host: String,
+    },
+    /// The store in etcd is older than what this node has seen, or it is another one.
+    #[error(
+        "the store went backwards: this node has seen revision {seen}, etcd has {found}; it may have been restored from a snapshot"
+    )]
+    WentBack {
+        /// The highest revision that this node has seen.
+        seen: u64,
+        /// What etcd has.
+        found: u64,
+    },
     /// A segment is too small for a batch at the limits.
     #[error("a journal segment of {0} bytes is too small for the limits")]
     SegmentTooSmall(u64),
@@ -109,7 +139,7 @@ pub(crate) fn open(
         return Err(OpenError::SegmentTooSmall(options.segment_bytes));
     }
     let root = RootFiles::named(dir, "store", options.faults.clone());
-    let hasher = Hasher(keys.head());
+    let hasher = Hasher::new(keys.head(), true);
     let mut opening = Opening {
         dir,
         disk: &disk,
@@ -165,9 +195,15 @@ fn assemble(
     let journal = started.journal.share();
     let backups = dir.join("backup");
     let kept = backup::list(&journal.disk, &backups)?;
+    let mut operations = Operations::new(options.limits.operations);
+    for (operation, revision) in found.operations.into_iter().chain(replayed.operations) {
+        operations.remember(operation, Outcome::Committed(Revision(revision)));
+    }
+    let history = History::new(replayed.state.revision, options.limits.history);
     let shared = Shared {
         state: RwLock::new(replayed.state),
-        hasher: Hasher(keys.head()),
+        hasher: Hasher::new(keys.head(), true),
+        operations: Mutex::new(operations),
     };
     let shared = Arc::new(shared);
     let work = Work {
@@ -190,18 +226,15 @@ fn assemble(
         journal_start: started.journal_start,
     };
     let keeper = Keeper::start(work, replayed.dirty, started.lock)?;
-    let mut operations = Operations::new(options.limits.operations);
-    for (operation, revision) in found.operations.into_iter().chain(replayed.operations) {
-        operations.remember(operation, Outcome::Committed(Revision(revision)));
-    }
     Ok(Parts {
         shared,
         limits: options.limits,
         faults: options.faults,
         on_fatal: options.on_fatal,
         engine: Box::new(Embedded::new(started.journal, keeper.outbox(), started.pending)),
-        operations,
+        history,
         keeper: Some(keeper),
+        right: None,
     })
 }
 

@@ -22,6 +22,12 @@ pub enum Trouble {
         /// The last revision before the damage.
         after: u64,
     },
+    /// Something that is no daemon of this store has changed records of this group in etcd.
+    #[error("records were changed in etcd by something else than a daemon of this store, at revision {after}")]
+    Foreign {
+        /// etcd's revision of the change.
+        after: u64,
+    },
     /// The end of the journal is damaged; whether this group lost changes cannot be told.
     #[error("the end of the journal is damaged after revision {after}; changes may be lost")]
     JournalEnd {
@@ -51,6 +57,16 @@ pub enum Notice {
     BackupDamaged(PathBuf),
     /// One of the two copies of the store's own root file was repaired.
     RootRepaired,
+    /// This version of etcd has a known fault.
+    EtcdVersion {
+        /// The version.
+        version: String,
+        /// The fault.
+        fault: &'static str,
+    },
+    /// The file that remembers how far the store in etcd had come is new or damaged: a store that went backwards before this start
+    /// would not be noticed.
+    AnchorMissing,
 }
 
 /// What was wrong with sled's folder.
@@ -81,6 +97,8 @@ pub enum Loaded {
     Backup,
     /// The journal alone (the store has no backup yet).
     Journal,
+    /// etcd.
+    Etcd,
 }
 
 /// The report of a start.
@@ -141,13 +159,15 @@ pub struct CheckReport {
     pub sled: Option<bool>,
     /// The newest backup opens and adds up; `None`: there is none.
     pub backup: Option<bool>,
+    /// etcd holds what memory holds; `None`: no such engine, or etcd cannot be reached.
+    pub etcd: Option<bool>,
 }
 
 impl CheckReport {
     /// Nothing wrong was found.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.memory.is_empty() && self.sled != Some(false) && self.backup != Some(false)
+        self.memory.is_empty() && self.sled != Some(false) && self.backup != Some(false) && self.etcd != Some(false)
     }
 }
 
@@ -214,6 +234,33 @@ pub struct StoreStatus {
     pub sled_revision: Revision,
     /// Revision of the newest backup, 0 if none.
     pub backup_revision: Revision,
+    /// Of a store in etcd.
+    pub etcd: Option<EtcdStatus>,
+}
+
+/// How a store in etcd is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcdStatus {
+    /// The member that is asked at the moment, as host and port.
+    pub endpoint: String,
+    /// etcd's cluster.
+    pub cluster: u64,
+    /// etcd's revision up to which memory follows.
+    pub revision: u64,
+    /// How long ago the last beat that etcd took was sent.
+    pub beat_age: Duration,
+    /// The daemon may answer requests: its last beat is recent enough.
+    pub serving: bool,
+    /// Transactions since the start, repeated ones included.
+    pub transactions: u64,
+    /// Transactions that were sent again since their outcome was unknown.
+    pub repeated: u64,
+    /// Transactions that met another writer's.
+    pub conflicts: u64,
+    /// Watches that were opened since the start.
+    pub watches: u64,
+    /// Loads of everything since the start, because a watch had missed something.
+    pub reloads: u64,
 }
 
 /// What made the store stop for good.
@@ -225,4 +272,8 @@ pub enum Fatal {
     WriteFailed(std::io::ErrorKind),
     /// The committer panicked.
     Panicked,
+    /// Another process of this node has taken the store in etcd over.
+    Fenced,
+    /// The history of the store in etcd went backwards, or it is another etcd.
+    WentBack,
 }

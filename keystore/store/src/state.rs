@@ -25,6 +25,7 @@ impl Group {
             Some(Trouble::HeadMismatch { expected, found }) => (1, *expected, *found),
             Some(Trouble::JournalLost { after }) => (2, *after, 0),
             Some(Trouble::JournalEnd { after }) => (3, *after, 0),
+            Some(Trouble::Foreign { after }) => (4, *after, 0),
         };
         out.push(kind);
         out.extend_from_slice(&a.to_le_bytes());
@@ -40,6 +41,7 @@ impl Group {
             1 => Some(Trouble::HeadMismatch { expected: a, found: b }),
             2 => Some(Trouble::JournalLost { after: a }),
             3 => Some(Trouble::JournalEnd { after: a }),
+            4 => Some(Trouble::Foreign { after: a }),
             _ => return Err(Malformed),
         };
         Ok(Self { head, trouble })
@@ -59,6 +61,8 @@ pub(crate) struct State {
     pub(crate) total: Sum,
     /// Bytes of all values.
     pub(crate) bytes: u64,
+    /// How far an engine that others write to has been followed.
+    pub(crate) mark: u64,
     /// What changed since each snapshot in progress began: the records as they were then.
     snapshots: Vec<(u64, Before)>,
 }
@@ -98,6 +102,23 @@ pub(crate) struct Staged {
     pub(crate) total: Sum,
     pub(crate) revision: Revision,
     overlay: HashMap<Path, Option<Record>>,
+    /// For engines that others write to.
+    pub(crate) shared: Option<Guards>,
+}
+
+/// On what a stage rests when others may write meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Guards {
+    /// Revision of each record that the stage writes or compares; `None`: it is absent.
+    pub(crate) records: BTreeMap<Path, Option<Revision>>,
+    /// The heads before the stage.
+    pub(crate) heads: BTreeMap<Arc<str>, Head>,
+    /// How far the engine had been followed.
+    pub(crate) mark: u64,
+    /// The state's revision.
+    pub(crate) revision: Revision,
+    /// A batch may use the reserve: what it destroys must never come back.
+    pub(crate) barrier: bool,
 }
 
 /// What admission of one batch says.
@@ -116,6 +137,19 @@ impl Staged {
             total: state.total,
             revision: state.revision,
             ..Self::default()
+        }
+    }
+
+    /// As [`Staged::on`], and it notes on what it rests.
+    pub(crate) fn guarded(state: &State) -> Self {
+        let guards = Guards {
+            mark: state.mark,
+            revision: state.revision,
+            ..Guards::default()
+        };
+        Self {
+            shared: Some(guards),
+            ..Self::on(state)
         }
     }
 
@@ -139,6 +173,16 @@ impl Staged {
             {
                 return Admission::Done(Err(CommitError::Quarantined(write.path.group().to_owned())));
             }
+        }
+        if let Some(guards) = &mut self.shared {
+            let compared = batch.compares.iter().map(|compare| &compare.path);
+            for path in compared.chain(batch.writes.iter().map(|write| &write.path)) {
+                if !guards.records.contains_key(path) {
+                    let revision = state.records.get(path).map(|record| record.revision);
+                    guards.records.insert(path.clone(), revision);
+                }
+            }
+            guards.barrier |= batch.reserve;
         }
         if batch.writes.is_empty() {
             // With compares only, the answer stands on what is staged before: it becomes true when the stage is durable, and
@@ -181,6 +225,10 @@ impl Staged {
                     .add(hasher.record(&put.path, new.version, new.revision.0, &new.value));
             }
             if !touched.contains(&name) {
+                if let Some(guards) = &mut self.shared {
+                    let before = state.groups.get(&name).map_or(Head::default(), |group| group.head);
+                    guards.heads.entry(Arc::clone(&name)).or_insert(before);
+                }
                 if head.sequence > 0 {
                     let before = self.head(state, &name).1;
                     self.total.subtract(hasher.group(&name, &before));
@@ -197,6 +245,16 @@ impl Staged {
         }
         self.revision = commit.revision;
         self.commits.push(commit);
+    }
+
+    /// The revision that a batch got in the end, of which the stage had thought as `planned`: the first batch got `first`. A batch
+    /// that writes nothing stands on what is before it.
+    pub(crate) fn given(&self, planned: Revision, first: Revision) -> Revision {
+        let base = self.shared.as_ref().map_or(planned, |guards| guards.revision);
+        match planned.0.checked_sub(base.0 + 1) {
+            Some(at) => Revision(first.0 + at),
+            None => base,
+        }
     }
 
     /// Nothing to write.
@@ -220,6 +278,9 @@ impl Staged {
             self.total.subtract(hasher.group(group, &before));
         }
         self.total.add(hasher.group(group, &head));
+        if let Some(guards) = &mut self.shared {
+            guards.heads.entry(Arc::clone(&name)).or_insert(before);
+        }
         self.heads.insert(name, head);
     }
 

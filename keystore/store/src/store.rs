@@ -12,7 +12,9 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::batch::{Batch, CommitError, Limits, Outcome, Record, Revision};
-use crate::engine::{Engine, EngineError, Memory};
+use crate::engine::{Durable, Engine, EngineError, Load, Memory};
+#[cfg(feature = "etcd")]
+use crate::etcd::{self, EtcdOptions};
 use crate::faults::{Fault, Faults, Step};
 use crate::head::Hasher;
 use crate::keeper::Keeper;
@@ -24,6 +26,8 @@ use crate::snapshot::Snapshot;
 use crate::state::{Admission, Operations, Staged, State};
 use crate::watch::{Compacted, History, Watch};
 
+/// How often a stage is checked again when another writer was faster.
+const RESTAGES: u32 = 5;
 /// More than a frame without batches needs.
 const ACCEPT_BYTES: usize = 2048;
 
@@ -38,15 +42,20 @@ struct Inner {
     on_fatal: Arc<dyn Fn(Fatal) + Send + Sync>,
     queue: Mutex<Queue>,
     engine: Mutex<Box<dyn Engine>>,
-    operations: Mutex<Operations>,
     history: Arc<History>,
     keeper: Option<Keeper>,
+    /// Says whether requests may be answered; `None`: always.
+    right: Option<Right>,
 }
+
+/// Whether this process may answer requests from memory.
+pub(crate) type Right = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// What engine threads need of the store.
 pub(crate) struct Shared {
     pub(crate) state: RwLock<State>,
     pub(crate) hasher: Hasher,
+    pub(crate) operations: Mutex<Operations>,
 }
 
 #[derive(Default)]
@@ -61,6 +70,23 @@ struct Ticket {
     /// Paths must be absent, and their versions are as they are.
     import: bool,
     seat: Arc<Seat>,
+}
+
+impl Ticket {
+    fn again(&self) -> Self {
+        Self {
+            batch: self.batch.clone(),
+            import: self.import,
+            seat: Arc::clone(&self.seat),
+        }
+    }
+}
+
+/// What admission says to one caller.
+struct Answer {
+    operation: [u8; 16],
+    seat: Arc<Seat>,
+    admission: Admission,
 }
 
 /// Where the caller of one commit waits.
@@ -92,8 +118,9 @@ pub(crate) struct Parts {
     pub(crate) faults: Faults,
     pub(crate) on_fatal: Arc<dyn Fn(Fatal) + Send + Sync>,
     pub(crate) engine: Box<dyn Engine>,
-    pub(crate) operations: Operations,
+    pub(crate) history: Arc<History>,
     pub(crate) keeper: Option<Keeper>,
+    pub(crate) right: Option<Right>,
 }
 
 impl Store {
@@ -108,16 +135,18 @@ impl Store {
     pub fn memory_with_faults(keys: StoreKeys, limits: Limits, faults: Faults) -> Self {
         let shared = Shared {
             state: RwLock::new(State::default()),
-            hasher: Hasher(keys.head()),
+            hasher: Hasher::new(keys.head(), true),
+            operations: Mutex::new(Operations::new(limits.operations)),
         };
         Self::assemble(Parts {
             shared: Arc::new(shared),
-            operations: Operations::new(limits.operations),
+            history: History::new(Revision(0), limits.history),
             limits,
             faults,
             on_fatal: Arc::new(|_| {}),
             engine: Box::new(Memory),
             keeper: None,
+            right: None,
         })
     }
 
@@ -137,9 +166,25 @@ impl Store {
         Ok((Self::assemble(parts), report))
     }
 
+    /// Opens the store in etcd, or makes a new one there if [`EtcdOptions::create`] says so.
+    ///
+    /// # Errors
+    /// [`OpenError`]: etcd cannot be reached, another node has the store, the keys are of another store, or its history went
+    /// backwards.
+    #[cfg(feature = "etcd")]
+    pub fn open_etcd(options: EtcdOptions, keys: &StoreKeys) -> Result<(Self, LoadReport), OpenError> {
+        let opened = etcd::open(options, keys)?;
+        let store = Self::assemble(opened.parts);
+        let weak = Arc::downgrade(&store.0);
+        opened.cell.when_fatal(move |fatal| {
+            if let Some(inner) = weak.upgrade() {
+                inner.stop(fatal);
+            }
+        });
+        Ok((store, opened.report))
+    }
+
     fn assemble(parts: Parts) -> Self {
-        let revision = parts.shared.state.read().revision;
-        let history = History::new(revision, parts.limits.history);
         Self(Arc::new(Inner {
             shared: parts.shared,
             limits: parts.limits,
@@ -147,9 +192,9 @@ impl Store {
             on_fatal: parts.on_fatal,
             queue: Mutex::default(),
             engine: Mutex::new(parts.engine),
-            operations: Mutex::new(parts.operations),
-            history,
+            history: parts.history,
             keeper: parts.keeper,
+            right: parts.right,
         }))
     }
 
@@ -175,6 +220,13 @@ impl Store {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.0.shared.state.read_recursive().revision
+    }
+
+    /// Whether requests may be answered from memory: false when this process may have lost the store to another (INV-6). To be
+    /// asked before the work and again before the reply; costs a clock reading.
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        self.0.right.as_ref().is_none_or(|right| right())
     }
 
     /// Commits `batch` if all its conditions hold. Returns when it is durable and visible (INV-2), or refused.
@@ -247,7 +299,11 @@ impl Store {
     /// committed as far back as that. After a restart, operations since the last backup are known.
     #[must_use]
     pub fn resolve(&self, operation: &[u8; 16]) -> Option<Outcome> {
-        self.0.operations.lock().find(operation)
+        if let Some(outcome) = self.0.shared.operations.lock().find(operation) {
+            return Some(outcome);
+        }
+        self.0.engine.lock().settle();
+        self.0.shared.operations.lock().find(operation)
     }
 
     /// Watches what batches after `after` change under `prefix`.
@@ -274,20 +330,23 @@ impl Store {
     /// As [`Store::commit`].
     pub fn accept(&self, group: &str) -> Result<(), CommitError> {
         let mut engine = self.0.engine.lock();
-        if self.0.queue.lock().stopped {
-            return Err(CommitError::Stopped);
-        }
         let staged = {
             let state = self.0.shared.state.read();
-            let mut staged = Staged::on(&state);
+            let mut staged = if engine.is_shared() {
+                Staged::guarded(&state)
+            } else {
+                Staged::on(&state)
+            };
             staged.accept(&state, &self.0.shared.hasher, group);
             staged
         };
         engine.prepare(ACCEPT_BYTES, true).map_err(|_| CommitError::Full)?;
-        self.0.make_durable(&mut **engine, &staged)?;
-        self.0.shared.state.write().apply(&staged);
+        let durable = self.0.make_durable(&mut **engine, &staged);
+        if durable.map_err(|error| self.0.refusal(error))? == Durable::Apply {
+            self.0.shared.state.write().apply(&staged);
+            engine.applied(&staged);
+        }
         self.0.shared.state.write().release(group);
-        engine.applied(&staged);
         Ok(())
     }
 
@@ -314,6 +373,7 @@ impl Store {
             .into_iter()
             .map(|(group, trouble)| (group.to_string(), trouble))
             .collect();
+        report.etcd = self.0.engine.lock().check();
         if let Some(keeper) = &self.0.keeper {
             (report.sled, report.backup) = keeper.check();
         }
@@ -401,11 +461,8 @@ impl Inner {
     /// Serves batches in stages that the engine can take whole.
     fn serve(&self, engine: &mut dyn Engine, mut tickets: VecDeque<Ticket>) {
         while !tickets.is_empty() {
-            let mut bytes = 0;
-            let fits = |ticket: &&Ticket| {
-                bytes += ticket.batch.frame_bytes();
-                bytes <= engine.stage_bytes()
-            };
+            let mut load = Load::default();
+            let fits = |ticket: &&Ticket| engine.takes(&mut load, &ticket.batch);
             let count = tickets.iter().take_while(fits).count().max(1);
             let bytes = tickets
                 .iter()
@@ -416,10 +473,7 @@ impl Inner {
             match engine.prepare(bytes, false) {
                 Ok(()) => self.stage(engine, group),
                 Err(EngineError::Full) => self.serve_one_by_one(engine, group),
-                Err(EngineError::Fatal(fatal)) => {
-                    self.stop(fatal);
-                    refuse(group, &CommitError::Stopped);
-                }
+                Err(error) => refuse(group, &self.refusal(error)),
             }
         }
     }
@@ -430,70 +484,100 @@ impl Inner {
             match engine.prepare(ticket.batch.frame_bytes(), ticket.batch.reserve) {
                 Ok(()) => self.stage(engine, vec![ticket]),
                 Err(EngineError::Full) => refuse(vec![ticket], &CommitError::Full),
-                Err(EngineError::Fatal(fatal)) => {
-                    self.stop(fatal);
-                    refuse(vec![ticket], &CommitError::Stopped);
-                }
+                Err(error) => refuse(vec![ticket], &self.refusal(error)),
             }
         }
     }
 
     /// Checks, makes durable, applies, answers: in this order (INV-2).
     fn stage(&self, engine: &mut dyn Engine, group: Vec<Ticket>) {
-        let mut answers = Vec::with_capacity(group.len());
-        let mut staged;
-        {
-            let state = self.shared.state.read();
-            staged = Staged::on(&state);
-            for ticket in group {
-                let operation = ticket.batch.operation;
-                answers.push((
-                    operation,
-                    ticket.seat,
-                    staged.admit(&state, &self.shared.hasher, ticket.batch, ticket.import),
-                ));
+        let mut group = group;
+        let mut patience = RESTAGES;
+        loop {
+            // What others wrote meanwhile may be checked against once more.
+            let again = (engine.is_shared() && patience > 0).then(|| group.iter().map(Ticket::again).collect());
+            let (staged, answers) = self.admit(engine, group);
+            match (self.make_durable(engine, &staged), again) {
+                (Err(EngineError::Behind), Some(again)) => group = again,
+                (durable, _) => return self.answer(engine, &staged, answers, durable),
             }
+            patience -= 1;
         }
-        let durable = if staged.is_empty() {
-            self.still_running()
+    }
+
+    /// Checks batches one after the other.
+    fn admit(&self, engine: &dyn Engine, group: Vec<Ticket>) -> (Staged, Vec<Answer>) {
+        let state = self.shared.state.read();
+        let mut staged = if engine.is_shared() {
+            Staged::guarded(&state)
         } else {
-            self.make_durable(engine, &staged)
+            Staged::on(&state)
         };
-        if durable.is_ok() && !staged.is_empty() {
-            self.shared.state.write().apply(&staged);
-            self.history.publish(&staged);
-            engine.applied(&staged);
+        let answers = group.into_iter().map(|ticket| Answer {
+            operation: ticket.batch.operation,
+            seat: ticket.seat,
+            admission: staged.admit(&state, &self.shared.hasher, ticket.batch, ticket.import),
+        });
+        let answers = answers.collect();
+        (staged, answers)
+    }
+
+    fn answer(
+        &self,
+        engine: &mut dyn Engine,
+        staged: &Staged,
+        answers: Vec<Answer>,
+        durable: Result<Durable, EngineError>,
+    ) {
+        if durable == Ok(Durable::Apply) && !staged.is_empty() {
+            self.shared.state.write().apply(staged);
+            self.history.publish(staged);
+            engine.applied(staged);
         }
-        let mut operations = self.operations.lock();
-        for (operation, seat, admission) in answers {
-            let result = match (admission, &durable) {
-                (Admission::Done(result), _) => result,
-                (Admission::Staged(revision), Ok(())) => Ok(Outcome::Committed(revision)),
-                (Admission::Staged(_), Err(error)) => Err(error.clone()),
+        let refusal = durable.err().map(|error| (error, self.refusal(error)));
+        let mut operations = self.shared.operations.lock();
+        for answer in answers {
+            let result = match (answer.admission, &durable, &refusal) {
+                (Admission::Done(result), ..) => result,
+                (Admission::Staged(_), _, Some((EngineError::Unknown, _))) => Ok(Outcome::Unknown),
+                (Admission::Staged(_), _, Some((_, refusal))) => Err(refusal.clone()),
+                (Admission::Staged(revision), Ok(Durable::Applied(first)), _) => {
+                    Ok(Outcome::Committed(staged.given(revision, *first)))
+                }
+                (Admission::Staged(revision), ..) => Ok(Outcome::Committed(revision)),
             };
-            if let Ok(outcome) = &result {
-                operations.remember(operation, outcome.clone());
+            if let Ok(outcome) = &result
+                && *outcome != Outcome::Unknown
+            {
+                operations.remember(answer.operation, outcome.clone());
             }
-            seat.set(Turn::Done(result));
+            answer.seat.set(Turn::Done(result));
         }
     }
 
-    fn still_running(&self) -> Result<(), CommitError> {
-        if self.queue.lock().stopped {
-            Err(CommitError::Stopped)
-        } else {
-            Ok(())
-        }
+    fn is_stopped(&self) -> bool {
+        self.queue.lock().stopped
     }
 
-    fn make_durable(&self, engine: &mut dyn Engine, staged: &Staged) -> Result<(), CommitError> {
-        self.still_running()?;
-        match engine.commit(staged) {
-            Ok(()) => Ok(()),
-            Err(EngineError::Full) => Err(CommitError::Full),
-            Err(EngineError::Fatal(fatal)) => {
+    fn make_durable(&self, engine: &mut dyn Engine, staged: &Staged) -> Result<Durable, EngineError> {
+        if self.is_stopped() {
+            return Err(EngineError::Stopped);
+        }
+        if staged.is_empty() {
+            return Ok(Durable::Apply);
+        }
+        engine.commit(staged)
+    }
+
+    /// What a caller is told when the engine did not take a stage.
+    fn refusal(&self, error: EngineError) -> CommitError {
+        match error {
+            EngineError::Full => CommitError::Full,
+            EngineError::Stopped => CommitError::Stopped,
+            EngineError::Behind | EngineError::Unavailable | EngineError::Unknown => CommitError::Unavailable,
+            EngineError::Fatal(fatal) => {
                 self.stop(fatal);
-                Err(CommitError::Stopped)
+                CommitError::Stopped
             }
         }
     }

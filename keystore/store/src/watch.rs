@@ -97,6 +97,16 @@ impl History {
         self.moved.notify_all();
     }
 
+    /// What happened up to `at` is not known in detail: every watch loads anew.
+    pub(crate) fn restart(&self, at: Revision) {
+        let mut kept = self.kept.lock();
+        kept.entries.clear();
+        kept.oldest = at;
+        kept.newest = at;
+        drop(kept);
+        self.moved.notify_all();
+    }
+
     /// Lets all watches end after what is there.
     pub(crate) fn close(&self) {
         self.kept.lock().closed = true;

@@ -5,6 +5,8 @@
 mod crash;
 mod damage;
 mod disk;
+mod engines;
+mod etcd;
 mod faults;
 mod memory;
 mod model;
