@@ -93,6 +93,21 @@ impl Failure {
             E::DevMark { dev: false } => "\n  remedy: use `hsmd serve`; `hsmd dev` touches no other store than its own",
             E::RestoreUnfinished => "\n  remedy: repeat `hsmd restore` with the same arguments",
             E::BackupKeyExposed { .. } => "\n  remedy: chmod 0400 the key file, and think about who may have read it",
+            E::PrefixTaken => {
+                "\n  remedy: name another prefix; a second node joins a fleet, which this version cannot do yet"
+            }
+            E::Unreachable(_) => {
+                "\n  remedy: see that etcd runs there (etcdctl endpoint health), and that store.url, store.etcd_ca, store.etcd_cert and store.etcd_key are right"
+            }
+            E::Store(hsmd_store::OpenError::InUse { .. }) => {
+                "\n  remedy: stop that daemon; one node at a time uses a store in etcd in this version"
+            }
+            E::Store(hsmd_store::OpenError::WentBack { .. }) => {
+                "\n  remedy: bring the newer etcd back; see docs/etcd.md before anything else"
+            }
+            E::StoreLost => {
+                "\n  remedy: see that store.url and store.data_dir name the store that is in use (after `hsmctl store migrate`: the new one)"
+            }
             E::Locked => "\n  remedy: stop that daemon, or name another folder with --data-dir",
             _ => "",
         };

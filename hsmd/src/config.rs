@@ -3,6 +3,7 @@
 //! Client configuration (where the module finds the daemon) is another file: `docs/client-file.md`.
 
 mod check;
+pub(crate) mod etcd;
 mod subnet;
 
 use hsmd_proto::policy::Policy;
@@ -54,6 +55,16 @@ pub struct Store {
     pub master_key: PathBuf,
     /// Size of a journal segment in bytes, preallocated.
     pub segment_bytes: u64,
+    /// An etcd that holds the records, as etcd://host:port,host:port/prefix; empty: files in data_dir.
+    pub url: String,
+    /// The authorities of etcd's certificates, in PEM; empty: no TLS, for an etcd on this host only.
+    pub etcd_ca: PathBuf,
+    /// The certificate by which etcd knows this daemon, in PEM; empty: none.
+    pub etcd_cert: PathBuf,
+    /// Its key.
+    pub etcd_key: PathBuf,
+    /// The daemon has etcd forget history that is older than twice this many revisions; 0: never. It is the whole etcd's history.
+    pub etcd_keep_revisions: u64,
 }
 
 impl Default for Store {
@@ -62,6 +73,11 @@ impl Default for Store {
             data_dir: "/var/lib/hsmd".into(),
             master_key: "/etc/hsmd/master.key".into(),
             segment_bytes: 64 << 20,
+            url: String::new(),
+            etcd_ca: PathBuf::new(),
+            etcd_cert: PathBuf::new(),
+            etcd_key: PathBuf::new(),
+            etcd_keep_revisions: 10_000,
         }
     }
 }

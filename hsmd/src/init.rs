@@ -40,6 +40,18 @@ pub struct InitOptions {
     /// The host name or address under which other hosts reach this one, for their configuration.
     #[arg(long, value_name = "HOST[:PORT]", default_value = "")]
     advertise: String,
+    /// The etcd that holds the records; without it they are files in the data folder.
+    #[arg(long, value_name = "etcd://HOST:PORT,HOST:PORT/PREFIX")]
+    store: Option<String>,
+    /// The authorities of etcd's certificates, in PEM.
+    #[arg(long, value_name = "PATH", requires = "store")]
+    store_ca: Option<PathBuf>,
+    /// The certificate by which etcd knows this daemon, in PEM.
+    #[arg(long, value_name = "PATH", requires = "store_ca", requires = "store_key")]
+    store_cert: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "PATH", requires = "store_cert")]
+    store_key: Option<PathBuf>,
     /// Offer one uninitialised slot after all others, as SoftHSM does.
     #[arg(long)]
     free_slot: bool,
@@ -58,6 +70,10 @@ impl InitOptions {
             config,
             data_dir,
             master_key,
+            store: None,
+            store_ca: None,
+            store_cert: None,
+            store_key: None,
             free_slot: false,
             policy: None,
         }
@@ -103,7 +119,15 @@ pub(crate) fn run(options: &InitOptions) -> Result<(), Failure> {
 /// What was made, and what to do next.
 fn report(config: &Config, config_path: &Path) -> String {
     let (config_path, key) = (config_path.display(), config.store.master_key.display());
-    let (store, socket) = (config.store.data_dir.display(), config.control.socket.display());
+    let (folder, socket) = (
+        config.store.data_dir.display().to_string(),
+        config.control.socket.display(),
+    );
+    let store = if config.store.url.is_empty() {
+        &folder
+    } else {
+        &config.store.url
+    };
     let mut text = format!(
         "Store       {store}\nMaster key  {key}\n            Without this file every key is lost. Keep a copy apart from backups of the store.\n\
          Settings    {config_path}\nAuthorities in the store: of servers, of administrators\n\nNext:\n  \
@@ -133,6 +157,13 @@ pub(crate) fn configuration(options: &InitOptions, config_path: &Path) -> Result
         Some(path) => files::absolute(path)?,
         None => config_path.with_file_name("master.key"),
     };
+    if let Some(url) = &options.store {
+        config.store.url.clone_from(url);
+    }
+    let absolute = |path: &Option<PathBuf>| path.as_ref().map_or(Ok(PathBuf::new()), |path| files::absolute(path));
+    config.store.etcd_ca = absolute(&options.store_ca)?;
+    config.store.etcd_cert = absolute(&options.store_cert)?;
+    config.store.etcd_key = absolute(&options.store_key)?;
     config.data.listen.clone_from(&options.listen);
     config.control.listen.clone_from(&options.control_listen);
     config.data.advertise.clone_from(&options.advertise);
@@ -178,7 +209,7 @@ pub(crate) fn first_hsm(config: &Config) -> NewHsm {
 /// What the configuration tells the keystore.
 pub(crate) fn keystore_options(config: &Config, dev: bool) -> Options {
     let pin = &config.pin;
-    Options {
+    let mut options = Options {
         dev,
         pin_cost: pin_cost(pin),
         pin_length: pin.min_length..=pin.max_length,
@@ -188,7 +219,9 @@ pub(crate) fn keystore_options(config: &Config, dev: bool) -> Options {
         segment_bytes: config.store.segment_bytes,
         audit: audit_options(&config.audit),
         ..Options::default()
-    }
+    };
+    crate::config::etcd::tell(&config.store, &mut options);
+    options
 }
 
 fn audit_options(audit: &Audit) -> AuditOptions {

@@ -71,6 +71,10 @@ pub(crate) fn run(options: &RestoreOptions) -> Result<(), Failure> {
         init::configuration(&init, &config_path)?
     };
     config.check()?;
+    if !config.store.url.is_empty() {
+        let message = "a backup is restored into files: take `url` out of [store], and move the store with `hsmctl store migrate`";
+        return Err(Failure::Other(message.to_owned()));
+    }
     files::private_folder(&config.store.data_dir)?;
     for path in [&config_path, &config.store.master_key, &config.data.socket] {
         let folder = path.parent().unwrap_or(Path::new("/"));

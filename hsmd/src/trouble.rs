@@ -13,6 +13,10 @@ pub(crate) fn troubles(keystore: &Keystore) -> Vec<String> {
             "the store has stopped after a failed sync; restart the daemon when the disk is well",
         ),
         (
+            status.store.etcd.as_ref().is_some_and(|etcd| !etcd.serving),
+            "etcd does not answer: nothing is served until it does",
+        ),
+        (
             status.store.full,
             "the disk is full: changes are refused, reads and signatures go on; make room",
         ),

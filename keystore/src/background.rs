@@ -19,8 +19,8 @@ use crate::seal::{Barrier, Kind};
 
 /// Most orders that wait for the disk; one more waits for room.
 const QUEUE: usize = 4096;
-/// Most records in one batch.
-const BATCH: usize = 64;
+/// Most records in one batch: with a head for each of as many groups they fit into one transaction of etcd.
+const BATCH: usize = 60;
 
 enum Op {
     Put(LoginRecord),

@@ -61,6 +61,9 @@ pub enum Error {
     /// etcd cannot be reached, or refuses; nothing was written.
     #[error("the store in etcd cannot be reached: {0}")]
     Unreachable(String),
+    /// The prefix in etcd is not empty: another store, or something else. Nothing was changed.
+    #[error("this prefix of etcd is in use already")]
+    PrefixTaken,
     /// The store in etcd cannot be used as it is: another node has it, its history went backwards, its version loses data.
     #[error(transparent)]
     Store(OpenError),

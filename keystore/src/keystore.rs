@@ -15,8 +15,7 @@ use hsmd_crypto::seal::hmac;
 use hsmd_crypto::secret::{Secret, SecretArray};
 use hsmd_proto::ids::{KeySetId, NodeId, OperationId};
 use hsmd_store::{
-    BackupInfo, Batch, CheckReport, FolderLock, Limits, LoadReport, RootFiles, SledOptions, Store, StoreKeys,
-    StoreStatus,
+    BackupInfo, Batch, CheckReport, FolderLock, Limits, LoadReport, RootFiles, Store, StoreKeys, StoreStatus,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -24,6 +23,7 @@ use crate::audit::Audit;
 use crate::background::Background;
 use crate::core::{Clock, Committed, Core, path};
 use crate::document::{DocumentWrite, Documents};
+use crate::engine;
 use crate::error::Error;
 use crate::key_set::{self, KeySet};
 use crate::master_key::MasterKey;
@@ -38,7 +38,7 @@ use crate::ticket::{TicketKey, TicketKeys};
 /// The folder of the store, inside the keystore's.
 pub(crate) const STORE: &str = "store";
 /// The record that says which store this is.
-const ANCHOR: &str = "/fleet/anchor";
+pub(crate) const ANCHOR: &str = "/fleet/anchor";
 /// How often logins are looked through, in milliseconds.
 const HOUSEKEEPING: u64 = 3_600_000;
 /// Age in seconds at which a ticket key gets a successor.
@@ -155,7 +155,7 @@ impl Keystore {
         if record.dev != options.dev {
             return Err(Error::DevMark { dev: record.dev });
         }
-        let (store, report) = Store::open_sled(&dir.join(STORE), store_keys(&record), sled_options(options))?;
+        let (store, report) = engine::open(dir, &record, options)?;
         let core = core(store, &record, options)?;
         check_anchor(&core, &record)?;
         if !record.complete {
@@ -207,6 +207,13 @@ impl Keystore {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.0.core.store.revision().0
+    }
+
+    /// Whether requests may be answered: false when another process may have taken this node's place (INV-6). To be asked before
+    /// the work and again before the reply.
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        self.0.core.store.may_serve()
     }
 
     /// Figures.
@@ -492,18 +499,6 @@ fn is_fresh(store: &Store) -> bool {
 
 pub(crate) fn store_keys(record: &RootRecord) -> StoreKeys {
     StoreKeys::new(*record.journal.expose(), *record.head.expose())
-}
-
-pub(crate) fn sled_options(options: &Options) -> SledOptions {
-    let mut sled = SledOptions {
-        segment_bytes: options.segment_bytes,
-        faults: options.faults.clone(),
-        ..SledOptions::default()
-    };
-    if let Some(on_fatal) = &options.on_fatal {
-        sled.on_fatal = Arc::clone(on_fatal);
-    }
-    sled
 }
 
 /// The cost of a passphrase: as that of a PIN.

@@ -12,6 +12,7 @@ mod backup;
 mod caller;
 mod core;
 mod document;
+mod engine;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -20,6 +21,7 @@ mod keystore;
 mod login;
 mod master_key;
 mod merge;
+mod migrate;
 mod objects;
 mod options;
 mod pin;
@@ -42,6 +44,8 @@ pub use document::{
     Document, DocumentBatch, DocumentBatchOutcome, DocumentChanges, DocumentEvent, DocumentOutcome, DocumentPage,
     DocumentUsage, DocumentWrite, DocumentsForgotten,
 };
+#[cfg(feature = "etcd")]
+pub use engine::EtcdPlace;
 pub use error::Error;
 pub use hsmd_crypto::Input;
 pub use hsmd_crypto::pin::PinCost;
@@ -49,7 +53,11 @@ pub use hsmd_crypto::secret::Secret;
 pub use hsmd_store::container::{
     ContainerError, HEADER_BYTES as BACKUP_HEADER_BYTES, Header as BackupHeader, KeySource as BackupKeySource,
 };
-pub use hsmd_store::{BackupInfo, CheckReport, Fatal, Fault, Faults, LoadReport, Notice, Step, StoreStatus, SyncTimes};
+pub use hsmd_store::{
+    BackupInfo, CheckReport, EtcdStatus, Fatal, Fault, Faults, LoadReport, Notice, Step, StoreStatus, SyncTimes,
+};
+#[cfg(feature = "etcd")]
+pub use hsmd_store::{EtcdTls, EtcdUrl, EtcdUrlError};
 pub use key_set::{KeySet, LoginView, Quota, Rekey, RekeyError, TokenState, Used};
 pub use keystore::{Keystore, Status};
 pub use login::{Login, Role};

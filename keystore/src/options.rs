@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::AuditOptions;
+#[cfg(feature = "etcd")]
+use crate::engine::EtcdPlace;
 use hsmd_crypto::pin::PinCost;
 use hsmd_crypto::selftest::Report;
 use hsmd_store::{Fatal, Faults};
@@ -28,6 +30,9 @@ pub struct Options {
     pub login_idle: Option<Duration>,
     /// Logins of one identity on one key set; with more, those that were unused longest end.
     pub max_logins: usize,
+    /// The etcd that holds the records; `None`: sled, in the keystore's folder.
+    #[cfg(feature = "etcd")]
+    pub etcd: Option<EtcdPlace>,
     /// Size of a journal segment in bytes.
     pub segment_bytes: u64,
     /// The audit log.
@@ -51,11 +56,23 @@ impl Default for Options {
             idle_wipe: Duration::from_secs(3600),
             login_idle: Some(Duration::from_secs(30 * 86_400)),
             max_logins: 4096,
+            #[cfg(feature = "etcd")]
+            etcd: None,
             segment_bytes: 64 << 20,
             audit: AuditOptions::default(),
             self_tests: None,
             on_fatal: None,
             faults: Faults::default(),
         }
+    }
+}
+
+impl Options {
+    /// The records are in etcd.
+    pub(crate) fn is_etcd(&self) -> bool {
+        #[cfg(feature = "etcd")]
+        return self.etcd.is_some();
+        #[cfg(not(feature = "etcd"))]
+        false
     }
 }

@@ -233,7 +233,7 @@ impl Config {
         ]
     }
 
-    fn texts(&self) -> [Text<'_>; 10] {
+    fn texts(&self) -> [Text<'_>; 13] {
         const NAME: &str = "letters, digits and hyphens";
         let (hsm, log, mode) = (&self.hsm, &self.log, &self.data.socket_mode);
         let account = hsm.account.len() == 12 && hsm.account.bytes().all(|byte| byte.is_ascii_digit());
@@ -258,6 +258,24 @@ impl Config {
                 "audit.syslog",
                 &self.audit.syslog,
                 "\"udp\" or \"tcp\"",
+            ),
+            (
+                super::etcd::is_url(&self.store.url),
+                "store.url",
+                &self.store.url,
+                "empty, or etcd://host:port,host:port/prefix",
+            ),
+            (
+                self.store.etcd_cert.as_os_str().is_empty() == self.store.etcd_key.as_os_str().is_empty(),
+                "store.etcd_cert",
+                text(&self.store.etcd_cert),
+                "set together with store.etcd_key, or not at all",
+            ),
+            (
+                self.store.etcd_cert.as_os_str().is_empty() || !self.store.etcd_ca.as_os_str().is_empty(),
+                "store.etcd_ca",
+                text(&self.store.etcd_ca),
+                "set, since store.etcd_cert is",
             ),
             (account, "hsm.account", &hsm.account, "12 digits"),
             (name(&hsm.region), "hsm.region", &hsm.region, NAME),

@@ -41,6 +41,6 @@ pub(super) async fn run(command: Command, target: &Target, format: Format) -> Re
         // Answered above, or before a daemon is looked for.
         Command::Env | Command::Snippet(_) | Command::Cloudhsm(_) => Ok(Exit::Ok),
         Command::Audit(_) | Command::Backup(_) | Command::Restore(_) => Ok(Exit::Ok),
-        Command::Completion { .. } | Command::Man(_) | Command::Doctor(_) => Ok(Exit::Ok),
+        Command::Completion { .. } | Command::Man(_) | Command::Doctor(_) | Command::Store(_) => Ok(Exit::Ok),
     }
 }

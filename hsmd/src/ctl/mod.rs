@@ -28,6 +28,7 @@ mod secret;
 mod setup;
 mod snippet;
 mod status;
+mod store;
 mod tag;
 mod usage;
 mod wait;
@@ -132,6 +133,9 @@ enum Command {
         after_help = "Examples:\n  hsmctl backup key-create backup.key\n  hsmctl backup create web.hsmdbackup --partition web --key-file backup.key\n  hsmctl restore web.hsmdbackup --key-file backup.key --hsm hsm-1a2b3c4d --label web-again --dry-run\n  hsmctl restore web.hsmdbackup --key-file backup.key --hsm hsm-1a2b3c4d --label web-again"
     )]
     Restore(backup::Restore),
+    /// The daemon's store as a whole, while the daemon is stopped.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Lists availability zones.
     #[command(after_help = "Example:\n  hsmctl zones -o json")]
     Zones,
@@ -188,6 +192,7 @@ fn run(cli: Cli) -> Result<Exit, exit::Error> {
         Command::Completion { shell } => manual::completion(shell),
         Command::Man(options) => manual::run(&options),
         Command::Doctor(options) => doctor::run(&options, &cli.target, cli.output),
+        Command::Store(command) => store::run(&command),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| exit::Error::failed(&error))?;

@@ -347,7 +347,16 @@ fn execute(
         sections,
         writer,
     };
-    dispatch::run(op, &mut call)
+    // INV-6: a node that may have lost its place answers nothing, whether that happens before the work or during it.
+    if !node.keystore.may_serve() {
+        return Err(Rv::DEVICE_ERROR);
+    }
+    let answer = dispatch::run(op, &mut call);
+    if node.keystore.may_serve() {
+        answer
+    } else {
+        Err(Rv::DEVICE_ERROR)
+    }
 }
 
 const fn failure(rv: Rv) -> wire::Reply {

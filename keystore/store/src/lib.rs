@@ -43,6 +43,7 @@ mod report;
 mod root;
 mod root_value;
 mod sealing;
+mod seat;
 mod snapshot;
 mod state;
 mod store;
@@ -56,11 +57,11 @@ pub use batch::{Batch, CommitError, Compare, Limit, Limits, Outcome, Record, Rev
 pub use faults::{Fault, Faults, Loss, Step};
 pub use keys::StoreKeys;
 pub use lock::{FolderLock, LockError};
-pub use open::{OpenError, SledOptions};
+pub use open::SledOptions;
 pub use path::{Path, PathError};
 pub use report::{
-    BackupError, BackupInfo, CheckReport, CloseError, EtcdStatus, Fatal, LoadReport, Loaded, Notice, SledFault,
-    StoreStatus, SyncTimes, Trouble,
+    BackupError, BackupInfo, CheckReport, CloseError, EtcdStatus, Fatal, LoadReport, Loaded, Notice, OpenError,
+    SledFault, StoreStatus, SyncTimes, Trouble,
 };
 pub use root::{RootError, RootFiles};
 pub use snapshot::Snapshot;

@@ -118,6 +118,55 @@ pub struct LoadReport {
     pub quarantined: Vec<(String, Trouble)>,
 }
 
+/// Why a store cannot be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another daemon uses the folder.
+    #[error("another daemon uses this folder")]
+    Locked,
+    /// The keys are not those of this store: a wrong master key.
+    #[error("these are not the keys of this store")]
+    WrongKeys,
+    /// Neither sled's folder nor a backup nor the journal holds the records any more. Restore a backup of your own.
+    #[error("the store's files are damaged or gone beyond repair")]
+    Lost,
+    /// No member of etcd can be reached, or etcd refuses.
+    #[error("etcd: {0}")]
+    Unreachable(String),
+    /// This version of etcd can lose data.
+    #[error("etcd {version} is refused: {fault}")]
+    EtcdVersion {
+        /// The version.
+        version: String,
+        /// Why.
+        fault: &'static str,
+    },
+    /// Another node has the store open, or had it and did not leave.
+    #[error("another node uses this store: {host} (node {node})")]
+    InUse {
+        /// The node's id in hexadecimal.
+        node: String,
+        /// Where it runs, as it said.
+        host: String,
+    },
+    /// The store in etcd is older than what this node has seen, or it is another one.
+    #[error(
+        "the store went backwards: this node has seen revision {seen}, etcd has {found}; it may have been restored from a snapshot"
+    )]
+    WentBack {
+        /// The highest revision that this node has seen.
+        seen: u64,
+        /// What etcd has.
+        found: u64,
+    },
+    /// A segment is too small for a batch at the limits.
+    #[error("a journal segment of {0} bytes is too small for the limits")]
+    SegmentTooSmall(u64),
+    /// Input or output failed.
+    #[error("store input or output failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
 /// A backup that was written, read back and compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupInfo {

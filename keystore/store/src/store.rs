@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 
 use crate::batch::{Batch, CommitError, Limits, Outcome, Record, Revision};
 use crate::engine::{Durable, Engine, EngineError, Load, Memory};
@@ -19,9 +19,12 @@ use crate::faults::{Fault, Faults, Step};
 use crate::head::Hasher;
 use crate::keeper::Keeper;
 use crate::keys::StoreKeys;
-use crate::open::{self, OpenError, SledOptions};
+use crate::open::{self, SledOptions};
 use crate::path::Path;
-use crate::report::{BackupError, BackupInfo, CheckReport, CloseError, Fatal, LoadReport, StoreStatus, Trouble};
+use crate::report::{
+    BackupError, BackupInfo, CheckReport, CloseError, Fatal, LoadReport, OpenError, StoreStatus, Trouble,
+};
+use crate::seat::{Answer, Seat, Ticket, Turn};
 use crate::snapshot::Snapshot;
 use crate::state::{Admission, Operations, Staged, State};
 use crate::watch::{Compacted, History, Watch};
@@ -63,52 +66,6 @@ struct Queue {
     waiting: VecDeque<Ticket>,
     leading: bool,
     stopped: bool,
-}
-
-struct Ticket {
-    batch: Batch,
-    /// Paths must be absent, and their versions are as they are.
-    import: bool,
-    seat: Arc<Seat>,
-}
-
-impl Ticket {
-    fn again(&self) -> Self {
-        Self {
-            batch: self.batch.clone(),
-            import: self.import,
-            seat: Arc::clone(&self.seat),
-        }
-    }
-}
-
-/// What admission says to one caller.
-struct Answer {
-    operation: [u8; 16],
-    seat: Arc<Seat>,
-    admission: Admission,
-}
-
-/// Where the caller of one commit waits.
-#[derive(Default)]
-struct Seat {
-    turn: Mutex<Turn>,
-    moved: Condvar,
-}
-
-#[derive(Default)]
-enum Turn {
-    #[default]
-    Wait,
-    Lead,
-    Done(Result<Outcome, CommitError>),
-}
-
-impl Seat {
-    fn set(&self, turn: Turn) {
-        *self.turn.lock() = turn;
-        self.moved.notify_one();
-    }
 }
 
 /// What [`Store::open_sled`] puts together.
