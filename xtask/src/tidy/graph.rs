@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hsmd-tls", &["hsmd-proto"]),
     ("hsmd-crypto", &["hsmd-proto"]),
     ("hsmd-store", &[]),
+    ("hsmd-fleet", &[]),
     ("hsmd-keystore", &["hsmd-proto", "hsmd-crypto", "hsmd-store"]),
     (
         "hsmd",

@@ -1,0 +1,1 @@
+//! The fleet core under a seeded simulator.
