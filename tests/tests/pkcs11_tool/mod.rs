@@ -1,6 +1,7 @@
 //! pkcs11-tool as a user types it. The scenarios of `scenarios.rs` run on our token and on one of SoftHSM2, so that what
 //! they expect is what users of the most common token are used to; what only ours can do stands here.
 
+mod own;
 mod scenarios;
 
 use cryptoki_sys::*;
@@ -53,17 +54,6 @@ fn a_free_slot_is_initialised_with_officer_and_user_pin() {
     assert!(!run(&mut token.pkcs11_tool("--token-label second --login --pin 445567 --list-objects")).good);
     // The other token and its PINs are as they were, and a further free slot appears for the next user.
     succeed(&mut token.as_user("--list-objects"));
-}
-
-#[test]
-fn its_own_tests_pass() {
-    let token = Token::hsmd();
-    succeed(&mut token.as_user("--keypairgen --key-type rsa:2048 --id 01 --label r"));
-    succeed(&mut token.as_user("--keypairgen --key-type EC:prime256v1 --id 02 --label e"));
-    let tested = succeed(&mut token.as_user("--test"));
-    assert!(tested.text.contains("No errors"), "{}", tested.text);
-    // INV-9
-    succeed(&mut token.as_user("--test-fork"));
 }
 
 /// pkcs11-tool 0.23 miscounts the curve's name, and reads only P-curves of the other side: so it makes the pair, and another
