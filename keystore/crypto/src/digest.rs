@@ -1,6 +1,7 @@
 //! Message digests by PKCS#11 mechanism: SHA-1 and SHA-2 (FIPS 180-4), SHA-3 (FIPS 202).
 
 use crate::awslc::ffi::{self, Hasher, Sha};
+use crate::sha3::Sha3;
 use hsmd_proto::ck::MechanismType;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -8,21 +9,12 @@ use zeroize::{Zeroize, Zeroizing};
 #[derive(Clone)]
 pub struct Digest(Running);
 
-/// `None`: the engine failed, for want of memory; the digest is lost.
+/// Hashes whose state can be taken out.
+#[derive(Clone)]
 enum Running {
-    /// SHA-1 and SHA-2, whose state can be taken out.
+    /// SHA-1 and SHA-2. `None`: the engine failed; the digest is lost.
     Sha(Option<Box<Sha>>),
-    /// SHA-3.
-    Other(Option<Hasher>),
-}
-
-impl Clone for Running {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Sha(sha) => Self::Sha(sha.clone()),
-            Self::Other(hasher) => Self::Other(hasher.as_ref().and_then(Hasher::duplicate)),
-        }
-    }
+    Sha3(Box<Sha3>),
 }
 
 impl Digest {
@@ -31,25 +23,27 @@ impl Digest {
     pub fn new(hash: MechanismType) -> Option<Self> {
         match Sha::new(hash) {
             Some(sha) => Some(Self(Running::Sha(Some(Box::new(sha))))),
-            None => Hasher::new(hash).map(|hasher| Self(Running::Other(Some(hasher)))),
+            None => Sha3::new(hash).map(|sha3| Self(Running::Sha3(Box::new(sha3)))),
         }
     }
 
-    /// The state that [`Self::resume`] goes on from; `None` for SHA-3, whose state the engine does not give. It holds the
-    /// last bytes that were added.
+    /// The state that [`Self::resume`] goes on from; `None` if the engine failed on the way. It holds the last bytes that were
+    /// added.
     #[must_use]
     pub fn state(&self) -> Option<Zeroizing<Vec<u8>>> {
         match &self.0 {
             Running::Sha(sha) => sha.as_ref().map(|sha| sha.export()),
-            Running::Other(_) => None,
+            Running::Sha3(sha3) => Some(sha3.export()),
         }
     }
 
     /// Goes on from a state; `None` for bytes that are no state of this hash.
     #[must_use]
     pub fn resume(hash: MechanismType, state: &[u8]) -> Option<Self> {
-        let sha = Sha::import(hash, state)?;
-        Some(Self(Running::Sha(Some(Box::new(sha)))))
+        match Sha::import(hash, state) {
+            Some(sha) => Some(Self(Running::Sha(Some(Box::new(sha))))),
+            None => Sha3::import(hash, state).map(|sha3| Self(Running::Sha3(Box::new(sha3)))),
+        }
     }
 
     /// Adds data.
@@ -60,11 +54,7 @@ impl Digest {
                     *sha = None;
                 }
             }
-            Running::Other(hasher) => {
-                if hasher.as_mut().and_then(|hasher| hasher.update(data)).is_none() {
-                    *hasher = None;
-                }
-            }
+            Running::Sha3(sha3) => sha3.update(data),
         }
     }
 
@@ -74,7 +64,7 @@ impl Digest {
         let mut out = [0; 64];
         let length = match self.0 {
             Running::Sha(sha) => sha.and_then(|mut sha| sha.finish(&mut out)),
-            Running::Other(hasher) => hasher.and_then(|hasher| hasher.finish(&mut out)),
+            Running::Sha3(mut sha3) => Some(sha3.finish(&mut out)),
         };
         out[..length.unwrap_or_default()].to_vec()
     }
@@ -152,6 +142,10 @@ mod tests {
             MechanismType::SHA256,
             MechanismType::SHA384,
             MechanismType::SHA512,
+            MechanismType::SHA3_224,
+            MechanismType::SHA3_256,
+            MechanismType::SHA3_384,
+            MechanismType::SHA3_512,
         ] {
             for at in [0, 1, 55, 63, 64, 65, 127, 128, 129, 256, 300] {
                 let mut first = Digest::new(kind).unwrap();
@@ -165,7 +159,10 @@ mod tests {
                 assert!(Digest::resume(kind, &[&state[..], b"x"].concat()).is_none());
             }
         }
-        assert!(Digest::new(MechanismType::SHA3_256).unwrap().state().is_none());
+        // A place within a block that is none.
+        let mut state = Digest::new(MechanismType::SHA3_256).unwrap().state().unwrap();
+        *state.last_mut().unwrap() = 136;
+        assert!(Digest::resume(MechanismType::SHA3_256, &state).is_none());
         assert!(Digest::resume(MechanismType::SHA3_256, &[]).is_none());
         // A count of bits that does not fit: nobody has hashed so much.
         let mut state = Digest::new(MechanismType::SHA256).unwrap().state().unwrap();

@@ -21,6 +21,7 @@ pub mod random;
 pub mod seal;
 pub mod secret;
 pub mod selftest;
+mod sha3;
 
 pub use check_value::check_value;
 pub use error::{KeyError, OpError};

@@ -53,16 +53,6 @@ impl Hasher {
         }
     }
 
-    /// A second one in the same state.
-    pub(crate) fn duplicate(&self) -> Option<Self> {
-        // SAFETY: a new context; `self` is initialised and only read.
-        unsafe {
-            let context = Owned::take(sys::EVP_MD_CTX_new())?;
-            check(sys::EVP_MD_CTX_copy_ex(context.get(), self.0.get()))?;
-            Some(Self(context))
-        }
-    }
-
     pub(crate) fn update(&mut self, data: &[u8]) -> Option<()> {
         let (data, length) = view(data);
         // SAFETY: initialised, borrowed alone; reads `length` bytes.
