@@ -134,6 +134,7 @@ impl Token {
         let context = Context {
             caller,
             login: Some(login),
+            grant: None,
         };
         let value = [7; 32];
         let template = Template(vec![

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hsmd_proto::ids::ApplicationId;
 
+use crate::key_set::GrantId;
 use crate::login::Login;
 
 /// Who is at the other end of a connection: a hash of ("uid", node, uid) or of the client certificate.
@@ -46,4 +47,6 @@ pub struct Context {
     pub caller: Caller,
     /// The login that [`crate::KeySet::resolve`] found; `None`: public.
     pub login: Option<Arc<Login>>,
+    /// What [`crate::KeySet::grant`] gave for this one operation.
+    pub grant: Option<GrantId>,
 }

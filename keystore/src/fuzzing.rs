@@ -47,14 +47,18 @@ impl Records {
         Ok(Self {
             keystore,
             key_set,
-            context: Context { caller, login: None },
+            context: Context {
+                caller,
+                login: None,
+                grant: None,
+            },
         })
     }
 
     /// Reads `data` as what stands in a record; its first byte says which.
     pub fn read(&self, data: &[u8]) {
         let Some((kind, data)) = data.split_first() else { return };
-        match kind % 10 {
+        match kind % 11 {
             0 => objects::envelope(data),
             1 => objects::body(data, self.key_set.core()),
             2 => objects::tombstone(data),
@@ -89,6 +93,7 @@ impl Records {
                 );
             }
             9 => crate::backup::fuzzing(data),
+            10 => objects::digest_state(data),
             _ => {
                 let id = data
                     .get(2..18)
@@ -180,7 +185,9 @@ pub fn records() -> Vec<Vec<u8>> {
     };
     let root = RootRecord::random(true, 7);
     let with = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
-    vec![
+    let digests = objects::digest_states();
+    let digests = digests.iter().map(|state| with(10, state));
+    let others = vec![
         with(0, &objects::encoded_envelope(&body)),
         with(1, &body),
         with(1, &private),
@@ -197,5 +204,6 @@ pub fn records() -> Vec<Vec<u8>> {
             &[&[5, 5, 1, 0, 0, 0, 0, 0, 0, 0, 34, 0][..], b"o/", &[b'1'; 32], &body].concat(),
         ),
         with(9, &[&[6][..], &[1; 24]].concat()),
-    ]
+    ];
+    others.into_iter().chain(digests).collect()
 }

@@ -2,7 +2,9 @@
 //! to `objects`; its life (create, initialise, delete, purge) is in [`lifecycle`], PINs are in `pin` and `tries`, logins in
 //! `login`, objects and operations in `objects`.
 
+mod crypto_user;
 mod flags;
+mod grants;
 mod lifecycle;
 mod lockout;
 mod merging;
@@ -24,7 +26,9 @@ use hsmd_proto::policy::Policy;
 use hsmd_store::{Compare, Path};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+pub use self::crypto_user::RoleState;
 pub use self::flags::TokenState;
+pub use self::grants::GrantId;
 pub(crate) use self::lifecycle::load_all;
 pub(crate) use self::quota::Usage;
 pub use self::quota::{Quota, Used};
@@ -56,6 +60,7 @@ pub struct KeySet {
     /// Logins made since this key set was opened.
     logins_made: AtomicUsize,
     tries: Tries,
+    grants: grants::Grants,
     verifiers: Verifiers,
     /// Objects whose records do not open (INV-7).
     damaged: Mutex<BTreeSet<String>>,

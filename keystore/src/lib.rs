@@ -58,11 +58,11 @@ pub use hsmd_store::{
 };
 #[cfg(feature = "etcd")]
 pub use hsmd_store::{EtcdTls, EtcdUrl, EtcdUrlError};
-pub use key_set::{KeySet, LoginView, Quota, Rekey, RekeyError, TokenState, Used};
+pub use key_set::{GrantId, KeySet, LoginView, Quota, Rekey, RekeyError, RoleState, TokenState, Used};
 pub use keystore::{Keystore, Status};
 pub use login::{Login, Role};
 pub use master_key::MasterKey;
 pub use merge::{Copied, Joined, KeySetChange, MergeError, MergeKeys};
-pub use objects::{ObjectRef, ObjectView};
+pub use objects::{DigestFrom, DigestStep, ObjectRef, ObjectView};
 pub use options::Options;
 pub use ticket::Ticket;

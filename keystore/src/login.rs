@@ -21,7 +21,7 @@ pub enum Role {
     So,
     /// The crypto officer (`CKU_USER`).
     User,
-    /// The read-only crypto user (`C_LoginUser`).
+    /// The crypto user (`CKU_CRYPTO_USER`): uses keys, and makes, changes, takes out and destroys none of the token.
     CryptoUser,
 }
 
@@ -34,6 +34,7 @@ impl Role {
         match user {
             UserType::SO => Ok(Self::So),
             UserType::USER => Ok(Self::User),
+            UserType::CRYPTO_USER => Ok(Self::CryptoUser),
             _ => Err(Rv::USER_TYPE_INVALID),
         }
     }

@@ -2,6 +2,7 @@
 //! Objects have tests of their own.
 
 mod audit;
+mod crypto_user;
 mod documents;
 mod files;
 mod logins;

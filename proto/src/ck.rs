@@ -323,6 +323,17 @@ ck_type! {
     }
 }
 
+impl UserType {
+    /// The crypto user: `CKU_CRYPTO_USER` (also `CKU_LIMITED_USER`) of Luna's headers, a vendor-defined value.
+    pub const CRYPTO_USER: Self = Self(0x8000_0001);
+
+    /// Whether private objects are there to be used: everybody's who logs in but the security officer's.
+    #[must_use]
+    pub const fn uses_keys(self) -> bool {
+        matches!(self, Self::USER | Self::CRYPTO_USER)
+    }
+}
+
 ck_type! {
     /// A mask generation function (`CKG_MGF1_`).
     Mgf {

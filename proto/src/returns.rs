@@ -10,6 +10,8 @@ use crate::ck::Rv;
 pub enum Function {
     /// C_Sign, C_SignUpdate, C_SignFinal, C_Verify*, C_Encrypt*, C_Decrypt*: the key was checked at Init.
     Use,
+    /// C_DigestUpdate, C_DigestFinal, after C_DigestKey: a key that the digest absorbed was checked there.
+    Digest,
     /// Functions that name the object themselves.
     Object,
     /// C_WrapKey.
@@ -31,6 +33,14 @@ pub fn late(function: Function, rv: Rv) -> Rv {
             | Rv::KEY_SIZE_RANGE
             | Rv::MECHANISM_INVALID
             | Rv::MECHANISM_PARAM_INVALID,
+        ) => Rv::FUNCTION_FAILED,
+        (
+            Function::Digest,
+            Rv::SAVED_STATE_INVALID
+            | Rv::KEY_HANDLE_INVALID
+            | Rv::KEY_INDIGESTIBLE
+            | Rv::MECHANISM_INVALID
+            | Rv::USER_NOT_LOGGED_IN,
         ) => Rv::FUNCTION_FAILED,
         (Function::Wrap, Rv::KEY_FUNCTION_NOT_PERMITTED) => Rv::KEY_FUNCTION_NOT_PERMITTED,
         _ => rv,

@@ -120,6 +120,7 @@ const TABLE: &[Row] = &[
     (HSM_ADMIN, "ResizePartition", OPERATE),
     (HSM_ADMIN, "TightenPartition", OPERATE),
     (HSM_ADMIN, "ResetPartitionPin", OPERATE),
+    (HSM_ADMIN, "SetCryptoUserPin", OPERATE),
     (HSM_ADMIN, "RekeyPartition", OPERATE),
     (HSM_ADMIN, "ListRoles", LOOK),
     (HSM_ADMIN, "UnlockRole", ADMIN),

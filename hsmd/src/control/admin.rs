@@ -83,6 +83,14 @@ impl HsmAdmin for Service {
         Ok(Response::new(ResetPartitionPinResponse {}))
     }
 
+    async fn set_crypto_user_pin(
+        &self,
+        request: Request<SetCryptoUserPinRequest>,
+    ) -> Result<Response<SetCryptoUserPinResponse>, Status> {
+        self.run(request, partitions::set_crypto_user_pin).await?;
+        Ok(Response::new(SetCryptoUserPinResponse {}))
+    }
+
     type RekeyPartitionStream = rekey::Answers;
 
     async fn rekey_partition(

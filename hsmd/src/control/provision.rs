@@ -193,12 +193,25 @@ impl Model {
         done.map_err(|rv| refused(rv, OFFICER))
     }
 
-    /// The roles of a partition.
+    /// Gives the crypto user of a partition a PIN by the user's, which is a counted try.
+    ///
+    /// # Errors
+    /// As [`Self::partition_keys`]; a wrong or locked PIN, one of a wrong length, a user without a PIN.
+    pub fn set_crypto_user_pin(&self, name: &str, user_pin: &[u8], pin: &[u8]) -> Result<(), ModelError> {
+        self.check_pin("CryptoUserPin", pin)?;
+        self.administered_partition(name)?;
+        let key_set = self.partition_keys(name)?;
+        let done = key_set.set_crypto_user_pin(&administrator(), user_pin, pin, operation());
+        done.map_err(|rv| refused(rv, USER))
+    }
+
+    /// The roles of a partition: the security officer, the user, the crypto user.
     ///
     /// # Errors
     /// As [`Self::partition_keys`].
-    pub fn roles(&self, name: &str) -> Result<[RoleView; 2], ModelError> {
-        let token = self.partition_keys(name)?.token();
+    pub fn roles(&self, name: &str) -> Result<[RoleView; 3], ModelError> {
+        let key_set = self.partition_keys(name)?;
+        let (token, crypto_user) = (key_set.token(), key_set.crypto_user());
         let role = |name, initialised, shift: u32| {
             let [tried, last_try, locked] = USER_FLAGS.map(|flag| token.flags & (flag << shift) != 0);
             RoleView {
@@ -209,7 +222,18 @@ impl Model {
                 locked,
             }
         };
-        Ok([role("so", token.initialized, 4), role("user", token.has_user_pin, 0)])
+        let crypto_user = RoleView {
+            name: "cu",
+            initialised: crypto_user.initialized,
+            tried: crypto_user.tried,
+            last_try: crypto_user.last_try,
+            locked: crypto_user.locked,
+        };
+        Ok([
+            role("so", token.initialized, 4),
+            role("user", token.has_user_pin, 0),
+            crypto_user,
+        ])
     }
 
     /// Opens a role of a partition that wrong PINs have closed.
@@ -220,12 +244,17 @@ impl Model {
         let which = match role {
             "so" => Role::So,
             "user" => Role::User,
-            _ => return Err(ModelError::Invalid("Role", "so or user")),
+            "cu" => Role::CryptoUser,
+            _ => return Err(ModelError::Invalid("Role", "so, user or cu")),
         };
         self.administered_partition(name)?;
         self.partition_keys(name)?.unlock(which)?;
-        let [so, user] = self.roles(name)?;
-        Ok(if which == Role::So { so } else { user })
+        let [so, user, crypto_user] = self.roles(name)?;
+        Ok(match which {
+            Role::So => so,
+            Role::User => user,
+            Role::CryptoUser => crypto_user,
+        })
     }
 
     /// The logins of a partition.

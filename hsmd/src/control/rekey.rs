@@ -10,9 +10,15 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::partition_keys`]; wrong, missing or locked PINs; a partition that is joining a group; the keystore's errors.
-    pub fn begin_rekey(&self, name: &str, so_pin: &[u8], user_pin: Option<&[u8]>) -> Result<Rekey, ModelError> {
+    pub fn begin_rekey(
+        &self,
+        name: &str,
+        so_pin: &[u8],
+        user_pin: Option<&[u8]>,
+        crypto_user_pin: Option<&[u8]>,
+    ) -> Result<Rekey, ModelError> {
         let key_set = self.partition_keys(name)?;
-        let begun = key_set.begin_rekey(&administrator(), so_pin, user_pin);
+        let begun = key_set.begin_rekey_of_all(&administrator(), so_pin, user_pin, crypto_user_pin);
         begun.map_err(|error| rekeyed(error, name))
     }
 }
@@ -22,6 +28,9 @@ pub(super) fn rekeyed(error: RekeyError, partition: &str) -> ModelError {
     match error {
         RekeyError::Pin(Role::So, rv) => refused(rv, OFFICER),
         RekeyError::Pin(_, rv) => refused(rv, USER),
+        RekeyError::PinNeeded(Role::CryptoUser) => {
+            ModelError::Missing("CryptoUserPin", "the PIN of the crypto user, who has one")
+        }
         RekeyError::PinNeeded(_) => ModelError::Missing("UserPin", "the PIN of the user, who has one"),
         RekeyError::Protected => ModelError::Merging,
         RekeyError::Changed => ModelError::Conflict,

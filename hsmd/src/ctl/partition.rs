@@ -66,6 +66,9 @@ pub(super) enum Partition {
     /// Gives the user a new PIN, by the security officer's; the user's logins end.
     #[command(after_help = "Example:\n  hsmctl partition reset-pin web --so-pin-file so.txt --pin-file pin.txt")]
     ResetPin(provision::ResetPin),
+    /// Gives the crypto user a PIN, by the user's: who logs in with it uses keys and changes none. If it had one, all logins end.
+    #[command(after_help = "Example:\n  hsmctl partition crypto-user web --pin-file pin.txt --cu-pin-file cu.txt")]
+    CryptoUser(provision::CryptoUser),
     /// Seals everything in a partition anew under a new key; the PINs of all its roles are needed and stay, its logins end.
     #[command(after_help = "Example:\n  hsmctl partition rekey web --so-pin-file so.txt --pin-file pin.txt")]
     Rekey(provision::Rekey),
@@ -86,7 +89,7 @@ pub(super) enum Partition {
     Unlock {
         /// Serial number, ARN or label.
         partition: String,
-        /// so or user.
+        /// so, user or cu.
         #[arg(long, value_name = "ROLE")]
         role: String,
     },
@@ -150,6 +153,7 @@ pub(super) async fn run(channel: Channel, command: Partition, format: Format) ->
             officer,
         } => delete(client, partition, (yes, dry_run), &officer, format).await,
         Partition::ResetPin(reset) => provision::reset_pin(channel, reset, format).await,
+        Partition::CryptoUser(pins) => provision::crypto_user(channel, pins, format).await,
         Partition::Rekey(rekey) => provision::rekey(channel, rekey, format).await,
         Partition::Resize(resize) => provision::resize(channel, resize, format).await,
         Partition::Tighten(tighten) => provision::tighten(channel, tighten, format).await,

@@ -1,4 +1,4 @@
-//! `hsmctl partition rekey|reset-pin|resize|tighten|roles|unlock`: what is done with partitions that are there.
+//! `hsmctl partition rekey|reset-pin|crypto-user|resize|tighten|roles|unlock`: what is done with partitions that are there.
 
 use super::Format;
 use super::backup::say;
@@ -11,9 +11,10 @@ use clap::Args;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{
     self, ListRolesRequest, RekeyPartitionRequest, ResetPartitionPinRequest, ResizePartitionRequest,
-    TightenPartitionRequest, UnlockRoleRequest, rekey_partition_response,
+    SetCryptoUserPinRequest, TightenPartitionRequest, UnlockRoleRequest, rekey_partition_response,
 };
 use serde::Serialize;
+use std::path::PathBuf;
 use tonic::transport::Channel;
 
 /// Limits of a partition.
@@ -61,6 +62,34 @@ pub(super) struct ResetPin {
     pin: PinSource,
 }
 
+/// `hsmctl partition crypto-user`.
+#[derive(Args)]
+pub(super) struct CryptoUser {
+    /// Serial number, ARN or label.
+    partition: String,
+    #[command(flatten)]
+    pin: PinSource,
+    #[command(flatten)]
+    cu_pin: CuPin,
+}
+
+/// The PIN of a crypto user.
+#[derive(Args, Clone, Default)]
+struct CuPin {
+    /// Read the crypto user's PIN from a file; default: the systemd credential `cu-pin`, or a prompt.
+    #[arg(long, value_name = "PATH")]
+    cu_pin_file: Option<PathBuf>,
+    /// Read the crypto user's PIN from an open file descriptor.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "cu_pin_file")]
+    cu_pin_fd: Option<u32>,
+}
+
+impl CuPin {
+    fn source(&self) -> PinSource {
+        PinSource::of(self.cu_pin_file.clone(), self.cu_pin_fd)
+    }
+}
+
 /// `hsmctl partition rekey`.
 #[derive(Args)]
 pub(super) struct Rekey {
@@ -70,6 +99,8 @@ pub(super) struct Rekey {
     so_pin: SoPin,
     #[command(flatten)]
     pin: PinSource,
+    #[command(flatten)]
+    cu_pin: CuPin,
     #[command(flatten)]
     officer: HsmSoPin,
 }
@@ -83,10 +114,17 @@ pub(super) async fn rekey(channel: Channel, rekey: Rekey, format: Format) -> Res
         true => Some(message(&rekey.pin.read("pin", "PIN of the user: ")?)),
         false => None,
     };
+    let crypto_user_pin = match has_crypto_user(&mut client, &found.serial).await? {
+        true => Some(message(
+            &rekey.cu_pin.source().read("cu-pin", "PIN of the crypto user: ")?,
+        )),
+        false => None,
+    };
     let request = RekeyPartitionRequest {
         partition: found.serial,
         so_pin: Some(message(&so_pin)),
         user_pin,
+        crypto_user_pin,
         hsm_so_pin: rekey.officer.read()?,
     };
     let mut parts = client.rekey_partition(request).await?.into_inner();
@@ -143,6 +181,32 @@ pub(super) async fn reset_pin(channel: Channel, reset: ResetPin, format: Format)
     };
     client.reset_partition_pin(request).await?;
     roles(channel, &partition, format).await
+}
+
+/// Gives the crypto user a PIN.
+pub(super) async fn crypto_user(channel: Channel, pins: CryptoUser, format: Format) -> Result<Exit, Error> {
+    let mut client = HsmAdminClient::new(channel.clone());
+    let partition = find(&mut client, &pins.partition).await?.serial;
+    let user_pin = pins.pin.read("pin", "PIN of the user: ")?;
+    let crypto_user_pin = pins
+        .cu_pin
+        .source()
+        .read_new("cu-pin", "New PIN of the crypto user: ")?;
+    let request = SetCryptoUserPinRequest {
+        partition: partition.clone(),
+        user_pin: Some(message(&user_pin)),
+        crypto_user_pin: Some(message(&crypto_user_pin)),
+    };
+    client.set_crypto_user_pin(request).await?;
+    roles(channel, &partition, format).await
+}
+
+async fn has_crypto_user(client: &mut HsmAdminClient<Channel>, partition: &str) -> Result<bool, Error> {
+    let request = ListRolesRequest {
+        partition: partition.to_owned(),
+    };
+    let roles = client.list_roles(request).await?.into_inner().roles;
+    Ok(roles.iter().any(|role| role.name == "cu" && role.initialized))
 }
 
 /// Lists the roles of a partition.

@@ -10,7 +10,7 @@ use super::turnstile::{Full, Turnstile};
 use crate::audit::ConnectionScene;
 use crate::node::Node;
 use hsmd_keystore::audit::{self, Event, Outcome};
-use hsmd_keystore::{Caller, Context};
+use hsmd_keystore::{Caller, Context, GrantId};
 use hsmd_proto::PROTOCOL_VERSION;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::frame::{FrameError, FrameKind, FrameWriter, Sections};
@@ -339,10 +339,18 @@ fn execute(
             Some(key_set.resolve(&caller, ticket)?)
         }
     };
+    let grant = sections
+        .get_opt(request.grant.as_ref())
+        .map_err(|_| Rv::ARGUMENTS_BAD)?;
+    let grant = grant.map(|grant| GrantId::from_slice(grant).ok_or(Rv::ARGUMENTS_BAD));
     let mut call = Call {
         node,
         peer,
-        context: Context { caller, login },
+        context: Context {
+            caller,
+            login,
+            grant: grant.transpose()?,
+        },
         slot,
         sections,
         writer,

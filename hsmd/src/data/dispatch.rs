@@ -1,7 +1,7 @@
 //! Which function answers a request, and on which threads: the one table of the data plane.
 
 use super::call::{Answer, Call};
-use super::{crypt, find, key, login, object, random, sign, token, wrap};
+use super::{crypt, digest, find, key, login, object, random, sign, token, wrap};
 use hsmd_keystore::audit::Act;
 use hsmd_proto::ck::{AttributeType, Rv};
 use hsmd_proto::frame::Sections;
@@ -53,7 +53,7 @@ macro_rules! names {
 names! {
     Hello ListSlots ListMechanisms InitToken InitPin SetPin Login Logout CreateObject CopyObject DestroyObject
     GetAttributes SetAttributes Find Fetch GenerateKey GenerateKeyPair Sign Verify Encrypt Decrypt WrapKey
-    UnwrapKey DeriveKey Random Ping SignRecover VerifyRecover MakeIv
+    UnwrapKey DeriveKey Random Ping SignRecover VerifyRecover MakeIv Digest
 }
 
 /// What the audit log calls a request that changes something: its refusals are counted. What is done is recorded where it
@@ -96,7 +96,7 @@ pub(super) fn place(op: &Op, sections: &Sections<'_>) -> Place {
         Op::Sign(crypt) | Op::SignRecover(crypt) | Op::Decrypt(crypt) => {
             private_key(crypt.mechanism.as_ref(), sections)
         }
-        Op::Encrypt(_) | Op::Verify(_) | Op::VerifyRecover(_) => by_size(sections),
+        Op::Encrypt(_) | Op::Verify(_) | Op::VerifyRecover(_) | Op::Digest(_) => by_size(sections),
         Op::WrapKey(wrap) if wrap.query => Place::Inline,
         Op::WrapKey(_) => Place::Write,
         Op::UnwrapKey(unwrap) => {
@@ -132,6 +132,7 @@ pub(super) fn run(op: Op, call: &mut Call<'_>) -> Answer {
         Op::Verify(request) => sign::verify(call, request),
         Op::SignRecover(request) => sign::sign_recover(call, request),
         Op::VerifyRecover(request) => sign::verify_recover(call, request),
+        Op::Digest(request) => digest::digest(call, &request),
         Op::Encrypt(request) => crypt::encrypt(call, request),
         Op::Decrypt(request) => crypt::decrypt(call, request),
         Op::WrapKey(request) => wrap::wrap(call, request),

@@ -124,6 +124,7 @@ impl Daemon {
             context: Context {
                 caller: self.caller,
                 login,
+                grant: None,
             },
             slot: SlotId(request.slot),
             sections,
@@ -267,6 +268,29 @@ fn operations() -> Vec<Vec<u8>> {
             ))
         }),
         input(|writer| Op::Sign(crypt(writer, 2, MechanismType::ECDSA, Params::None, &[1; 32]))),
+        input(|writer| {
+            let state = hsmd_crypto::digest::Digest::new(MechanismType::SHA256).and_then(|digest| digest.state());
+            Op::Digest(wire::Digest {
+                mechanism: MechanismType::SHA256.0,
+                state: state.map(|state| writer.hide(&state)),
+                sealed: None,
+                data: Some(writer.hide(b"data")),
+                key: object(0),
+                last: false,
+            })
+        }),
+        input(|writer| {
+            Op::Login(wire::Login {
+                user: UserType::CONTEXT_SPECIFIC.0,
+                pin: Some(writer.hide(PIN)),
+                attempt: vec![2; 16],
+                purpose: Some(wire::Purpose {
+                    operation: wire::purpose::Operation::Sign.into(),
+                    key: object(2),
+                    mechanism: mechanism(MechanismType::ECDSA, Params::None),
+                }),
+            })
+        }),
         input(|_| {
             Op::WrapKey(wire::WrapKey {
                 wrapping_key: object(0),
@@ -341,6 +365,7 @@ fn token() -> Vec<Vec<u8>> {
                 user: UserType::USER.0,
                 pin: Some(writer.hide(PIN)),
                 attempt: vec![1; 16],
+                purpose: None,
             })
         }),
     ]

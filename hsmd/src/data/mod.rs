@@ -3,12 +3,13 @@
 //! `listener` (Unix) and `remote` (TCP) accept and know the peer, `stream` is what they give to its connection, `connection` reads and answers, `dispatch` says what a request waits for and
 //! which function answers it, `turnstile` keeps order among those that wait, `pulse` sends heartbeats, `traffic`
 //! says whether those who wait may poll, and one file per PKCS#11 function family does the work: `token`, `login`, `object`, `find`, `key`,
-//! `sign`, `crypt`, `wrap`, `random`.
+//! `sign`, `crypt`, `digest`, `wrap`, `random`.
 
 mod call;
 mod clients;
 mod connection;
 mod crypt;
+mod digest;
 mod dispatch;
 mod find;
 pub mod fuzzing;

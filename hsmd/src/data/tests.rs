@@ -80,6 +80,7 @@ impl<S: Read + Write> Client<S> {
         let request = Request {
             slot,
             ticket,
+            grant: None,
             op: Some(op),
         };
         let bytes = self.writer.finish(FrameKind::Request, self.sequence, &request).to_vec();
@@ -150,6 +151,7 @@ impl<S: Read + Write> Client<S> {
                 user: user.0,
                 pin: Some(writer.hide(pin)),
                 attempt: fresh(),
+                purpose: None,
             })
         };
         let (rv, result, section) = self.call_with(slot, make);
@@ -310,6 +312,7 @@ fn ranges_outside_the_section_are_bad_arguments() {
         user: 1,
         pin: Some(outside),
         attempt: fresh(),
+        purpose: None,
     });
     assert_eq!(client.call(op).0, Rv::ARGUMENTS_BAD);
     let unknown_slot = client.call_with(77, |_| Op::ListMechanisms(wire::ListMechanisms {}));

@@ -58,6 +58,7 @@ pub(super) fn login(keys: &KeySet, user: UserType, pin: &[u8]) -> Result<Context
     Ok(Context {
         caller: caller(),
         login: Some(keys.resolve(&caller(), ticket.expose())?),
+        grant: None,
     })
 }
 
@@ -211,6 +212,7 @@ fn a_partition_comes_back_as_a_new_one_in_this_and_in_another_store() {
         let nobody = Context {
             caller: caller(),
             login: None,
+            grant: None,
         };
         assert_eq!(labels(&restored, &nobody), ["public"]);
         assert!(matches!(

@@ -15,6 +15,7 @@ use hsmd_proto::policy::Policy;
 use hsmd_store::{Batch, Path, Record, Write};
 use parking_lot::{Mutex, RwLock};
 
+use super::grants::Grants;
 use super::pins::login_path;
 use super::{KeySet, Quota, Root, root_path};
 use crate::audit::{Act, Event};
@@ -123,6 +124,7 @@ impl KeySet {
             verifiers: Verifiers::default(),
             damaged: Mutex::default(),
             hidden: Mutex::default(),
+            grants: Grants::new(),
             audit_use: AtomicBool::new(false),
             used: AtomicU64::new(core.clock.now()),
         })

@@ -233,7 +233,7 @@ impl KeySet {
         if good { Ok(()) } else { Err(Rv::USER_NOT_LOGGED_IN) }
     }
 
-    fn has_done(&self, path: &Path, operation: &OperationId) -> Result<bool, Rv> {
+    pub(super) fn has_done(&self, path: &Path, operation: &OperationId) -> Result<bool, Rv> {
         let record = self
             .core
             .read::<PinRecord>(path, Kind::Pin)

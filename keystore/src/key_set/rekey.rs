@@ -102,6 +102,20 @@ impl KeySet {
         so_pin: &[u8],
         user_pin: Option<&[u8]>,
     ) -> Result<Rekey, RekeyError> {
+        self.begin_rekey_of_all(caller, so_pin, user_pin, None)
+    }
+
+    /// [`Self::begin_rekey`] of a key set whose crypto user has a PIN, too.
+    ///
+    /// # Errors
+    /// [`RekeyError`]; nothing was changed.
+    pub fn begin_rekey_of_all(
+        self: &Arc<Self>,
+        caller: &Caller,
+        so_pin: &[u8],
+        user_pin: Option<&[u8]>,
+        crypto_user_pin: Option<&[u8]>,
+    ) -> Result<Rekey, RekeyError> {
         let source = self.root();
         if !source.initialized() {
             return Err(RekeyError::Pin(Role::So, Rv::USER_PIN_NOT_INITIALIZED));
@@ -114,21 +128,22 @@ impl KeySet {
         }
         let roles = self.roles_with_pin(&source);
         // Looked at before any PIN is tried.
-        if roles.contains(&Role::CryptoUser) {
-            return Err(RekeyError::PinNeeded(Role::CryptoUser));
+        let mut given = vec![(Role::So, so_pin)];
+        for (role, pin) in [(Role::User, user_pin), (Role::CryptoUser, crypto_user_pin)] {
+            match (roles.contains(&role), pin) {
+                (true, None) => return Err(RekeyError::PinNeeded(role)),
+                (false, Some(_)) => return Err(RekeyError::Pin(role, Rv::USER_PIN_NOT_INITIALIZED)),
+                (true, Some(pin)) => given.push((role, pin)),
+                (false, None) => {}
+            }
         }
-        let given = match (roles.contains(&Role::User), user_pin) {
-            (true, None) => return Err(RekeyError::PinNeeded(Role::User)),
-            (false, Some(_)) => return Err(RekeyError::Pin(Role::User, Rv::USER_PIN_NOT_INITIALIZED)),
-            (_, user_pin) => [Some((Role::So, so_pin)), user_pin.map(|pin| (Role::User, pin))],
-        };
         let mut target = source.next_incarnation();
         // Where neither C_InitToken nor an interrupted restore or rekey has left something.
         let step = u32::from(u16::from_le_bytes(random::array())) + 2;
         target.incarnation = source.incarnation.saturating_add(step);
         let (new, mut old) = (Psk::new(SecretArray::random()), None);
         let mut pins = Vec::new();
-        for (role, pin) in given.into_iter().flatten() {
+        for (role, pin) in given {
             let (made, psk) = self.prove_and_wrap(caller, (role, pin), &source, &target, &new)?;
             if old.as_ref().is_some_and(|old: &Psk| !equal(old.expose(), psk.expose())) {
                 return Err(RekeyError::Damaged(self.pin_path(&source, role).to_string()));

@@ -1,5 +1,6 @@
 //! Who may see and change which objects: the PKCS#11 session states (3.2, section 5.6) without the sessions, which are the
-//! module's. Nobody: public objects. SO: public objects. User: all. Crypto user: all, but token objects stay as they are.
+//! module's. Nobody: public objects. SO: public objects. User: all. Crypto user: all, but token objects stay as they are, and
+//! no key comes or goes wrapped.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use hsmd_proto::init::{self, Operation};
 use hsmd_proto::params::Mechanism;
 
 use super::object::Object;
-use super::{ObjectRef, session};
+use super::{ObjectRef, birth, session};
 use crate::audit::Act;
 use crate::caller::Context;
 use crate::key_set::KeySet;
@@ -75,11 +76,53 @@ impl KeySet {
         stored.or_else(|| objects.built_in.get(self.policy(), &self.core().latches, id))
     }
 
-    /// The key that a request names, if it may be used so: the module checked the same at Init, this is the authority.
+    /// The key that a request names, if it may be used so: the module checked the same at Init, this is the authority. Not a key
+    /// that wants the PIN for each use: there is no operation that one could have been given for (PKCS#11 3.2, 4.9).
     ///
     /// # Errors
-    /// `invalid` when there is no such key; else as [`init::check`].
+    /// `invalid` when there is no such key; `CKR_USER_NOT_LOGGED_IN`; else as [`init::check`].
     pub(crate) fn usable(
+        &self,
+        context: &Context,
+        operation: Operation,
+        mechanism: &Mechanism,
+        name: &ObjectRef<'_>,
+        invalid: Rv,
+    ) -> Result<Usable, Rv> {
+        let key = self.permitted(context, operation, mechanism, name, invalid)?;
+        if key.meta(false).is_some_and(|meta| meta.always_authenticate) {
+            return Err(Rv::USER_NOT_LOGGED_IN);
+        }
+        Ok(key)
+    }
+
+    /// [`Self::usable`] for an operation on data that C_Login(CKU_CONTEXT_SPECIFIC) may have been called for: the request's grant
+    /// is used up.
+    ///
+    /// # Errors
+    /// `CKR_KEY_HANDLE_INVALID`; else as [`Self::usable`].
+    pub(crate) fn usable_on(
+        &self,
+        context: &Context,
+        operation: Operation,
+        mechanism: &Mechanism,
+        name: &ObjectRef<'_>,
+        data: &[u8],
+    ) -> Result<Usable, Rv> {
+        let key = self.permitted(context, operation, mechanism, name, Rv::KEY_HANDLE_INVALID)?;
+        if key.meta(false).is_some_and(|meta| meta.always_authenticate) {
+            self.redeem_grant(context, (operation, mechanism, key.id), data)?;
+        }
+        Ok(key)
+    }
+
+    /// Whether the request names a key that wants the PIN for each use.
+    pub(crate) fn always_authenticates(&self, context: &Context, name: &ObjectRef<'_>) -> bool {
+        let object = self.object(context, name);
+        object.is_ok_and(|object| object.meta(false).is_some_and(|meta| meta.always_authenticate))
+    }
+
+    fn permitted(
         &self,
         context: &Context,
         operation: Operation,
@@ -97,6 +140,10 @@ impl KeySet {
         let meta = object.meta(policy.latches()).ok_or(invalid)?;
         let logged_in = !object.private() || sees_private(self, context);
         init::check(operation, mechanism, meta, policy, logged_in)?;
+        let moves_keys = matches!(operation, Operation::Wrap | Operation::Unwrap);
+        if moves_keys && role(self, context) == Some(Role::CryptoUser) {
+            return Err(Rv::KEY_FUNCTION_NOT_PERMITTED);
+        }
         if self.audits_use() {
             let detail = format!("{operation:?} {}", mechanism.kind);
             let event = self.event(Act::KeyUse, &object).detail(detail);
@@ -104,4 +151,9 @@ impl KeySet {
         }
         Ok(Usable(object))
     }
+}
+
+/// A hash of a mechanism with its parameter.
+pub(crate) fn mechanism_hash(mechanism: &Mechanism) -> [u8; 32] {
+    birth::fingerprint("mechanism", Some(mechanism), &[], &[])
 }

@@ -86,7 +86,7 @@ impl KeySet {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Rv> {
-        let key = self.usable(context, Operation::Decrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        let key = self.usable_on(context, Operation::Decrypt, mechanism, key, data)?;
         key.key()?.decrypt(mechanism, data, out).map_err(OpError::rv)
     }
 }

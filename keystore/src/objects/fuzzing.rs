@@ -57,6 +57,24 @@ pub(crate) fn session_blob(key_set: &KeySet, context: &Context, id: &UniqueId, b
     session::open(key_set, context, id, blob).is_ok()
 }
 
+/// Reads what may stand in the sealed state of a digest.
+pub(crate) fn digest_state(data: &[u8]) {
+    super::digest::fuzzing(data);
+}
+
+/// The state of a digest that absorbed one key.
+pub(crate) fn digest_states() -> Vec<Vec<u8>> {
+    let kinds = [
+        (1, hsmd_proto::ck::MechanismType::SHA256),
+        (3, hsmd_proto::ck::MechanismType::SHA3_256),
+    ];
+    let state = |(kind, mechanism): (u8, _)| {
+        let state = hsmd_crypto::digest::Digest::new(mechanism)?.state()?;
+        Some([&[kind, 1][..], &[7; 16], &[3], &[8; 32], &state].concat())
+    };
+    kinds.into_iter().filter_map(state).collect()
+}
+
 /// A body of these attributes and one value.
 pub(crate) fn encoded_body(attributes: &Template, kind: AttributeType, value: Secret, held: Usage) -> WipingVec {
     let values = Values(vec![(kind, value)]);

@@ -14,6 +14,7 @@ mod create;
 mod crypt;
 mod derive;
 mod destroy;
+mod digest;
 mod find;
 pub(crate) mod fuzzing;
 mod generate;
@@ -33,11 +34,14 @@ mod tests;
 mod unwrap;
 mod wrap;
 
+pub(crate) use access::mechanism_hash;
+
 use std::sync::Arc;
 
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ids::UniqueId;
 
+pub use digest::{DigestFrom, DigestStep};
 pub(crate) use latch::Latches;
 pub(crate) use table::ObjectTable;
 

@@ -22,7 +22,8 @@ impl KeySet {
         input: Input<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Rv> {
-        let key = self.usable(context, Operation::Sign, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        let (Input::Message(data) | Input::Digest(data)) = input;
+        let key = self.usable_on(context, Operation::Sign, mechanism, key, data)?;
         key.key()?.sign(mechanism, input, out).map_err(OpError::rv)
     }
 
@@ -38,7 +39,7 @@ impl KeySet {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Rv> {
-        let key = self.usable(context, Operation::SignRecover, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
+        let key = self.usable_on(context, Operation::SignRecover, mechanism, key, data)?;
         key.key()?
             .sign(mechanism, Input::Message(data), out)
             .map_err(OpError::rv)

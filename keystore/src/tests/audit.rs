@@ -35,6 +35,7 @@ fn user(key_set: &KeySet) -> Context {
     Context {
         caller: caller(1),
         login: Some(login(key_set, UserType::USER, PIN)),
+        grant: None,
     }
 }
 

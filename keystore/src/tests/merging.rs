@@ -27,6 +27,7 @@ pub(super) fn user(key_set: &KeySet) -> Context {
     Context {
         caller: caller(1),
         login: Some(login(key_set, UserType::USER, PIN)),
+        grant: None,
     }
 }
 
@@ -34,6 +35,7 @@ pub(super) fn nobody() -> Context {
     Context {
         caller: caller(1),
         login: None,
+        grant: None,
     }
 }
 

@@ -11,6 +11,7 @@ fn context(key_set: &KeySet) -> Context {
     Context {
         caller: caller(1),
         login: Some(login(key_set, UserType::USER, PIN)),
+        grant: None,
     }
 }
 

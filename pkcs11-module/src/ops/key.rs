@@ -162,7 +162,6 @@ impl KeyOperation {
             row,
             work,
             kept: None,
-            authenticated: false,
             grant: None,
         }
     }
@@ -172,7 +171,7 @@ impl KeyOperation {
     /// # Errors
     /// `CKR_USER_NOT_LOGGED_IN`; the operation ends.
     pub(crate) fn check_grant(&self) -> Result<(), Rv> {
-        if self.meta.always_authenticate && !self.authenticated {
+        if self.meta.always_authenticate && self.grant.is_none() {
             Err(Rv::USER_NOT_LOGGED_IN)
         } else {
             Ok(())

@@ -6,13 +6,15 @@ use crate::abi::pointers::RawInput;
 use crate::local;
 use crate::state::instance::Instance;
 use crate::state::lock;
-use crate::state::operation::{KeyOperation, Operations};
+use crate::state::operation::{KeyOperation, Operations, Running};
 use crate::state::phase::Phase;
 use crate::state::session::Session;
-use crate::state::slot::Login;
+use crate::state::slot::{Login, Slot};
 use crate::transport::Failure;
 use cryptoki_sys::{CK_SESSION_HANDLE, CK_USER_TYPE};
 use hsmd_proto::ck::{Rv, UserType};
+use hsmd_proto::convert::mechanism_to_wire;
+use hsmd_proto::init::Operation;
 use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, reply, request};
 
@@ -25,7 +27,7 @@ pub(crate) fn login(
 ) -> Result<(), Rv> {
     let session = instance.session(session)?;
     let user = UserType(user);
-    if !matches!(user, UserType::SO | UserType::USER | UserType::CONTEXT_SPECIFIC) {
+    if user != UserType::SO && user != UserType::CONTEXT_SPECIFIC && !user.uses_keys() {
         return Err(Rv::USER_TYPE_INVALID);
     }
     if user == UserType::CONTEXT_SPECIFIC {
@@ -45,7 +47,7 @@ pub(crate) fn login(
     if user == UserType::SO && gate.read_only > 0 {
         return Err(Rv::SESSION_READ_ONLY_EXISTS);
     }
-    let (ticket, key_set) = ask(Asker::session(instance, &session), user, pin)?;
+    let (ticket, key_set) = ask(Asker::session(instance, &session), user, pin, None)?;
     let ticket = ticket.ok_or(Rv::DEVICE_ERROR)?;
     let known = slot.info().token.as_ref().map(|token| token.key_set.clone());
     if !key_set.is_empty() && known.is_some_and(|known| known != key_set) {
@@ -62,7 +64,12 @@ pub(crate) fn login(
 }
 
 /// Sends a PIN and reads the ticket, and whose token it is for. The same attempt repeated after a lost reply counts once.
-fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<(Option<WipingVec>, Vec<u8>), Rv> {
+fn ask(
+    asker: Asker<'_>,
+    user: UserType,
+    pin: &[u8],
+    purpose: Option<&wire::Purpose>,
+) -> Result<(Option<WipingVec>, Vec<u8>), Rv> {
     let attempt: [u8; 16] = local::random();
     asker.call(
         |writer| {
@@ -70,6 +77,7 @@ fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<(Option<WipingVec
                 user: user.0,
                 pin: Some(writer.hide(pin)),
                 attempt: attempt.to_vec(),
+                purpose: purpose.cloned(),
             })
         },
         |result, sections| match result {
@@ -86,28 +94,59 @@ fn ask(asker: Asker<'_>, user: UserType, pin: &[u8]) -> Result<(Option<WipingVec
 fn context_specific(instance: &Instance, session: &Session, pin_given: RawInput<'_>) -> Result<(), Rv> {
     let pin = pin(pin_given)?;
     let mut operations = lock(&session.operations);
-    let operation = waiting(&mut operations).ok_or(Rv::OPERATION_NOT_INITIALIZED)?;
-    operation.grant = ask(Asker::session(instance, session), UserType::CONTEXT_SPECIFIC, pin)?.0;
-    operation.authenticated = true;
+    let operation = waiting(&mut operations, &session.slot).ok_or(Rv::OPERATION_NOT_INITIALIZED)?;
+    let purpose = wire::Purpose {
+        operation: kind(operation.operation).into(),
+        key: Some(operation.key.reference()),
+        mechanism: Some(mechanism_to_wire(&operation.mechanism)),
+    };
+    let asker = Asker::session(instance, session);
+    let granted = ask(asker, UserType::CONTEXT_SPECIFIC, pin, Some(&purpose));
+    if granted.as_ref().is_err_and(|rv| *rv == Rv::PIN_LOCKED) {
+        // It also logs the user out (PKCS#11 3.2, 4.9).
+        session.slot.logged_out();
+    }
+    operation.grant = Some(granted?.0.ok_or(Rv::DEVICE_ERROR)?);
     Ok(())
 }
 
-/// The operation that waits for a context-specific login.
-fn waiting(operations: &mut Operations) -> Option<&mut KeyOperation> {
+/// What the daemon calls an operation with a private key.
+const fn kind(operation: Operation) -> wire::purpose::Operation {
+    match operation {
+        Operation::Sign => wire::purpose::Operation::Sign,
+        Operation::Decrypt => wire::purpose::Operation::Decrypt,
+        Operation::SignRecover => wire::purpose::Operation::SignRecover,
+        _ => wire::purpose::Operation::None,
+    }
+}
+
+/// The operation that waits for a context-specific login: of those that use private keys.
+fn waiting<'a>(operations: &'a mut Operations, slot: &Slot) -> Option<&'a mut KeyOperation> {
     let all = [
         &mut operations.sign,
         &mut operations.decrypt,
-        &mut operations.encrypt,
-        &mut operations.verify,
         &mut operations.sign_recover,
-        &mut operations.verify_recover,
+        &mut operations.message_sign,
     ];
     all.into_iter().flatten().find(|operation| {
-        operation.meta.always_authenticate && !operation.authenticated && operation.phase == Phase::Ready
+        operation.meta.always_authenticate
+            && operation.grant.is_none()
+            && matches!(operation.phase, Phase::Ready | Phase::Single)
+            && operation.alive(slot)
     })
 }
 
-/// C_LoginUser: named users are not in this version; without a name it is C_Login.
+/// The users of a token by name, as C_LoginUser takes them.
+const NAMES: [(&[u8], UserType, UserType); 6] = [
+    (b"so", UserType::SO, UserType::SO),
+    (b"co", UserType::USER, UserType::USER),
+    (b"crypto-officer", UserType::USER, UserType::USER),
+    (b"user", UserType::USER, UserType::USER),
+    (b"cu", UserType::USER, UserType::CRYPTO_USER),
+    (b"crypto-user", UserType::USER, UserType::CRYPTO_USER),
+];
+
+/// C_LoginUser (PKCS#11 3.2, 5.6.8): who a name means, of those that log in as this type. Without a name it is C_Login.
 pub(crate) fn login_user(
     instance: &Instance,
     session: CK_SESSION_HANDLE,
@@ -116,11 +155,15 @@ pub(crate) fn login_user(
     name: RawInput<'_>,
 ) -> Result<(), Rv> {
     instance.session(session)?;
-    if name.get()?.is_empty() {
-        login(instance, session, user, pin)
-    } else {
-        Err(Rv::FUNCTION_NOT_SUPPORTED)
+    let name = name.get()?;
+    if name.is_empty() || UserType(user) == UserType::CONTEXT_SPECIFIC {
+        return login(instance, session, user, pin);
     }
+    let meant = NAMES
+        .iter()
+        .find(|(known, as_type, who)| *known == name && (as_type.0 == user || who.0 == user));
+    let (_, _, who) = meant.ok_or(Rv::USER_TYPE_INVALID)?;
+    login(instance, session, who.0, pin)
 }
 
 /// C_Logout (PKCS#11 3.2, 5.6.9).
@@ -140,7 +183,7 @@ pub(crate) fn leave(asker: Asker<'_>) -> bool {
         return false;
     };
     // The record in the store ends at once if the daemon is there, else by its age: no waiting for one that is not.
-    let asker = asker.with_grant(Some(&login.ticket)).without_waiting();
+    let asker = asker.with_ticket(&login.ticket).without_waiting();
     let _ = asker.call(|_| request::Op::Logout(wire::Logout {}), nothing);
     true
 }

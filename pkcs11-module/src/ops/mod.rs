@@ -23,6 +23,7 @@ pub(crate) mod object;
 pub(crate) mod random;
 pub(crate) mod recover;
 pub(crate) mod request;
+pub(crate) mod sealed_digest;
 pub(crate) mod session;
 pub(crate) mod sign;
 pub(crate) mod slot;

@@ -5,7 +5,7 @@ use crate::state::session::Session;
 use crate::state::slot::Slot;
 use crate::transport::Failure;
 use crate::transport::pool::Tries;
-use hsmd_proto::ck::{Rv, UserType};
+use hsmd_proto::ck::Rv;
 use hsmd_proto::frame::{FrameWriter, Sections};
 use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, reply, request};
@@ -17,8 +17,10 @@ pub(crate) struct Asker<'a> {
     pub(crate) instance: &'a Instance,
     pub(crate) slot: &'a Arc<Slot>,
     pub(crate) session: Option<&'a Session>,
-    /// Presented instead of the login's ticket: the grant of one operation.
+    /// Presented beside the login's ticket: the grant of one operation.
     grant: Option<&'a [u8]>,
+    /// Presented instead of the login's ticket: that of a login which has just ended here.
+    ticket: Option<&'a [u8]>,
     /// What the request lends to its frame.
     lent: &'a [u8],
     tries: Tries,
@@ -32,6 +34,7 @@ impl<'a> Asker<'a> {
             slot: &session.slot,
             session: Some(session),
             grant: None,
+            ticket: None,
             lent: &[],
             tries: Tries::UntilDeadline,
         }
@@ -44,8 +47,17 @@ impl<'a> Asker<'a> {
             slot,
             session: None,
             grant: None,
+            ticket: None,
             lent: &[],
             tries: Tries::UntilDeadline,
+        }
+    }
+
+    /// The same, presenting the ticket of a login that the slot no longer has.
+    pub(crate) fn with_ticket(self, ticket: &'a [u8]) -> Self {
+        Self {
+            ticket: Some(ticket),
+            ..self
         }
     }
 
@@ -77,19 +89,22 @@ impl<'a> Asker<'a> {
         read: impl FnOnce(Option<reply::Result>, &Sections<'_>) -> Result<T, Failure>,
     ) -> Result<T, Rv> {
         let login = self.slot.login();
-        let ticket = self.grant.or(login.as_ref().map(|login| login.ticket.as_slice()));
+        let ticket = self.ticket.or(login.as_ref().map(|login| login.ticket.as_slice()));
         let make = |writer: &mut FrameWriter| {
             let ticket = ticket.map(|ticket| writer.hide(ticket));
+            let grant = self.grant.map(|grant| writer.hide(grant));
             wire::Request {
                 slot: self.slot.id.0,
                 ticket,
+                grant,
                 op: Some(build(writer)),
             }
         };
         let result = self.instance.pool.call(self.session, self.tries, make, self.lent, read);
-        if let (Err(Failure::Refused(Rv::USER_NOT_LOGGED_IN)), Some(login), None) = (&result, &login, self.grant) {
+        let alone = self.grant.is_none() && self.ticket.is_none();
+        if let (Err(Failure::Refused(Rv::USER_NOT_LOGGED_IN)), Some(login), true) = (&result, &login, alone) {
             // The SO meets this code at every private object; a user meets it only when the ticket is void.
-            if login.user == UserType::USER {
+            if login.user.uses_keys() {
                 self.slot.ticket_refused(login);
             }
         }

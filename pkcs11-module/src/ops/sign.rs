@@ -54,8 +54,10 @@ pub(crate) fn sign(
     let written = operation.ask(asker, request::Op::Sign, given, |signature| {
         check_length(signature, Length::Exact(length))?;
         Ok(out.put(signature))
-    })?;
-    Ok(written.into())
+    });
+    // Of an operation that signs many messages each wants its own.
+    operation.grant = None;
+    Ok(written?.into())
 }
 
 /// What goes to the key.

@@ -4,12 +4,13 @@
 
 use super::key::admit_parsed;
 use super::request::Asker;
+use super::sealed_digest;
 use crate::abi::pointers::{RawInput, RawOut, Written};
 use crate::local::Digest;
 use crate::ops::chain::counters_left;
 use crate::state::instance::Instance;
 use crate::state::lock;
-use crate::state::operation::{DigestOperation, KeyOperation, Operations, Running, Work};
+use crate::state::operation::{DigestOperation, DigestState, KeyOperation, Operations, Running, Work};
 use crate::state::phase::Phase;
 use crate::state::saved::{Family, Saved, SavedDigest, SavedOperation, SavedWork};
 use crate::state::session::Session;
@@ -28,25 +29,32 @@ pub(crate) fn save(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOut<
     let session = instance.session(session)?;
     let out = out.get()?;
     let operations = lock(&session.operations);
-    match out.put(&saved(&operations, &session)?.encode()) {
+    match out.put(&saved(&operations, Asker::session(instance, &session))?.encode()) {
         Written::TooSmall => Err(Rv::BUFFER_TOO_SMALL),
         _ => Ok(()),
     }
 }
 
-fn saved(operations: &Operations, session: &Session) -> Result<Saved, Rv> {
+fn saved(operations: &Operations, asker: Asker<'_>) -> Result<Saved, Rv> {
     let mut all = Saved::default();
-    if let Some(digest) = &operations.digest {
-        let state = digest.digest.state().ok_or(Rv::STATE_UNSAVEABLE)?;
+    if let Some(digest) = operations.digest.as_ref().filter(|digest| digest.alive(asker.slot)) {
+        let parts = parts(digest.phase)?;
+        let (sealed, state) = match &digest.state {
+            DigestState::Open(digest) => {
+                let state = digest.state().ok_or(Rv::STATE_UNSAVEABLE)?;
+                (false, WipingVec::from(state.as_slice()))
+            }
+            DigestState::Sealed(sealed) => (true, sealed.settled(asker, digest.mechanism)?),
+        };
         all.digest = Some(SavedDigest {
             hash: digest.mechanism.0,
-            parts: parts(digest.phase)?,
-            sealed: false,
-            state: WipingVec::from(state.as_slice()),
+            parts,
+            sealed,
+            state,
         });
     }
     for family in Family::ALL {
-        let running = place_of(operations, family).filter(|running| running.alive(&session.slot));
+        let running = place_of(operations, family).filter(|running| running.alive(asker.slot));
         if let Some(running) = running {
             all.operations.push(one(running, family)?);
         }
@@ -165,12 +173,15 @@ fn restore_digest(instance: &Instance, session: &Session, saved: SavedDigest) ->
     let mechanism = MechanismType(saved.hash);
     super::slot::row(instance, &session.slot, mechanism).map_err(refused)?;
     let length = digest_length(mechanism).ok_or(Rv::SAVED_STATE_INVALID)?;
-    if saved.sealed {
-        return Err(Rv::SAVED_STATE_INVALID);
-    }
+    let state = if saved.sealed {
+        let restored = sealed_digest::restore(Asker::session(instance, session), mechanism, &saved.state);
+        DigestState::Sealed(restored.map_err(refused)?)
+    } else {
+        DigestState::Open(Digest::resume(mechanism, &saved.state).ok_or(Rv::SAVED_STATE_INVALID)?)
+    };
     Ok(DigestOperation {
         phase: if saved.parts { Phase::Parts } else { Phase::Ready },
-        digest: Digest::resume(mechanism, &saved.state).ok_or(Rv::SAVED_STATE_INVALID)?,
+        state,
         mechanism,
         length,
     })

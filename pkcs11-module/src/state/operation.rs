@@ -39,9 +39,29 @@ pub(crate) struct Operations {
 pub(crate) struct DigestOperation {
     pub(crate) phase: Phase,
     pub(crate) mechanism: MechanismType,
-    pub(crate) digest: Digest,
+    pub(crate) state: DigestState,
     /// The result's length in bytes.
     pub(crate) length: usize,
+}
+
+/// Where a digest runs.
+pub(crate) enum DigestState {
+    /// Here.
+    Open(Digest),
+    /// On the daemon: it has absorbed a key whose value may not be read.
+    Sealed(SealedDigest),
+}
+
+/// A digest of which only the daemon knows the state.
+pub(crate) struct SealedDigest {
+    /// The state.
+    pub(crate) state: WipingVec,
+    /// Data that is still to be added.
+    pub(crate) pending: WipingVec,
+    /// The keys in it that this session gave: what is destroyed takes the digest along.
+    pub(crate) keys: Vec<Arc<Object>>,
+    /// The login under which it absorbed a private key, or may have.
+    pub(crate) epoch: Option<u64>,
 }
 
 /// What happens to the data of an operation with a key.
@@ -91,9 +111,7 @@ pub(crate) struct KeyOperation {
     pub(crate) kept: Option<WipingVec>,
     /// Private keys: the login under which it began.
     pub(crate) epoch: Option<u64>,
-    /// CKA_ALWAYS_AUTHENTICATE: C_Login(CKU_CONTEXT_SPECIFIC) was called for this one operation.
-    pub(crate) authenticated: bool,
-    /// The ticket that it brought, if the daemon gives one for the operation alone.
+    /// CKA_ALWAYS_AUTHENTICATE: what C_Login(CKU_CONTEXT_SPECIFIC) brought, for one use of the key.
     pub(crate) grant: Option<WipingVec>,
 }
 
@@ -209,8 +227,14 @@ impl Running for DigestOperation {
         false
     }
 
-    fn alive(&self, _slot: &Slot) -> bool {
-        true
+    fn alive(&self, slot: &Slot) -> bool {
+        match &self.state {
+            DigestState::Open(_) => true,
+            DigestState::Sealed(sealed) => {
+                sealed.epoch.is_none_or(|epoch| epoch == slot.epoch())
+                    && !sealed.keys.iter().any(|key| key.is_destroyed())
+            }
+        }
     }
 }
 

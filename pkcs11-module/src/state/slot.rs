@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 /// A login of this application on a slot.
 pub(crate) struct Login {
-    /// SO or USER.
+    /// SO, USER or CRYPTO_USER.
     pub(crate) user: UserType,
     /// What requests present.
     pub(crate) ticket: WipingVec,
@@ -123,12 +123,12 @@ impl Slot {
         read(&self.login).current.clone()
     }
 
-    /// Whether private objects are there to be used: a USER login, not the SO's.
+    /// Whether private objects are there to be used: the login of a user, not the SO's.
     pub(crate) fn user_logged_in(&self) -> bool {
         read(&self.login)
             .current
             .as_ref()
-            .is_some_and(|login| login.user == UserType::USER)
+            .is_some_and(|login| login.user.uses_keys())
     }
 
     /// Counts logins and logouts.

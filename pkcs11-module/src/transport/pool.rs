@@ -305,6 +305,7 @@ impl Pool {
             let mut build = |writer: &mut FrameWriter| wire::Request {
                 slot: slot.0,
                 ticket: Some(writer.hide(&login.ticket)),
+                grant: None,
                 op: Some(request::Op::Logout(wire::Logout {})),
             };
             if connection.exchange(&mut build, &[], Instant::now() + FAREWELL).is_err() {

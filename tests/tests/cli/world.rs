@@ -151,6 +151,7 @@ fn prepare() -> Prepared {
     for (name, content) in [
         ("so.txt", SO_PIN),
         ("pin.txt", PIN),
+        ("cu.txt", "cu-pin-1"),
         ("domain.txt", "demo"),
         (
             "id.pub",

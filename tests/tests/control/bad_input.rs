@@ -83,6 +83,15 @@ const ROWS: &[Row] = &[
         &["user_pin"],
     ),
     Row(
+        "SetCryptoUserPin",
+        || {
+            json!({ "partition": "$partition", "user_pin": { "value": "123456" },
+        "crypto_user_pin": { "value": "654321" } })
+        },
+        &[],
+        &["crypto_user_pin"],
+    ),
+    Row(
         "RekeyPartition",
         || {
             json!({ "partition": "$partition", "so_pin": { "value": "87654321" },

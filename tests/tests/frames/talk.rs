@@ -105,6 +105,7 @@ pub(crate) fn requests(socket: &Path) -> Vec<Vec<u8>> {
             user: 1,
             pin: Some(writer.hide(PIN.as_bytes())),
             attempt: vec![1; 16],
+            purpose: None,
         })
     });
     let (section, login) = ask(&mut stream, &login);

@@ -1,5 +1,5 @@
 //! Functions that few clients use, through C and with a real daemon: signatures with recovery, dual functions, operation
-//! state. What clients use every day is tested with them, each in its own folder.
+//! state, digests of keys, roles, keys that want the PIN for each use. What clients use every day is tested with them, each in its own folder.
 
 use std::mem::offset_of;
 
@@ -22,6 +22,10 @@ macro_rules! newer {
         Rv::check(library.call_pointer(stringify!($name), pointer, $words))
     }};
 }
+
+mod digest_key;
+mod each_use;
+mod roles;
 
 /// An application with a login.
 struct Application {

@@ -7,7 +7,8 @@ use crate::control::provision::{NewPartition, RoleView};
 use crate::node::Node;
 use hsmd_control::admin::{
     CloneGroupRequest, CloneGroupResponse, CreatePartitionRequest, DeletePartitionRequest, ListRolesRequest, Partition,
-    Pin, ResetPartitionPinRequest, ResizePartitionRequest, Role, TightenPartitionRequest, UnlockRoleRequest,
+    Pin, ResetPartitionPinRequest, ResizePartitionRequest, Role, SetCryptoUserPinRequest, TightenPartitionRequest,
+    UnlockRoleRequest,
 };
 use hsmd_keystore::Quota;
 use hsmd_proto::policy::Policy;
@@ -64,6 +65,15 @@ pub(super) fn reset_pin(node: &Arc<Node>, request: ResetPartitionPinRequest) -> 
     let user_pin = bytes(&request.user_pin).ok_or(ModelError::Missing("UserPin", RULE))?;
     node.model.reset_pin(&request.partition, so_pin, user_pin)?;
     tracing::info!(partition = request.partition, "user PIN reset");
+    Ok(())
+}
+
+pub(super) fn set_crypto_user_pin(node: &Arc<Node>, request: SetCryptoUserPinRequest) -> Result<(), ModelError> {
+    const RULE: &str = "as long as pin.min_length and pin.max_length say";
+    let user_pin = bytes(&request.user_pin).ok_or(ModelError::Missing("UserPin", RULE))?;
+    let pin = bytes(&request.crypto_user_pin).ok_or(ModelError::Missing("CryptoUserPin", RULE))?;
+    node.model.set_crypto_user_pin(&request.partition, user_pin, pin)?;
+    tracing::info!(partition = request.partition, "crypto user's PIN set");
     Ok(())
 }
 

@@ -30,9 +30,10 @@ pub(super) fn begin(node: &Arc<Node>, request: RekeyPartitionRequest) -> Result<
     const RULE: &str = "as long as pin.min_length and pin.max_length say";
     let so_pin = bytes(&request.so_pin).ok_or(ModelError::Missing("SoPin", RULE))?;
     authorise(node, &request.partition, &request.hsm_so_pin)?;
+    let (user_pin, crypto_user_pin) = (bytes(&request.user_pin), bytes(&request.crypto_user_pin));
     let rekey = node
         .model
-        .begin_rekey(&request.partition, so_pin, bytes(&request.user_pin))?;
+        .begin_rekey(&request.partition, so_pin, user_pin, crypto_user_pin)?;
     let partition = request.partition.clone();
     Ok(Begun { partition, rekey })
 }

@@ -42,6 +42,7 @@ async fn a_call_with_nothing_in_it_is_refused_by_name() {
         resize_partition ResizePartitionRequest::default() => NotFound, "partition";
         tighten_partition TightenPartitionRequest::default() => InvalidArgument, "policy";
         reset_partition_pin ResetPartitionPinRequest::default() => InvalidArgument, "SoPin";
+        set_crypto_user_pin SetCryptoUserPinRequest::default() => InvalidArgument, "UserPin";
         rekey_partition RekeyPartitionRequest::default() => InvalidArgument, "SoPin";
         clone_group CloneGroupRequest::default() => InvalidArgument, "UserPin";
         list_roles ListRolesRequest::default() => NotFound, "partition";

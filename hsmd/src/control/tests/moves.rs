@@ -39,6 +39,7 @@ fn login(key_set: &KeySet, user: UserType, pin: &[u8]) -> Context {
     Context {
         caller,
         login: Some(login),
+        grant: None,
     }
 }
 

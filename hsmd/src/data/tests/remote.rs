@@ -163,6 +163,7 @@ fn a_registered_client_works_as_on_the_socket_hears_heartbeats_and_is_answered_t
             user: UserType::USER.0,
             pin: Some(writer.hide(PIN)),
             attempt: fresh(),
+            purpose: None,
         })
     });
     for _ in 0..3 {
@@ -178,6 +179,7 @@ fn a_registered_client_works_as_on_the_socket_hears_heartbeats_and_is_answered_t
             user: UserType::USER.0,
             pin: Some(writer.hide(&vec![9; 3 << 20])),
             attempt: fresh(),
+            purpose: None,
         })
     });
     assert_ne!(Rv(client.receive().0.rv), Rv::OK);
@@ -231,6 +233,7 @@ fn a_removed_client_stops_in_the_middle_of_everything() {
             user: UserType::USER.0,
             pin: Some(writer.hide(b"wrong pin")),
             attempt: fresh(),
+            purpose: None,
         })
     });
     assert_eq!(waits.header().kind, FrameKind::Heartbeat);

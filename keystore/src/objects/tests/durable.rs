@@ -37,6 +37,7 @@ fn objects_and_latches_survive_a_kill() {
     let nobody = Context {
         caller: caller(1),
         login: None,
+        grant: None,
     };
     assert_eq!(
         keys.find(&nobody, &Template::default()).unwrap(),

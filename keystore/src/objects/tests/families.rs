@@ -469,6 +469,7 @@ fn a_crypto_user_uses_keys_and_changes_no_token_object() {
     let user = Context {
         caller: caller(1),
         login: Some(Arc::new(login)),
+        grant: None,
     };
     assert_eq!(bench.find(&user, &[]), [key.id]);
     let mut out = Vec::new();
@@ -491,4 +492,18 @@ fn a_crypto_user_uses_keys_and_changes_no_token_object() {
         .keys
         .copy_object(&user, &key.name(), id(), &template(&[label("x")]));
     assert_eq!(copied.map(|_| ()), Err(refused));
+    // Keys neither come nor go: the role uses what is there.
+    let by = bench.aes(&[yes(A::WRAP), yes(A::UNWRAP)]).unwrap();
+    let prize = bench.aes(&[yes(A::EXTRACTABLE)]).unwrap();
+    let blob = bench.wrap(&by, &plain(M::AES_KEY_WRAP), &prize).unwrap();
+    let refused = Rv::KEY_FUNCTION_NOT_PERMITTED;
+    let wrapped = bench
+        .keys
+        .wrap_key(&user, &by.name(), &plain(M::AES_KEY_WRAP), &prize.name());
+    assert_eq!(wrapped, Err(refused));
+    let session_key = aes_template(&[no(A::TOKEN)]);
+    let unwrapped = bench
+        .keys
+        .unwrap_key(&user, &by.name(), &plain(M::AES_KEY_WRAP), &blob, id(), &session_key);
+    assert_eq!(unwrapped.map(|_| ()), Err(refused));
 }

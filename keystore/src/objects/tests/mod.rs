@@ -3,8 +3,10 @@
 
 mod attacks;
 mod classes;
+mod digest;
 mod durable;
 mod families;
+mod grants;
 mod lattice;
 mod mechanisms;
 mod model;
@@ -70,6 +72,7 @@ fn context(keys: &KeySet, caller: Caller, user: UserType, pin: &[u8]) -> Context
     Context {
         caller,
         login: Some(keys.resolve(&caller, ticket.expose()).unwrap()),
+        grant: None,
     }
 }
 
@@ -91,6 +94,7 @@ fn bench_in(keystore: Keystore, policy: Policy) -> Bench {
         nobody: Context {
             caller: caller(1),
             login: None,
+            grant: None,
         },
     }
 }

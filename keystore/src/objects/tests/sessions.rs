@@ -54,6 +54,7 @@ fn a_blob_is_good_in_its_own_hands_only() {
     let neighbour = Context {
         caller: neighbour,
         login: bench.user.login.clone(),
+        grant: None,
     };
     for context in [&stranger, &neighbour] {
         assert_eq!(uses(context, &private), Err(Rv::KEY_HANDLE_INVALID));

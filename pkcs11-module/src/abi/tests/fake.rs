@@ -162,7 +162,7 @@ pub(super) fn refuse(rv: Rv) -> Reaction {
     )
 }
 
-fn output(bytes: &[u8]) -> Reaction {
+pub(super) fn output(bytes: &[u8]) -> Reaction {
     let range = wire::Section {
         offset: 0,
         length: bytes.len() as u32,

@@ -2,6 +2,7 @@
 //! `table.rs` uses the library's global state.
 
 mod crypt;
+mod digest;
 mod dual;
 mod fake;
 mod hostile;

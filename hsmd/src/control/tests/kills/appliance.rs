@@ -210,7 +210,7 @@ const PARTITIONS: &[Row] = &[
         model.end_login(&serial(model, "web"), &id.to_string())
     }),
     ("RekeyPartition", logged_in, |model| {
-        let begun = model.begin_rekey(&serial(model, "web"), SO, Some(USER))?;
+        let begun = model.begin_rekey(&serial(model, "web"), SO, Some(USER), None)?;
         let done = begun.run(&mut |_, _| {});
         done.map(drop).map_err(|_| ModelError::Conflict)
     }),
@@ -257,7 +257,7 @@ pub(super) fn view(model: &Model, lines: &mut Vec<String>) -> usize {
     }
     for partition in model.partitions("").unwrap() {
         let keys = model.partition_keys(&partition.serial).unwrap();
-        let [so, user] = model.roles(&partition.serial).unwrap();
+        let [so, user, _] = model.roles(&partition.serial).unwrap();
         let label = &partition.label;
         let Quota { objects, bytes } = keys.quota();
         lines.push(format!(
