@@ -3,8 +3,11 @@
 
 use std::ffi::c_void;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use cryptoki_sys::{CK_FUNCTION_LIST_PTR, CK_INTERFACE, CK_RV};
+use cryptoki_sys::{CK_FUNCTION_LIST_PTR, CK_INTERFACE, CK_RV, CKR_OK};
+use hsmd_proto::ck::Rv;
+use hsmd_proto::returns;
 
 /// The functions of `CK_FUNCTION_LIST` in its order; the position of a name is the function.
 pub const FUNCTIONS: [&str; 68] = [
@@ -89,6 +92,8 @@ pub struct Function(usize);
 pub struct Library {
     functions: [usize; FUNCTIONS.len()],
     library: libloading::Library,
+    /// Whether each answer is held against the table of `hsmd_proto::returns`.
+    held: AtomicBool,
 }
 
 impl Library {
@@ -117,7 +122,35 @@ impl Library {
                 return Err(format!("{} is NULL in the function list", FUNCTIONS[index]));
             }
         }
-        Ok(Self { functions, library })
+        // Peers have their own opinions, and their own tests.
+        let ours = path.file_name().is_some_and(|name| name == "libhsmd_pkcs11.so");
+        Ok(Self {
+            functions,
+            library,
+            held: AtomicBool::new(ours),
+        })
+    }
+
+    /// From now on any code is taken: for tests that put words into the daemon's mouth. A build with assertions lets out
+    /// what a release would map.
+    pub fn take_any_code(&self) {
+        self.held.store(false, Ordering::Relaxed);
+    }
+
+    /// Fails the test if a function of ours gave a code that PKCS#11 does not list for it.
+    fn hold(&self, name: &str, rv: CK_RV) {
+        if rv == CKR_OK || !self.held.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(row) = returns::TABLE.iter().find(|row| row.name == name) else {
+            return;
+        };
+        assert!(
+            row.allows(Rv(rv)),
+            "{name} returned {}, which PKCS#11 3.2, {}, does not list (proto/src/returns/table.rs)",
+            Rv(rv),
+            row.section
+        );
     }
 
     /// Calls a function of the list by its name with the words given and zeros beyond.
@@ -191,10 +224,12 @@ impl Library {
         w[..words.len()].copy_from_slice(words);
         // SAFETY: the address is that of a Cryptoki function, whose parameters are integers and pointers of one word
         // each; both ABIs in use (System V on x86-64, AAPCS64) pass them alike and let the caller pass more.
-        unsafe {
+        let rv = unsafe {
             let function = std::mem::transmute::<usize, AnyFunction>(address);
             function(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9])
-        }
+        };
+        self.hold(name, rv);
+        rv
     }
 
     /// Whether the dynamic linker finds a symbol in the library.

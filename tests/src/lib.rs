@@ -19,6 +19,8 @@ pub mod remote;
 pub mod rv;
 pub mod scan;
 pub mod served;
+pub mod signatures;
+pub mod signatures_3;
 pub mod soak;
 pub mod storm;
 pub mod tap;

@@ -41,3 +41,4 @@ mod service;
 mod softhsm_util;
 mod strace;
 mod token_objects;
+mod sweep;

@@ -14,6 +14,7 @@ use cryptoki_sys::{
     CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG, CK_USER_TYPE, CK_UTF8CHAR,
 };
 use hsmd_proto::ck::Rv;
+use hsmd_proto::returns::row;
 use std::ffi::c_void;
 
 type Session = CK_SESSION_HANDLE;
@@ -23,7 +24,7 @@ type Object = CK_OBJECT_HANDLE;
 #[unsafe(no_mangle)]
 #[allow(non_snake_case, reason = "the specification's name")]
 pub(super) unsafe extern "C" fn C_Initialize(arguments: *mut c_void) -> CK_RV {
-    bare(|| {
+    bare(const { row("C_Initialize") }, || {
         if !arguments.is_null() {
             // SAFETY: the caller's promise: NULL or a CK_C_INITIALIZE_ARGS. pReserved is not followed.
             let raw = unsafe { arguments.cast::<CK_C_INITIALIZE_ARGS>().read_unaligned() };
@@ -47,7 +48,7 @@ pub(super) unsafe extern "C" fn C_Initialize(arguments: *mut c_void) -> CK_RV {
 #[unsafe(no_mangle)]
 #[allow(non_snake_case, reason = "the specification's name")]
 pub(super) unsafe extern "C" fn C_Finalize(reserved: *mut c_void) -> CK_RV {
-    bare(|| {
+    bare(const { row("C_Finalize") }, || {
         if process::Process::current().is_none() {
             return Err(Rv::CRYPTOKI_NOT_INITIALIZED);
         }

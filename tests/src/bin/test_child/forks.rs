@@ -7,7 +7,7 @@ use hsmd_tests::module::{Module, Object, Session};
 use hsmd_tests::rv::Rv;
 use hsmd_tests::template::{self, Mechanism, bytes};
 
-use super::signatures::SIGNATURES;
+use hsmd_tests::signatures::SIGNATURES;
 use super::{Findings, logged_in};
 
 /// A child is told that it is not initialised, may initialise, and leaves its parent's sessions alone.

@@ -6,7 +6,7 @@ use hsmd_tests::module::{Module, Session};
 use hsmd_tests::rv::Rv;
 use hsmd_tests::template::{self, Mechanism};
 
-use super::signatures::{Parameter, SIGNATURES, parameters};
+use hsmd_tests::signatures::{Parameter, SIGNATURES, parameters};
 use super::{Findings, logged_in};
 
 const NO_HANDLE: usize = 0x7eee_dead_beef;

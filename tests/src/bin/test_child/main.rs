@@ -15,8 +15,6 @@ mod leak_scan;
 mod order;
 mod pins;
 mod random_calls;
-mod signatures;
-mod signatures_3;
 mod storm_worker;
 
 use std::path::Path;

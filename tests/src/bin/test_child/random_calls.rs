@@ -14,8 +14,8 @@ use hsmd_tests::template::{self, Mechanism, Template, bytes, flag, number};
 use hsmd_tests::wait;
 
 use super::Findings;
-use super::signatures::{DESTRUCTIVE, Parameter, SIGNATURES, parameters};
-use super::signatures_3::{SIGNATURES_3, pointers};
+use hsmd_tests::signatures::{DESTRUCTIVE, Parameter, SIGNATURES, parameters};
+use hsmd_tests::signatures_3::{SIGNATURES_3, pointers};
 
 const ROOM: usize = 1 << 16;
 /// The longest that a call may take; the module's own deadline is 5 s.
@@ -71,6 +71,7 @@ pub(crate) fn run(module: &Module, pin: &str, seed: u64, calls: usize, findings:
 
 /// As [`run`] over a connection that spoils replies once `spoil` was written and its answer read, until `calm` was.
 pub(crate) fn over_spoiled_replies(module: &Module, pin: &str, seed: u64, calls: usize, findings: &mut Findings) {
+    module.library.take_any_code();
     let mut run = Run::new(module, pin, seed, true);
     run.repair(findings);
     ask("spoil");

@@ -2,7 +2,7 @@
 
 /// What a parameter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parameter {
+pub enum Parameter {
     /// A slot id.
     Slot,
     /// A session handle.
@@ -30,7 +30,7 @@ pub(crate) enum Parameter {
 }
 
 /// Functions and their parameters; `C_Initialize`, `C_Finalize` and `C_GetFunctionList` have tests of their own.
-pub(crate) const SIGNATURES: &[(&str, &str)] = &[
+pub const SIGNATURES: &[(&str, &str)] = &[
     ("C_GetInfo", "x"),
     ("C_GetSlotList", "fbp"),
     ("C_GetSlotInfo", "sx"),
@@ -99,7 +99,7 @@ pub(crate) const SIGNATURES: &[(&str, &str)] = &[
 ];
 
 /// Functions that would lock, re-key or empty the token, or end what the other calls need.
-pub(crate) const DESTRUCTIVE: &[&str] = &[
+pub const DESTRUCTIVE: &[&str] = &[
     "C_InitToken",
     "C_InitPIN",
     "C_SetPIN",
@@ -110,7 +110,7 @@ pub(crate) const DESTRUCTIVE: &[&str] = &[
 ];
 
 /// The parameters of a row.
-pub(crate) fn parameters(letters: &str) -> Vec<Parameter> {
+pub fn parameters(letters: &str) -> Vec<Parameter> {
     letters
         .chars()
         .map(|letter| match letter {

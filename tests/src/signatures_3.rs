@@ -4,7 +4,7 @@
 use std::mem::{offset_of, size_of};
 
 use cryptoki_sys::CK_FUNCTION_LIST_3_2;
-use hsmd_tests::module::Module;
+use crate::module::Module;
 
 /// A function, its parameters, and its offset in the list in bytes.
 type Row = (&'static str, &'static str, usize);
@@ -16,7 +16,7 @@ macro_rules! rows {
 }
 
 /// All of them.
-pub(crate) const SIGNATURES_3: &[Row] = rows! {
+pub const SIGNATURES_3: &[Row] = rows! {
     C_GetInterfaceList "bp",
     C_GetInterface "iixf",
     C_LoginUser "hfilil",
@@ -56,7 +56,7 @@ pub(crate) const SIGNATURES_3: &[Row] = rows! {
 };
 
 /// The pointers of the module's 3.2 list, in the order of [`SIGNATURES_3`].
-pub(crate) fn pointers(module: &Module) -> Vec<usize> {
+pub fn pointers(module: &Module) -> Vec<usize> {
     let list = module.library.interface([3, 2], size_of::<CK_FUNCTION_LIST_3_2>());
     let list = list.expect("the interface of version 3.2");
     let word = size_of::<usize>();

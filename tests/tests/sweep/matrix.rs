@@ -1,0 +1,397 @@
+//! Every mechanism with every kind of key for every operation: the code that the mechanism table and the order of checks
+//! (DESIGN 5) say, and nothing left behind. A mechanism or key type that joins the table joins the matrix.
+
+use std::collections::BTreeSet;
+
+use cryptoki_sys::*;
+use hsmd_proto::ck::{KeyType, MechanismType};
+use hsmd_proto::mechanism::{self, Operations, ParamKind, Row, TABLE};
+use hsmd_proto::policy::Policy;
+use hsmd_tests::daemon::{Daemon, Options};
+use hsmd_tests::module::Object;
+use hsmd_tests::rv::Rv;
+use hsmd_tests::template::{self, Attribute, Mechanism, Template, bytes, flag, number};
+
+use super::stage::{Stage, TEXT};
+use crate::hostile::watched::panics;
+
+/// A key of the matrix.
+struct Key {
+    name: String,
+    class: CK_OBJECT_CLASS,
+    kind: KeyType,
+    handle: Object,
+}
+
+/// An operation with a key: its Init function or the function that does it all, the table's operation, the class of key for
+/// pairs, and the code for keys of another type.
+struct Doing {
+    function: &'static str,
+    operation: Operations,
+    half: CK_OBJECT_CLASS,
+    wrong_type: CK_RV,
+}
+
+const fn doing(function: &'static str, operation: Operations, half: CK_OBJECT_CLASS) -> Doing {
+    Doing {
+        function,
+        operation,
+        half,
+        wrong_type: CKR_KEY_TYPE_INCONSISTENT,
+    }
+}
+
+const DOINGS: [Doing; 15] = [
+    doing("C_EncryptInit", Operations::ENCRYPT, CKO_PUBLIC_KEY),
+    doing("C_DecryptInit", Operations::DECRYPT, CKO_PRIVATE_KEY),
+    doing("C_SignInit", Operations::SIGN, CKO_PRIVATE_KEY),
+    doing("C_VerifyInit", Operations::VERIFY, CKO_PUBLIC_KEY),
+    doing("C_SignRecoverInit", Operations::SIGN_RECOVER, CKO_PRIVATE_KEY),
+    doing("C_VerifyRecoverInit", Operations::VERIFY_RECOVER, CKO_PUBLIC_KEY),
+    doing("C_VerifySignatureInit", Operations::VERIFY, CKO_PUBLIC_KEY),
+    doing("C_MessageEncryptInit", Operations::ENCRYPT, CKO_PUBLIC_KEY),
+    doing("C_MessageDecryptInit", Operations::DECRYPT, CKO_PRIVATE_KEY),
+    doing("C_MessageSignInit", Operations::SIGN, CKO_PRIVATE_KEY),
+    doing("C_MessageVerifyInit", Operations::VERIFY, CKO_PUBLIC_KEY),
+    doing("C_DeriveKey", Operations::DERIVE, CKO_PRIVATE_KEY),
+    Doing {
+        wrong_type: CKR_WRAPPING_KEY_TYPE_INCONSISTENT,
+        ..doing("C_WrapKey", Operations::WRAP, CKO_PUBLIC_KEY)
+    },
+    Doing {
+        wrong_type: CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+        ..doing("C_UnwrapKey", Operations::UNWRAP, CKO_PRIVATE_KEY)
+    },
+    // Not one of the table's operations: no key, and a look at what the function says of each mechanism.
+    doing("C_DigestInit", Operations::DIGEST, CKO_SECRET_KEY),
+];
+
+/// The parameter that a mechanism takes, if this test knows its kind.
+fn good(row: &Row, point: &[u8]) -> Option<Mechanism> {
+    let kind = row.mechanism.0;
+    let hash = row.hash.map_or(CKM_SHA256, |hash| hash.0);
+    Some(match row.params {
+        ParamKind::None | ParamKind::Eddsa => Mechanism::Plain(kind),
+        ParamKind::Iv(length) | ParamKind::OptionalIv(length) => Mechanism::Bytes(kind, vec![7; length]),
+        ParamKind::Ctr => Mechanism::Bytes(kind, [&64_u64.to_ne_bytes()[..], &[7; 16]].concat()),
+        ParamKind::MacLength => Mechanism::Bytes(kind, 8_u64.to_ne_bytes().to_vec()),
+        ParamKind::Gcm => Mechanism::Gcm {
+            iv: vec![9; 12],
+            aad: Vec::new(),
+            tag_bits: 128,
+        },
+        ParamKind::Pss => Mechanism::Pss {
+            kind,
+            hash,
+            mgf: mgf(hash),
+            salt: 20,
+        },
+        ParamKind::Oaep => Mechanism::Oaep {
+            hash: CKM_SHA256,
+            mgf: CKG_MGF1_SHA256,
+        },
+        ParamKind::Ecdh if kind == CKM_ECDH1_DERIVE => Mechanism::Ecdh { public: point.to_vec() },
+        // A kind that joins the table is tried without a parameter: any listed code is good.
+        _ => return None,
+    })
+}
+
+fn mgf(hash: CK_MECHANISM_TYPE) -> CK_ULONG {
+    match hash {
+        CKM_SHA_1 => CKG_MGF1_SHA1,
+        CKM_SHA224 => CKG_MGF1_SHA224,
+        CKM_SHA384 => CKG_MGF1_SHA384,
+        CKM_SHA512 => CKG_MGF1_SHA512,
+        CKM_SHA3_224 => CKG_MGF1_SHA3_224,
+        CKM_SHA3_256 => CKG_MGF1_SHA3_256,
+        CKM_SHA3_384 => CKG_MGF1_SHA3_384,
+        CKM_SHA3_512 => CKG_MGF1_SHA3_512,
+        _ => CKG_MGF1_SHA256,
+    }
+}
+
+/// Keys of every type of the table, both halves of pairs, with every usage flag that the type has.
+struct Keys {
+    list: Vec<Key>,
+    point: Vec<u8>,
+    /// Types of the table that this test has no template for.
+    unknown: BTreeSet<KeyType>,
+}
+
+impl Keys {
+    fn make(stage: &Stage, policy: Policy) -> Self {
+        let mut keys = Self {
+            list: Vec::new(),
+            point: Vec::new(),
+            unknown: BTreeSet::new(),
+        };
+        let kinds: BTreeSet<KeyType> = TABLE
+            .iter()
+            .filter(|row| row.allowed(policy))
+            .flat_map(|row| row.key_types)
+            .copied()
+            .collect();
+        for kind in kinds {
+            keys.of(stage, kind);
+        }
+        let data = stage.module.create(stage.session, &[number(CKA_CLASS, CKO_DATA)]);
+        keys.list.push(Key {
+            name: "data".to_owned(),
+            class: CKO_DATA,
+            kind: KeyType(CK_ULONG::MAX),
+            handle: data.expect("C_CreateObject"),
+        });
+        keys
+    }
+
+    fn of(&mut self, stage: &Stage, kind: KeyType) {
+        let hmac = kind.name().is_some_and(|name| name.ends_with("_HMAC"));
+        match kind.0 {
+            CKK_AES => {
+                for size in [16, 32] {
+                    let uses = [CKA_ENCRYPT, CKA_DECRYPT, CKA_SIGN, CKA_VERIFY, CKA_WRAP, CKA_UNWRAP, CKA_DERIVE];
+                    self.secret(stage, kind, CKM_AES_KEY_GEN, size, &uses);
+                }
+            }
+            CKK_GENERIC_SECRET => {
+                let uses = [CKA_SIGN, CKA_VERIFY, CKA_DERIVE];
+                self.secret(stage, kind, CKM_GENERIC_SECRET_KEY_GEN, 32, &uses);
+            }
+            CKK_RSA => {
+                let public = [CKA_ENCRYPT, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP];
+                let private = [CKA_DECRYPT, CKA_SIGN, CKA_SIGN_RECOVER, CKA_UNWRAP];
+                let size = number(CKA_MODULUS_BITS, 2048);
+                self.pair(stage, kind, CKM_RSA_PKCS_KEY_PAIR_GEN, (size, &public), &private);
+            }
+            CKK_EC => {
+                for curve in [template::P256, template::P384] {
+                    let curve = bytes(CKA_EC_PARAMS, curve);
+                    let private = [CKA_SIGN, CKA_DERIVE];
+                    self.pair(stage, kind, CKM_EC_KEY_PAIR_GEN, (curve, &[CKA_VERIFY]), &private);
+                }
+            }
+            CKK_EC_EDWARDS => {
+                let curve = bytes(CKA_EC_PARAMS, template::ED25519);
+                self.pair(stage, kind, CKM_EC_EDWARDS_KEY_PAIR_GEN, (curve, &[CKA_VERIFY]), &[CKA_SIGN]);
+            }
+            CKK_EC_MONTGOMERY => {
+                let curve = bytes(CKA_EC_PARAMS, [0x06, 0x03, 0x2b, 0x65, 0x6e]);
+                self.pair(stage, kind, CKM_EC_MONTGOMERY_KEY_PAIR_GEN, (curve, &[]), &[CKA_DERIVE]);
+            }
+            CKK_ML_DSA => {
+                let set = number(CKA_PARAMETER_SET, CKP_ML_DSA_65);
+                self.pair(stage, kind, CKM_ML_DSA_KEY_PAIR_GEN, (set, &[CKA_VERIFY]), &[CKA_SIGN]);
+            }
+            CKK_SLH_DSA => {
+                let set = number(CKA_PARAMETER_SET, CKP_SLH_DSA_SHA2_128F);
+                self.pair(stage, kind, CKM_SLH_DSA_KEY_PAIR_GEN, (set, &[CKA_VERIFY]), &[CKA_SIGN]);
+            }
+            CKK_ML_KEM => {
+                let set = number(CKA_PARAMETER_SET, CKP_ML_KEM_768);
+                self.pair(stage, kind, CKM_ML_KEM_KEY_PAIR_GEN, (set, &[CKA_ENCAPSULATE]), &[CKA_DECAPSULATE]);
+            }
+            _ if hmac => self.created(stage, kind),
+            _ => {
+                self.unknown.insert(kind);
+            }
+        }
+    }
+
+    fn push(&mut self, class: CK_OBJECT_CLASS, kind: KeyType, size: &str, handle: Object) {
+        let half = match class {
+            CKO_PUBLIC_KEY => "public ",
+            CKO_PRIVATE_KEY => "private ",
+            _ => "",
+        };
+        self.list.push(Key {
+            name: format!("{half}{kind}{size}"),
+            class,
+            kind,
+            handle,
+        });
+    }
+
+    /// Readable: what such a key wraps or derives does not change it (DESIGN 8).
+    fn open(uses: &[CK_ATTRIBUTE_TYPE]) -> Vec<Attribute> {
+        let mut template = vec![flag(CKA_SENSITIVE, false), flag(CKA_EXTRACTABLE, true)];
+        template.extend(uses.iter().map(|use_| flag(*use_, true)));
+        template
+    }
+
+    fn secret(&mut self, stage: &Stage, kind: KeyType, with: CK_MECHANISM_TYPE, size: CK_ULONG, uses: &[CK_ATTRIBUTE_TYPE]) {
+        let mut template = Self::open(uses);
+        template.push(number(CKA_VALUE_LEN, size));
+        let made = stage.module.generate_key(stage.session, &Mechanism::Plain(with), &template);
+        self.push(CKO_SECRET_KEY, kind, &format!(" {size}"), made.expect("C_GenerateKey"));
+    }
+
+    fn created(&mut self, stage: &Stage, kind: KeyType) {
+        let mut template = Self::open(&[CKA_SIGN, CKA_VERIFY]);
+        template.extend([
+            number(CKA_CLASS, CKO_SECRET_KEY),
+            number(CKA_KEY_TYPE, kind.0),
+            bytes(CKA_VALUE, [5; 32]),
+        ]);
+        let made = stage.module.create(stage.session, &template);
+        self.push(CKO_SECRET_KEY, kind, "", made.expect("C_CreateObject"));
+    }
+
+    fn pair(
+        &mut self,
+        stage: &Stage,
+        kind: KeyType,
+        with: CK_MECHANISM_TYPE,
+        (own, public_uses): (Attribute, &[CK_ATTRIBUTE_TYPE]),
+        private_uses: &[CK_ATTRIBUTE_TYPE],
+    ) {
+        let mut public: Vec<Attribute> = public_uses.iter().map(|use_| flag(*use_, true)).collect();
+        public.push(own);
+        let private = Self::open(private_uses);
+        let made = stage
+            .module
+            .generate_key_pair(stage.session, &Mechanism::Plain(with), &public, &private);
+        let (public, private) = made.unwrap_or_else(|rv| panic!("{kind}: {rv}"));
+        if kind == KeyType::EC && self.point.is_empty() {
+            let point = stage.module.get(stage.session, public, CKA_EC_POINT);
+            self.point = point.expect("CKA_EC_POINT");
+        }
+        let many = self.list.iter().filter(|key| key.kind == kind).count();
+        let size = if many == 0 { String::new() } else { format!(" {}", many / 2 + 1) };
+        self.push(CKO_PUBLIC_KEY, kind, &size, public);
+        self.push(CKO_PRIVATE_KEY, kind, &size, private);
+    }
+}
+
+/// The code that Init must give by the table, or nothing where more than the table decides.
+fn expected(row: Option<&Row>, doing: &Doing, key: &Key, policy: Policy) -> Option<CK_RV> {
+    let has = |row: &&Row| row.allowed(policy) && row.operations_under(policy).contains(doing.operation);
+    let Some(row) = row.filter(has) else {
+        return Some(CKR_MECHANISM_INVALID);
+    };
+    let message = match doing.function {
+        "C_MessageEncryptInit" => CKF_MESSAGE_ENCRYPT,
+        "C_MessageDecryptInit" => CKF_MESSAGE_DECRYPT,
+        _ => 0,
+    };
+    if row.flags_under(policy) & message != message {
+        return Some(CKR_MECHANISM_INVALID);
+    }
+    if doing.operation == Operations::DIGEST {
+        return Some(CKR_OK);
+    }
+    let class = if key.class == CKO_SECRET_KEY { CKO_SECRET_KEY } else { doing.half };
+    if key.class == CKO_DATA {
+        return Some(match doing.function {
+            "C_WrapKey" => CKR_WRAPPING_KEY_HANDLE_INVALID,
+            "C_UnwrapKey" => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+            _ => CKR_KEY_HANDLE_INVALID,
+        });
+    }
+    if !row.key_types.contains(&key.kind) || key.class != class {
+        return Some(doing.wrong_type);
+    }
+    // Wrapping, unwrapping and deriving look at more than the key.
+    (doing.function.ends_with("Init")).then_some(CKR_OK)
+}
+
+/// One cell: Init with the right parameter, then whatever the operation does, then nothing of it is left.
+fn cell(stage: &mut Stage, mechanism: &Mechanism, doing: &Doing, key: &Key) -> Rv {
+    let h = stage.session as usize;
+    let out = stage.output.as_mut_ptr() as usize;
+    *stage.length = 8192;
+    let length = &raw mut *stage.length as usize;
+    let (text, size) = (TEXT.as_ptr() as usize, TEXT.len());
+    let handle = key.handle as usize;
+    let mut template = Template::new(&[
+        number(CKA_CLASS, CKO_SECRET_KEY),
+        number(CKA_KEY_TYPE, CKK_GENERIC_SECRET),
+        flag(CKA_TOKEN, false),
+    ]);
+    let (address, count) = (template.address(), template.count());
+    let target = stage.keys.target as usize;
+    let words = |mechanism| match doing.function {
+        "C_DigestInit" => vec![h, mechanism],
+        "C_VerifySignatureInit" => vec![h, mechanism, handle, text, size],
+        "C_DeriveKey" => vec![h, mechanism, handle, address, count, out],
+        "C_WrapKey" => vec![h, mechanism, handle, target, out, length],
+        "C_UnwrapKey" => vec![h, mechanism, handle, text, size, address, count, out],
+        _ => vec![h, mechanism, handle],
+    };
+    mechanism.with(|mechanism| stage.raw(doing.function, &words(mechanism)))
+}
+
+/// Goes on with an operation that has begun, in one part and then again in two.
+fn go_on(stage: &mut Stage, doing: &Doing) -> Vec<(String, Rv)> {
+    let single = doing.function.trim_end_matches("Init");
+    let names: Vec<String> = match single {
+        "C_VerifySignature" => vec![single.to_owned()],
+        "C_MessageEncrypt" => vec!["C_EncryptMessage".to_owned()],
+        "C_MessageDecrypt" => vec!["C_DecryptMessage".to_owned()],
+        "C_MessageSign" => vec!["C_SignMessage".to_owned()],
+        "C_MessageVerify" => vec!["C_VerifyMessage".to_owned()],
+        _ => vec![single.to_owned()],
+    };
+    names
+        .into_iter()
+        .map(|name| {
+            let rv = stage.good(&name);
+            (name, rv)
+        })
+        .collect()
+}
+
+fn sweep(policy: Policy) {
+    let daemon = Daemon::start_with(Options {
+        arguments: vec!["--policy".to_owned(), policy.name().to_owned()],
+        ..Options::default()
+    });
+    let mut stage = Stage::new(&daemon);
+    let keys = Keys::make(&stage, policy);
+    assert!(keys.unknown.is_empty(), "no template for keys of type {:?}", keys.unknown);
+    let offered = stage.module.mechanisms(stage.slot).expect("C_GetMechanismList");
+    let strangers = [CKM_DES3_CBC, CKM_MD5, CKM_DSA, 0x8000_1234, CK_ULONG::MAX];
+    let all: BTreeSet<CK_MECHANISM_TYPE> = TABLE.iter().map(|row| row.mechanism.0).chain(offered.iter().copied()).chain(strangers).collect();
+    let (mut cells, mut begun, mut wrong) = (0, 0, Vec::new());
+    for kind in all {
+        let row = mechanism::row(MechanismType(kind));
+        let known = row.map_or(Some(Mechanism::Plain(kind)), |row| good(row, &keys.point));
+        let with = known.clone().unwrap_or(Mechanism::Plain(kind));
+        for doing in &DOINGS {
+            for key in &keys.list {
+                cells += 1;
+                let rv = cell(&mut stage, &with, doing, key);
+                let must = expected(row, doing, key, policy).filter(|must| known.is_some() || *must != CKR_OK);
+                let name = MechanismType(kind);
+                if must.is_some_and(|must| must != rv.0) {
+                    wrong.push(format!("{}({name}, {}): {rv}, not {}", doing.function, key.name, Rv(must.unwrap_or(0))));
+                }
+                if rv.0 != CKR_OK {
+                    continue;
+                }
+                begun += 1;
+                if doing.function.ends_with("Init") {
+                    go_on(&mut stage, doing);
+                    stage.cancel();
+                    let again = cell(&mut stage, &with, doing, key);
+                    if again.0 != CKR_OK {
+                        wrong.push(format!("{}({name}, {}) again: {again}", doing.function, key.name));
+                    }
+                    stage.cancel();
+                }
+                if doing.operation == Operations::DIGEST {
+                    break;
+                }
+            }
+        }
+    }
+    wrong.extend(stage.is_as_new().err());
+    println!("{}: {cells} cells, {begun} begun, {} keys", policy.name(), keys.list.len());
+    assert!(wrong.is_empty(), "{} of {cells} cells:\n{}", wrong.len(), wrong[..wrong.len().min(40)].join("\n"));
+    assert!(begun > 150, "{begun} operations began");
+    assert_eq!(panics(&daemon), 0);
+}
+
+#[test]
+fn every_mechanism_with_every_key_for_every_operation_under_standard() {
+    sweep(Policy::Standard);
+}
