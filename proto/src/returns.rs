@@ -106,11 +106,17 @@ pub struct Row {
 }
 
 impl Row {
+    /// Every code that the specification lets the function return.
+    pub fn codes(&self) -> impl Iterator<Item = Rv> {
+        let beyond = self.beyond.iter().map(|(code, _)| code);
+        let all = self.reach.always().iter().chain(self.listed).chain(beyond);
+        all.copied().filter(|code| !self.never().contains(code))
+    }
+
     /// Whether the specification lets the function return this code.
     #[must_use]
     pub fn allows(&self, rv: Rv) -> bool {
-        let always = self.reach.always().contains(&rv) && !self.never().contains(&rv);
-        always || self.listed.contains(&rv) || self.beyond.iter().any(|(code, _)| *code == rv)
+        self.codes().any(|code| code == rv)
     }
 
     /// The code itself if the function may return it, else `CKR_FUNCTION_FAILED`, which every function may (5.1.1).

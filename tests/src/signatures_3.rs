@@ -3,8 +3,8 @@
 
 use std::mem::{offset_of, size_of};
 
-use cryptoki_sys::CK_FUNCTION_LIST_3_2;
 use crate::module::Module;
+use cryptoki_sys::CK_FUNCTION_LIST_3_2;
 
 /// A function, its parameters, and its offset in the list in bytes.
 type Row = (&'static str, &'static str, usize);

@@ -36,7 +36,10 @@ fn listed(row: &'static Row, rv: Rv) -> CK_RV {
         return rv.0;
     }
     #[cfg(test)]
-    panic!("{} returns {rv}, which PKCS#11 3.2, {}, does not list", row.name, row.section);
+    panic!(
+        "{} returns {rv}, which PKCS#11 3.2, {}, does not list",
+        row.name, row.section
+    );
     #[cfg(not(test))]
     if cfg!(debug_assertions) { rv.0 } else { row.answer(rv).0 }
 }

@@ -171,7 +171,9 @@ const VERSIONS: [(u8, u8); 3] = [(3, 2), (3, 0), (2, 40)];
 #[allow(non_snake_case, reason = "the specification's name")]
 pub(super) unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> CK_RV {
     // SAFETY: the caller's promise: NULL or room for a pointer.
-    bare(const { row("C_GetFunctionList") }, || unsafe { RawSlot::new(list) }.set((&raw const LIST_2_40).cast_mut()))
+    bare(const { row("C_GetFunctionList") }, || {
+        unsafe { RawSlot::new(list) }.set((&raw const LIST_2_40).cast_mut())
+    })
 }
 
 /// C_GetInterfaceList (PKCS#11 3.0, 5.4.5).
@@ -179,7 +181,9 @@ pub(super) unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LI
 #[allow(non_snake_case, reason = "the specification's name")]
 pub(super) unsafe extern "C" fn C_GetInterfaceList(list: *mut CK_INTERFACE, count: *mut CK_ULONG) -> CK_RV {
     // SAFETY: the caller's promise: room for `*count` interfaces.
-    bare(const { row("C_GetInterfaceList") }, || unsafe { RawList::new(list, count) }.put(&INTERFACES.0))
+    bare(const { row("C_GetInterfaceList") }, || {
+        unsafe { RawList::new(list, count) }.put(&INTERFACES.0)
+    })
 }
 
 /// C_GetInterface (PKCS#11 3.0, 5.4.6).

@@ -7,8 +7,8 @@ use hsmd_tests::module::{Module, Object, Session};
 use hsmd_tests::rv::Rv;
 use hsmd_tests::template::{self, Mechanism, bytes};
 
-use hsmd_tests::signatures::SIGNATURES;
 use super::{Findings, logged_in};
+use hsmd_tests::signatures::SIGNATURES;
 
 /// A child is told that it is not initialised, may initialise, and leaves its parent's sessions alone.
 pub(crate) fn run(module: &Module, pin: &str, findings: &mut Findings) {

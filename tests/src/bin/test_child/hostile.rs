@@ -6,8 +6,8 @@ use hsmd_tests::module::{Module, Session};
 use hsmd_tests::rv::Rv;
 use hsmd_tests::template::{self, Mechanism};
 
-use hsmd_tests::signatures::{Parameter, SIGNATURES, parameters};
 use super::{Findings, logged_in};
+use hsmd_tests::signatures::{Parameter, SIGNATURES, parameters};
 
 const NO_HANDLE: usize = 0x7eee_dead_beef;
 /// As long as anything that a call here may legally write.

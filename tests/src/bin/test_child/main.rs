@@ -14,6 +14,7 @@ mod leak_client;
 mod leak_scan;
 mod order;
 mod pins;
+mod program;
 mod random_calls;
 mod storm_worker;
 
@@ -77,6 +78,10 @@ fn main() -> ExitCode {
             leak_scan::run(rounds, seed, &mut findings);
         }
         ["leak-client", module] => leak_client::run(Module::load(Path::new(module))),
+        ["program", module, file] => {
+            let text = std::fs::read_to_string(file).expect("a program");
+            program::run(&Module::load(Path::new(module)), &text);
+        }
         ["pins", module, folder, tries, pin] => {
             let tries = tries.parse().expect("a number");
             pins::run(&Module::load(Path::new(module)), Path::new(folder), tries, pin);

@@ -94,7 +94,12 @@ impl Stage {
             "C_DigestInit" => vec![h, m],
             "C_SignRecoverInit" => vec![h, m, keys.recover as usize],
             "C_VerifyRecoverInit" => vec![h, m, keys.recover_public as usize],
-            "C_Encrypt" | "C_EncryptUpdate" | "C_Digest" | "C_Sign" | "C_SignRecover" | "C_DigestEncryptUpdate"
+            "C_Encrypt"
+            | "C_EncryptUpdate"
+            | "C_Digest"
+            | "C_Sign"
+            | "C_SignRecover"
+            | "C_DigestEncryptUpdate"
             | "C_SignEncryptUpdate" => vec![h, text.0, text.1, out, p],
             "C_Decrypt" | "C_DecryptUpdate" | "C_DecryptDigestUpdate" | "C_DecryptVerifyUpdate" => {
                 vec![h, sealed.0, sealed.1, out, p]
@@ -102,7 +107,11 @@ impl Stage {
             "C_EncryptFinal" | "C_DecryptFinal" | "C_DigestFinal" | "C_SignFinal" | "C_GetOperationState" => {
                 vec![h, out, p]
             }
-            "C_DigestUpdate" | "C_SignUpdate" | "C_VerifyUpdate" | "C_VerifySignature" | "C_VerifySignatureUpdate"
+            "C_DigestUpdate"
+            | "C_SignUpdate"
+            | "C_VerifyUpdate"
+            | "C_VerifySignature"
+            | "C_VerifySignatureUpdate"
             | "C_SeedRandom" => vec![h, text.0, text.1],
             "C_DigestKey" => vec![h, keys.target as usize],
             "C_Verify" => vec![h, text.0, text.1, code.0, code.1],
@@ -181,7 +190,14 @@ impl Stage {
         let (iv, tag) = (AT + 6, AT + 8);
         let opens = name.contains("Decrypt");
         let generator = if opens { CKG_NO_GENERATE } else { CKG_GENERATE_RANDOM };
-        let structure = [base + iv * word, IV.len(), 0, generator as usize, base + tag * word, 128];
+        let structure = [
+            base + iv * word,
+            IV.len(),
+            0,
+            generator as usize,
+            base + tag * word,
+            128,
+        ];
         self.output[AT..AT + 6].copy_from_slice(&structure);
         if opens {
             let tail = &self.made["message"][TEXT.len()..];

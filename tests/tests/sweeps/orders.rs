@@ -74,7 +74,9 @@ fn walk(stage: &mut Stage, names: &[&'static str]) -> Result<Vec<Rv>, String> {
             stage.raw("C_CloseSession", &[second]);
         }
     }
-    stage.is_as_new().map_err(|what| format!("after {names:?} {answers:?}: {what}"))?;
+    stage
+        .is_as_new()
+        .map_err(|what| format!("after {names:?} {answers:?}: {what}"))?;
     Ok(answers)
 }
 
@@ -101,9 +103,18 @@ fn every_function_after_every_other_leaves_nothing_behind() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} of the pairs:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of the pairs:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
     // The calls are good ones: each succeeds where its operation is open.
-    let never: Vec<&str> = names.iter().copied().filter(|name| good.get(name) == Some(&0)).collect();
+    let never: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| good.get(name) == Some(&0))
+        .collect();
     let unexpected: Vec<&&str> = never.iter().filter(|name| !NEVER.contains(name)).collect();
     assert!(unexpected.is_empty(), "never successful: {unexpected:?}");
     assert_eq!(panics(&daemon), 0);
@@ -131,5 +142,11 @@ fn long_walks_through_all_functions_leave_nothing_behind() {
     }
     let panicked = panics(&daemon);
     let good = wrong.is_empty() && panicked == 0;
-    soak.verdict(good, &format!("{panicked} requests panicked, {} walks went wrong {wrong:#?}", wrong.len()));
+    soak.verdict(
+        good,
+        &format!(
+            "{panicked} requests panicked, {} walks went wrong {wrong:#?}",
+            wrong.len()
+        ),
+    );
 }

@@ -149,7 +149,15 @@ impl Keys {
         match kind.0 {
             CKK_AES => {
                 for size in [16, 32] {
-                    let uses = [CKA_ENCRYPT, CKA_DECRYPT, CKA_SIGN, CKA_VERIFY, CKA_WRAP, CKA_UNWRAP, CKA_DERIVE];
+                    let uses = [
+                        CKA_ENCRYPT,
+                        CKA_DECRYPT,
+                        CKA_SIGN,
+                        CKA_VERIFY,
+                        CKA_WRAP,
+                        CKA_UNWRAP,
+                        CKA_DERIVE,
+                    ];
                     self.secret(stage, kind, CKM_AES_KEY_GEN, size, &uses);
                 }
             }
@@ -172,7 +180,13 @@ impl Keys {
             }
             CKK_EC_EDWARDS => {
                 let curve = bytes(CKA_EC_PARAMS, template::ED25519);
-                self.pair(stage, kind, CKM_EC_EDWARDS_KEY_PAIR_GEN, (curve, &[CKA_VERIFY]), &[CKA_SIGN]);
+                self.pair(
+                    stage,
+                    kind,
+                    CKM_EC_EDWARDS_KEY_PAIR_GEN,
+                    (curve, &[CKA_VERIFY]),
+                    &[CKA_SIGN],
+                );
             }
             CKK_EC_MONTGOMERY => {
                 let curve = bytes(CKA_EC_PARAMS, [0x06, 0x03, 0x2b, 0x65, 0x6e]);
@@ -188,7 +202,13 @@ impl Keys {
             }
             CKK_ML_KEM => {
                 let set = number(CKA_PARAMETER_SET, CKP_ML_KEM_768);
-                self.pair(stage, kind, CKM_ML_KEM_KEY_PAIR_GEN, (set, &[CKA_ENCAPSULATE]), &[CKA_DECAPSULATE]);
+                self.pair(
+                    stage,
+                    kind,
+                    CKM_ML_KEM_KEY_PAIR_GEN,
+                    (set, &[CKA_ENCAPSULATE]),
+                    &[CKA_DECAPSULATE],
+                );
             }
             _ if hmac => self.created(stage, kind),
             _ => {
@@ -218,10 +238,19 @@ impl Keys {
         template
     }
 
-    fn secret(&mut self, stage: &Stage, kind: KeyType, with: CK_MECHANISM_TYPE, size: CK_ULONG, uses: &[CK_ATTRIBUTE_TYPE]) {
+    fn secret(
+        &mut self,
+        stage: &Stage,
+        kind: KeyType,
+        with: CK_MECHANISM_TYPE,
+        size: CK_ULONG,
+        uses: &[CK_ATTRIBUTE_TYPE],
+    ) {
         let mut template = Self::open(uses);
         template.push(number(CKA_VALUE_LEN, size));
-        let made = stage.module.generate_key(stage.session, &Mechanism::Plain(with), &template);
+        let made = stage
+            .module
+            .generate_key(stage.session, &Mechanism::Plain(with), &template);
         self.push(CKO_SECRET_KEY, kind, &format!(" {size}"), made.expect("C_GenerateKey"));
     }
 
@@ -256,7 +285,11 @@ impl Keys {
             self.point = point.expect("CKA_EC_POINT");
         }
         let many = self.list.iter().filter(|key| key.kind == kind).count();
-        let size = if many == 0 { String::new() } else { format!(" {}", many / 2 + 1) };
+        let size = if many == 0 {
+            String::new()
+        } else {
+            format!(" {}", many / 2 + 1)
+        };
         self.push(CKO_PUBLIC_KEY, kind, &size, public);
         self.push(CKO_PRIVATE_KEY, kind, &size, private);
     }
@@ -279,7 +312,11 @@ fn expected(row: Option<&Row>, doing: &Doing, key: &Key, policy: Policy) -> Opti
     if doing.operation == Operations::DIGEST {
         return Some(CKR_OK);
     }
-    let class = if key.class == CKO_SECRET_KEY { CKO_SECRET_KEY } else { doing.half };
+    let class = if key.class == CKO_SECRET_KEY {
+        CKO_SECRET_KEY
+    } else {
+        doing.half
+    };
     if key.class == CKO_DATA {
         return Some(match doing.function {
             "C_WrapKey" => CKR_WRAPPING_KEY_HANDLE_INVALID,
@@ -347,10 +384,19 @@ fn sweep(policy: Policy) {
     });
     let mut stage = Stage::new(&daemon);
     let keys = Keys::make(&stage, policy);
-    assert!(keys.unknown.is_empty(), "no template for keys of type {:?}", keys.unknown);
+    assert!(
+        keys.unknown.is_empty(),
+        "no template for keys of type {:?}",
+        keys.unknown
+    );
     let offered = stage.module.mechanisms(stage.slot).expect("C_GetMechanismList");
     let strangers = [CKM_DES3_CBC, CKM_MD5, CKM_DSA, 0x8000_1234, CK_ULONG::MAX];
-    let all: BTreeSet<CK_MECHANISM_TYPE> = TABLE.iter().map(|row| row.mechanism.0).chain(offered.iter().copied()).chain(strangers).collect();
+    let all: BTreeSet<CK_MECHANISM_TYPE> = TABLE
+        .iter()
+        .map(|row| row.mechanism.0)
+        .chain(offered.iter().copied())
+        .chain(strangers)
+        .collect();
     let (mut cells, mut begun, mut wrong) = (0, 0, Vec::new());
     for kind in all {
         let row = mechanism::row(MechanismType(kind));
@@ -360,10 +406,19 @@ fn sweep(policy: Policy) {
             for key in &keys.list {
                 cells += 1;
                 let rv = cell(&mut stage, &with, doing, key);
-                let must = expected(row, doing, key, policy).filter(|must| known.is_some() || *must != CKR_OK);
+                // Without the right parameter only what comes before it is certain.
+                let certain = |must: &CK_RV| known.is_some() || *must == CKR_MECHANISM_INVALID;
+                let must = expected(row, doing, key, policy).filter(certain);
                 let name = MechanismType(kind);
-                if must.is_some_and(|must| must != rv.0) {
-                    wrong.push(format!("{}({name}, {}): {rv}, not {}", doing.function, key.name, Rv(must.unwrap_or(0))));
+                // The signature that comes with Init has a length of its own.
+                let length = doing.function == "C_VerifySignatureInit" && rv.0 == CKR_SIGNATURE_LEN_RANGE;
+                if must.is_some_and(|must| must != rv.0 && !(length && must == CKR_OK)) {
+                    wrong.push(format!(
+                        "{}({name}, {}): {rv}, not {}",
+                        doing.function,
+                        key.name,
+                        Rv(must.unwrap_or(0))
+                    ));
                 }
                 if rv.0 != CKR_OK {
                     continue;
@@ -385,8 +440,17 @@ fn sweep(policy: Policy) {
         }
     }
     wrong.extend(stage.is_as_new().err());
-    println!("{}: {cells} cells, {begun} begun, {} keys", policy.name(), keys.list.len());
-    assert!(wrong.is_empty(), "{} of {cells} cells:\n{}", wrong.len(), wrong[..wrong.len().min(40)].join("\n"));
+    println!(
+        "{}: {cells} cells, {begun} begun, {} keys",
+        policy.name(),
+        keys.list.len()
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} of {cells} cells:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(40)].join("\n")
+    );
     assert!(begun > 150, "{begun} operations began");
     assert_eq!(panics(&daemon), 0);
 }

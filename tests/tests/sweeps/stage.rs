@@ -106,7 +106,11 @@ impl Stage {
             self.module.initialize().expect("C_Initialize");
         }
         let info = self.raw("C_GetSessionInfo", &[self.session as usize, place]);
-        let state = if info.0 == CKR_OK { self.output[1] as CK_STATE } else { CK_STATE::MAX };
+        let state = if info.0 == CKR_OK {
+            self.output[1] as CK_STATE
+        } else {
+            CK_STATE::MAX
+        };
         match state {
             CKS_RW_USER_FUNCTIONS => {}
             CKS_RW_PUBLIC_SESSION => self.log_in(),
@@ -117,18 +121,31 @@ impl Stage {
                 self.log_in();
             }
         }
+        let size = |object: Object| self.raw("C_GetObjectSize", &[self.session as usize, object as usize, place]);
+        // Somebody logged out and in again.
+        if size(self.keys.hmac).0 != CKR_OK {
+            self.cancel();
+            self.find_keys();
+        }
         let size = self.raw("C_GetObjectSize", &[self.session as usize, self.victim as usize, place]);
         if size.0 != CKR_OK {
-            let template = [number(CKA_CLASS, CKO_DATA), flag(CKA_PRIVATE, true), bytes(CKA_VALUE, TEXT)];
+            let template = [
+                number(CKA_CLASS, CKO_DATA),
+                flag(CKA_PRIVATE, true),
+                bytes(CKA_VALUE, TEXT),
+            ];
             self.victim = self.module.create(self.session, &template).expect("C_CreateObject");
         }
     }
 
     fn log_in(&mut self) {
+        self.cancel();
         let login = self.module.login(self.session, CKU_USER, PIN);
         if login == Err(Rv(CKR_USER_PIN_NOT_INITIALIZED)) {
             // C_InitToken was called between two sessions, and did its work.
-            self.module.login(self.session, CKU_SO, SO_PIN).expect("the officer's login");
+            self.module
+                .login(self.session, CKU_SO, SO_PIN)
+                .expect("the officer's login");
             self.module.init_pin(self.session, PIN).expect("C_InitPIN");
             self.module.logout(self.session).expect("C_Logout");
             self.module.login(self.session, CKU_USER, PIN).expect("C_Login");
@@ -213,7 +230,9 @@ impl Stage {
         let padded = Mechanism::Plain(CKM_RSA_PKCS);
         let recoverable = module.sign(session, &padded, keys.recover, TEXT).expect("C_Sign");
         let wrap = Mechanism::Plain(CKM_AES_KEY_WRAP);
-        let wrapped = module.wrap(session, &wrap, keys.wrapping, keys.target).expect("C_WrapKey");
+        let wrapped = module
+            .wrap(session, &wrap, keys.wrapping, keys.target)
+            .expect("C_WrapKey");
         let public = self.named("curve public").expect("the public half");
         let point = module.get(session, public, CKA_EC_POINT).expect("CKA_EC_POINT");
         self.made = BTreeMap::from([
@@ -234,10 +253,20 @@ impl Stage {
         *self.length = 4096;
         let h = self.session as usize;
         let length = &raw mut *self.length as usize;
-        for name in ["C_EncryptFinal", "C_DecryptFinal", "C_DigestFinal", "C_SignFinal", "C_GetOperationState"] {
+        for name in [
+            "C_EncryptFinal",
+            "C_DecryptFinal",
+            "C_DigestFinal",
+            "C_SignFinal",
+            "C_GetOperationState",
+        ] {
             is(name, self.raw(name, &[h, place, length]), CKR_OPERATION_NOT_INITIALIZED)?;
         }
-        is("C_VerifyFinal", self.raw("C_VerifyFinal", &[h, place, 32]), CKR_OPERATION_NOT_INITIALIZED)?;
+        is(
+            "C_VerifyFinal",
+            self.raw("C_VerifyFinal", &[h, place, 32]),
+            CKR_OPERATION_NOT_INITIALIZED,
+        )?;
         for name in [
             "C_FindObjectsFinal",
             "C_VerifySignatureFinal",
@@ -290,4 +319,7 @@ pub(crate) const INITS: [&str; 13] = [
     "C_MessageVerifyInit",
 ];
 
-const _: () = assert!(size_of::<CK_SESSION_INFO>() <= 32, "slot, state, flags, error: four words");
+const _: () = assert!(
+    size_of::<CK_SESSION_INFO>() <= 32,
+    "slot, state, flags, error: four words"
+);
