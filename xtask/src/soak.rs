@@ -88,6 +88,27 @@ const PROGRAMS: &[Program] = &[
         "random calls of every function of the lists (a round is a call)",
     ),
     program(
+        "call-orders",
+        "sweeps::orders::",
+        200_000,
+        "walks of three to ten functions in any order on one session, after which nothing is left (a round is a walk)",
+    ),
+    program(
+        "model",
+        "model::random_calls",
+        1 << 20,
+        "random calls on the module and on a reference model of sessions, logins, objects, attributes and wrapping (a round is a call)",
+    ),
+    Program {
+        package: "hsmd-keystore",
+        ..program(
+            "attack-model",
+            "no_sequence_of_calls_lets_a_secret_out",
+            1 << 20,
+            "random calls of an attacker who keeps what it gets, under standard, strict and fips (a round is a call)",
+        )
+    },
+    program(
         "mutated-frames",
         "frames::mutated::",
         1_000_000,

@@ -2,6 +2,7 @@
 
 mod codes;
 mod comparison;
+mod functions;
 mod pages;
 mod policies;
 

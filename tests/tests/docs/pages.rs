@@ -19,8 +19,12 @@ pub(super) fn compare(name: &str, page: &str) {
 /// Fails unless the part of `docs/NAME` between two lines is this text.
 pub(super) fn compare_part(name: &str, (begin, end): (&str, &str), part: &str) {
     let page = source(&format!("docs/{name}"));
-    let (before, rest) = page.split_once(begin).unwrap_or_else(|| panic!("docs/{name} has no {begin}"));
-    let (_, after) = rest.split_once(end).unwrap_or_else(|| panic!("docs/{name} has no {end}"));
+    let (before, rest) = page
+        .split_once(begin)
+        .unwrap_or_else(|| panic!("docs/{name} has no {begin}"));
+    let (_, after) = rest
+        .split_once(end)
+        .unwrap_or_else(|| panic!("docs/{name} has no {end}"));
     compare(name, &format!("{before}{begin}{part}{end}{after}"));
 }
 

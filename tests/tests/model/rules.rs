@@ -427,28 +427,26 @@ impl Model {
     pub(super) fn wrap(&mut self, by: usize, index: usize) -> Made {
         let (wrapping, key) = (&self.things[by], &self.things[index]);
         let mut codes = Vec::new();
-        if !self.sees(wrapping) || !wrapping.key {
+        let (opens, there) = (self.sees(wrapping) && wrapping.key, self.sees(key) && key.key);
+        if !opens {
             codes.push(CKR_WRAPPING_KEY_HANDLE_INVALID);
-        }
-        if !self.sees(key) || !key.key {
-            codes.push(CKR_KEY_HANDLE_INVALID);
-        }
-        if !codes.is_empty() {
-            return Err(codes);
-        }
-        if !wrapping.is(CKA_WRAP) {
+        } else if !wrapping.is(CKA_WRAP) {
             codes.push(CKR_KEY_FUNCTION_NOT_PERMITTED);
         }
-        if !key.is(CKA_EXTRACTABLE) {
+        if !there {
+            codes.push(CKR_KEY_HANDLE_INVALID);
+        } else if !key.is(CKA_EXTRACTABLE) {
             codes.push(CKR_KEY_UNEXTRACTABLE);
         }
-        let (with, what) = (self.materials[wrapping.material], self.materials[key.material]);
         let sensitive = key.is(CKA_SENSITIVE);
-        if sensitive && with.outside && !wrapping.is(CKA_TRUSTED) {
-            codes.push(CKR_KEY_NOT_WRAPPABLE);
-        }
-        if sensitive && with.size < what.size {
-            codes.extend([CKR_WRAPPING_KEY_SIZE_RANGE, CKR_KEY_NOT_WRAPPABLE]);
+        if opens && there && sensitive {
+            let (with, what) = (self.materials[wrapping.material], self.materials[key.material]);
+            if with.outside && !wrapping.is(CKA_TRUSTED) {
+                codes.push(CKR_KEY_NOT_WRAPPABLE);
+            }
+            if with.size < what.size {
+                codes.extend([CKR_WRAPPING_KEY_SIZE_RANGE, CKR_KEY_NOT_WRAPPABLE]);
+            }
         }
         if !codes.is_empty() {
             return Err(codes);

@@ -6,3 +6,5 @@ mod matrix;
 mod orders;
 mod stage;
 mod words;
+
+pub(crate) use orders::NEVER;
