@@ -85,6 +85,9 @@ pub enum Error {
     /// A policy may be tightened, not loosened.
     #[error("a policy can be tightened, not loosened")]
     PolicyLoosened,
+    /// Nothing becomes `fips` while a power-on self-test has failed. The names of the tests.
+    #[error("self-tests have failed ({0}): nothing is served under the policy fips")]
+    SelfTests(String),
     /// Stretching a passphrase failed for want of memory or by bad cost parameters.
     #[error("the passphrase cannot be stretched")]
     Stretch,

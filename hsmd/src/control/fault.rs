@@ -55,7 +55,7 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         | ModelError::NoPin(_)
         | ModelError::Initialised
         | ModelError::NotInitialised
-        | ModelError::Keystore(Store::PolicyLoosened)
+        | ModelError::Keystore(Store::PolicyLoosened | Store::SelfTests(_))
         | ModelError::HoldsTokens(_)
         | ModelError::InGroup(_)
         | ModelError::Merging

@@ -292,8 +292,9 @@ impl KeySet {
     /// Makes the policy stricter.
     ///
     /// # Errors
-    /// [`Error::PolicyLoosened`]; from the store.
+    /// [`Error::PolicyLoosened`]; [`Error::SelfTests`]; from the store.
     pub fn tighten(&self, policy: Policy) -> Result<(), Error> {
+        self.core.allows(policy)?;
         self.change_root(Event::new(Act::PolicyTighten).detail(policy.name()), |root| {
             if policy < root.policy {
                 return Err(Error::PolicyLoosened);

@@ -1,5 +1,5 @@
 //! The gate of the policy `fips`: while a power-on self-test has failed, nobody logs in to such a key set, uses a key of it or makes
-//! one (FIPS 140-3, IG 10.3.A: the error state). The tests themselves are in `hsmd_crypto::selftest`.
+//! one, and nothing becomes one (FIPS 140-3, IG 10.3.A: the error state). The tests themselves are in `hsmd_crypto::selftest`.
 
 use hsmd_crypto::selftest::{self, Report};
 use hsmd_proto::ck::Rv;
@@ -7,11 +7,22 @@ use hsmd_proto::policy::Policy;
 
 use super::KeySet;
 use crate::core::Core;
+use crate::error::Error;
 
 impl Core {
     /// What became of the self-tests.
     pub(crate) fn self_tests(&self) -> &Report {
         self.options.self_tests.as_ref().unwrap_or_else(|| selftest::report())
+    }
+
+    /// # Errors
+    /// [`Error::SelfTests`] for `fips` while a self-test has failed.
+    pub(crate) fn allows(&self, policy: Policy) -> Result<(), Error> {
+        let report = self.self_tests();
+        if policy == Policy::Fips && !report.passed() {
+            return Err(Error::SelfTests(report.failed().join(", ")));
+        }
+        Ok(())
     }
 }
 

@@ -53,7 +53,7 @@ impl Keystore {
     /// As [`Keystore::create_key_set`], under an id that the caller has chosen: a repeated call finds what the first one made (INV-10).
     ///
     /// # Errors
-    /// [`Error::KeySetExists`] if it has another policy; from the store.
+    /// [`Error::KeySetExists`] if it has another policy; [`Error::SelfTests`]; from the store.
     pub fn create_key_set_as(&self, id: KeySetId, policy: Policy) -> Result<Arc<KeySet>, Error> {
         // Not the list's own lock: requests must not wait for the disk.
         let _one = self.0.creating.lock();
@@ -64,6 +64,7 @@ impl Keystore {
                 Err(Error::KeySetExists)
             };
         }
+        self.0.core.allows(policy)?;
         let key_set = KeySet::create(&self.0.core, id, policy)?;
         self.0.key_sets.write().insert(id, Arc::clone(&key_set));
         Ok(key_set)

@@ -1,5 +1,5 @@
 //! What the token says of itself and of its keys, through C: objects that it makes, the policy in its model, origin and latch,
-//! templates in templates. How each policy treats attacks is in `attacks`.
+//! templates in templates, what runs in the daemon. How each policy treats attacks is in `attacks`.
 
 use cryptoki_sys::*;
 use hsmd_proto::ck::AttributeType;
@@ -7,7 +7,7 @@ use hsmd_proto::vendor::POLICY_FEATURE;
 use hsmd_tests::daemon::{Daemon, LABEL, Options, PIN};
 use hsmd_tests::module::{Module, Object, Session};
 use hsmd_tests::rv::Rv;
-use hsmd_tests::template::{Attribute, Mechanism, Word, array, flag, number, words};
+use hsmd_tests::template::{Attribute, Mechanism, P256, Word, array, bytes, flag, number, words};
 
 const ORIGIN: CK_ATTRIBUTE_TYPE = AttributeType::HSMD_ORIGIN.0;
 const WRAPPING: CK_ATTRIBUTE_TYPE = AttributeType::HSMD_WRAPPING.0;
@@ -20,7 +20,10 @@ struct Application {
 
 impl Application {
     fn new(daemon: &Daemon) -> Self {
-        let module = daemon.module();
+        Self::of(daemon.module())
+    }
+
+    fn of(module: Module) -> Self {
         module.initialize().expect("C_Initialize");
         let session = module.open_session(module.slot_of(LABEL)).expect("C_OpenSession");
         module.login(session, CKU_USER, PIN).expect("C_Login");
@@ -213,4 +216,34 @@ fn an_iv_of_an_earlier_run_ends_the_operation_and_nothing_else() {
     begin().expect("C_EncryptInit");
     let sealed = application.module.finish("C_Encrypt", application.session, b"text");
     assert_eq!(sealed.map(|sealed| sealed.len()), Ok(20));
+}
+
+/// What a policy leaves to the application goes on without a daemon; under `strict` nothing does.
+#[test]
+fn under_strict_random_numbers_and_public_keys_are_the_daemons() {
+    for (policy, local) in [("standard", true), ("strict", false)] {
+        let mut daemon = with_policy(policy);
+        let (folder, copy) = Module::copy(&daemon.module_path(), &daemon.client_file(), daemon.folder());
+        let file = folder.join("libhsmd_pkcs11.toml");
+        let text = std::fs::read_to_string(&file).expect("the client file");
+        std::fs::write(&file, format!("deadline_ms = 300\n{text}")).expect("the client file");
+        let application = Application::of(Module::load(&copy));
+        let (module, session) = (&application.module, application.session);
+        let (public, private) = module
+            .generate_key_pair(
+                session,
+                &Mechanism::Plain(CKM_EC_KEY_PAIR_GEN),
+                &[bytes(CKA_EC_PARAMS, P256), flag(CKA_VERIFY, true)],
+                &[flag(CKA_SIGN, true)],
+            )
+            .expect("C_GenerateKeyPair");
+        let ecdsa = Mechanism::Plain(CKM_ECDSA);
+        let signature = module.sign(session, &ecdsa, private, &[1; 32]).expect("C_Sign");
+        let verify = || module.verify(session, &ecdsa, public, &[1; 32], &signature);
+        let random = || module.random(session, 16).map(drop);
+        assert_eq!((verify(), random()), (Ok(()), Ok(())));
+        daemon.kill9();
+        let expected = if local { Ok(()) } else { Err(Rv(CKR_DEVICE_ERROR)) };
+        assert_eq!((verify(), random()), (expected, expected), "{policy}");
+    }
 }

@@ -78,38 +78,60 @@ fn fips_makes_and_takes_approved_keys_only() {
     assert_eq!(generic(14), Ok(()));
 }
 
-/// A daemon whose self-tests fail serves everybody but partitions of `fips`, and says so.
+fn failed() -> Options {
+    Options {
+        self_tests: Some(Report::new(vec![Outcome {
+            name: "AES-GCM",
+            passed: false,
+        }])),
+        ..options()
+    }
+}
+
+/// A daemon whose self-tests fail after a restart serves everybody but partitions of `fips`, and says so.
 #[test]
 fn a_failed_self_test_closes_fips_and_nothing_else() {
-    let failed = Report::new(vec![Outcome {
-        name: "AES-GCM",
-        passed: false,
-    }]);
-    let keystore = Keystore::in_memory(&Options {
-        self_tests: Some(failed),
-        ..options()
-    })
-    .unwrap();
+    let (folder, master) = (tempfile::tempdir().unwrap(), crate::MasterKey::random());
+    let path = folder.path().join("keystore");
+    let (key_set, key) = {
+        let bench = bench_in(Keystore::init(&path, &master, &options()).unwrap(), Policy::Fips);
+        let key = bench.aes(&[yes(A::ENCRYPT), no(A::PRIVATE)]).unwrap();
+        assert!(!bench.keys.in_error_state());
+        bench.keystore.close().unwrap();
+        (bench.keys.id(), key)
+    };
+    let keystore = Keystore::open(&path, &master, &failed()).unwrap();
     assert_eq!(keystore.self_tests().failed(), ["AES-GCM"]);
-    let strict = keystore.create_key_set(Policy::Strict).unwrap();
-    strict.init_token(&caller(1), SO_PIN, &[b' '; 32], operation()).unwrap();
-    let so = context(&strict, caller(1), UserType::SO, SO_PIN);
-    strict.init_pin(so.login.as_ref().unwrap(), PIN, operation()).unwrap();
-    let user = context(&strict, caller(1), UserType::USER, PIN);
-    let aes = template(&[Attribute::ulong(A::VALUE_LEN, 32), yes(A::ENCRYPT)]);
-    let key = strict.generate_key(&user, &plain(M::AES_KEY_GEN), id(), &aes).unwrap();
-    assert!(!strict.in_error_state());
-    // Logins from before it was tightened get no further either.
-    strict.tighten(Policy::Fips).unwrap();
-    assert!(strict.in_error_state());
-    assert_eq!(strict.token().flags & 0x100_0000, 0x100_0000, "CKF_ERROR_STATE");
+    let keys = keystore.key_set(key_set).unwrap();
+    assert!(keys.in_error_state());
+    assert_eq!(keys.token().flags & 0x100_0000, 0x100_0000, "CKF_ERROR_STATE");
+    let nobody = Context {
+        caller: caller(1),
+        login: None,
+    };
     let mut out = Vec::new();
-    let used = strict.encrypt(&user, &key.name(), &cbc_pad(), b"text", &mut out);
+    let used = keys.encrypt(&nobody, &key.name(), &cbc_pad(), b"text", &mut out);
     assert_eq!(used, Err(Rv::GENERAL_ERROR));
-    let made = strict.generate_key(&user, &plain(M::AES_KEY_GEN), id(), &aes).map(drop);
+    let data = template(&[class(ObjectClass::DATA), no(A::PRIVATE)]);
+    let made = keys.create_object(&nobody, id(), &data).map(drop);
     assert_eq!(made, Err(Rv::GENERAL_ERROR));
-    let login = strict.login(&caller(1), UserType::USER, PIN, operation()).map(drop);
+    let login = keys.login(&caller(1), UserType::USER, PIN, operation()).map(drop);
     assert_eq!(login, Err(Rv::GENERAL_ERROR));
+    let strict = bench_in(keystore, Policy::Strict);
+    strict.aes(&[]).unwrap();
+}
+
+#[test]
+fn nothing_becomes_fips_after_a_failed_self_test() {
+    let keystore = Keystore::in_memory(&failed()).unwrap();
+    let refused = |result: Result<(), crate::Error>| {
+        let said = result.unwrap_err().to_string();
+        assert!(said.contains("AES-GCM") && said.contains("fips"), "{said}");
+    };
+    refused(keystore.create_key_set(Policy::Fips).map(drop));
+    let strict = keystore.create_key_set(Policy::Strict).unwrap();
+    refused(strict.tighten(Policy::Fips));
+    assert_eq!(strict.policy(), Policy::Strict);
 }
 
 // DESIGN 8: tightened, never loosened.
