@@ -38,7 +38,7 @@ pub(crate) fn may_wrap(policy: Policy, row: &Row, wrapping: &Object, key: &Objec
     }
     if let Some(template) = wrapping.attributes.value(A::WRAP_TEMPLATE) {
         let template = decode_nested(template).ok_or(Rv::DEVICE_ERROR)?;
-        if !template.matches(key.class(), |attribute| key.attributes.value(attribute)) {
+        if !template.matches(key.class(), |attribute| key.shown(attribute)) {
             return Err(Rv::KEY_NOT_WRAPPABLE);
         }
     }

@@ -204,6 +204,16 @@ impl ObjectTable {
     pub(crate) fn find(&self, template: &Template, visible: impl Fn(&Object) -> bool) -> Vec<UniqueId> {
         let fits =
             |object: &Object| visible(object) && template.matches(object.class(), |attribute| object.shown(attribute));
+        // The map itself is the index of unique ids.
+        if let Some(named) = template.value(A::UNIQUE_ID) {
+            let id = std::str::from_utf8(named).ok().and_then(UniqueId::from_hex);
+            let object = id.and_then(|id| self.get(&id));
+            return object
+                .filter(|object| fits(object))
+                .map(|object| object.id)
+                .into_iter()
+                .collect();
+        }
         let indexes = self.indexes.read();
         let mut smallest: Option<&Bucket> = None;
         for entry in template.0.iter().filter(|entry| INDEXED.contains(&entry.attribute)) {

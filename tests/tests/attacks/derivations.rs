@@ -58,7 +58,6 @@ fn invertible(token: &Token<'_>) {
             words(CKM_CONCATENATE_BASE_AND_KEY, &[Word::Number(generic as usize)]),
         ),
         (generic, words(CKM_EXTRACT_KEY_FROM_KEY, &[Word::Number(8)])),
-        (generic, Mechanism::Plain(CKM_SHA256_KEY_DERIVATION)),
         (aes, data(CKM_AES_ECB_ENCRYPT_DATA, &[0; 32])),
         (aes, cbc_data(CKM_AES_CBC_ENCRYPT_DATA)),
         (aes, data(CKM_DES3_ECB_ENCRYPT_DATA, &[0; 32])),

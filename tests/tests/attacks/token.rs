@@ -98,6 +98,10 @@ impl<'a> Token<'a> {
         self.partition.policy != "standard"
     }
 
+    pub(super) fn slot(&self) -> CK_SLOT_ID {
+        self.module.slot_of(LABEL)
+    }
+
     pub(super) fn fips(&self) -> bool {
         self.partition.policy == "fips"
     }

@@ -2,6 +2,7 @@
 
 use cryptoki_sys::*;
 use hsmd_tests::module::Object;
+use hsmd_tests::rv::Rv;
 use hsmd_tests::template::{Attribute, Mechanism, P256, flag, number};
 
 use super::token::{Token, all, cbc, kw, kwp, oaep, readable, refused, secret};
@@ -83,6 +84,22 @@ fn decrypts_nothing(token: &Token<'_>, key: Object, blob: &[u8]) {
         .module
         .sign(token.session, &Mechanism::Plain(CKM_AES_CMAC), key, &blob[..16]);
     refused(signed, CKR_KEY_FUNCTION_NOT_PERMITTED);
+    let session = token.module.open_session(token.slot()).expect("C_OpenSession");
+    let sha256 = Mechanism::Plain(CKM_SHA256);
+    token
+        .module
+        .start("C_DigestInit", session, &sha256, 0)
+        .expect("C_DigestInit");
+    let digested = token
+        .module
+        .library
+        .call("C_DigestKey", &[session as usize, key as usize]);
+    assert!(
+        [CKR_KEY_INDIGESTIBLE, CKR_FUNCTION_FAILED].contains(&digested),
+        "{}",
+        Rv(digested)
+    );
+    token.module.close_session(session).expect("C_CloseSession");
 }
 
 /// The private half of a pair that wrapped, by padding or by raw RSA in any of its disguises.

@@ -1,6 +1,8 @@
 //! What the token says of itself and of its keys, through C: objects that it makes, the policy in its model, origin and latch,
 //! templates in templates, what runs in the daemon. How each policy treats attacks is in `attacks`.
 
+use std::process::Command;
+
 use cryptoki_sys::*;
 use hsmd_proto::ck::AttributeType;
 use hsmd_proto::vendor::POLICY_FEATURE;
@@ -92,12 +94,27 @@ fn the_token_tells_its_policy_and_what_it_can() {
             .collect();
         told.sort_unstable();
         assert_eq!(told, offered, "{policy}");
+        self_tests_passed(&daemon);
         let profiles = application.find(&[number(CKA_CLASS, CKO_PROFILE)]);
         let first = application.get(profiles[0], CKA_PROFILE_ID);
         assert_eq!(first, Ok(CKP_BASELINE_PROVIDER.to_ne_bytes().to_vec()));
         let destroyed = application.module.destroy(application.session, profiles[0]);
         assert_eq!(destroyed, Err(Rv(CKR_ACTION_PROHIBITED)));
     }
+}
+
+/// What `hsmctl status` says of the power-on self-tests.
+fn self_tests_passed(daemon: &Daemon) {
+    let run = Command::new(daemon.variable("HSMCTL"))
+        .args(["--endpoint", daemon.variable("HSMD_ENDPOINT"), "-o", "json", "status"])
+        .output()
+        .expect("hsmctl");
+    let status: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    let tests = status["self_tests"].as_object().expect("self-tests");
+    assert!(
+        tests.len() > 15 && tests.values().all(|passed| passed == true),
+        "{tests:?}"
+    );
 }
 
 #[test]
