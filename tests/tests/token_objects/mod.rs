@@ -243,7 +243,8 @@ fn under_strict_random_numbers_and_public_keys_are_the_daemons() {
         let (folder, copy) = Module::copy(&daemon.module_path(), &daemon.client_file(), daemon.folder());
         let file = folder.join("libhsmd_pkcs11.toml");
         let text = std::fs::read_to_string(&file).expect("the client file");
-        std::fs::write(&file, format!("deadline_ms = 300\n{text}")).expect("the client file");
+        let text = text.replace("deadline_ms = 5000", "deadline_ms = 300");
+        std::fs::write(&file, text).expect("the client file");
         let application = Application::of(Module::load(&copy));
         let (module, session) = (&application.module, application.session);
         let (public, private) = module
