@@ -74,6 +74,7 @@ impl KeySet {
     /// `CKR_KEY_INDIGESTIBLE` for what is no secret key, has wrapped a sensitive key, or is not allowed with this mechanism;
     /// `CKR_KEY_SIZE_RANGE` for one that is so short that its digest gives it away.
     pub fn digest(&self, context: &Context, step: &DigestStep<'_>) -> Result<Zeroizing<Vec<u8>>, Rv> {
+        self.check_self_tests()?;
         let row = mechanism::row(step.mechanism).ok_or(Rv::MECHANISM_INVALID)?;
         if !row.operations_under(self.policy()).contains(Operations::DIGEST) {
             return Err(Rv::MECHANISM_INVALID);

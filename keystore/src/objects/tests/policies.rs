@@ -108,6 +108,7 @@ fn a_failed_self_test_closes_fips_and_nothing_else() {
     let nobody = Context {
         caller: caller(1),
         login: None,
+        grant: None,
     };
     let mut out = Vec::new();
     let used = keys.encrypt(&nobody, &key.name(), &cbc_pad(), b"text", &mut out);
