@@ -41,6 +41,10 @@ macro_rules! ck_type {
     };
 }
 
+mod objects;
+
+pub use objects::{CertificateType, Profile};
+
 ck_type! {
     /// A return value (`CKR_`). [`Rv::OK`] is success.
     Rv {
@@ -166,24 +170,6 @@ ck_type! {
         PROFILE = CKO_PROFILE,
         VALIDATION = CKO_VALIDATION,
         TRUST = CKO_TRUST,
-    }
-}
-
-ck_type! {
-    /// A certificate type (`CKC_`).
-    CertificateType {
-        X_509 = CKC_X_509,
-        X_509_ATTR_CERT = CKC_X_509_ATTR_CERT,
-        WTLS = CKC_WTLS,
-    }
-}
-
-ck_type! {
-    /// A profile of the OASIS profiles document (`CKP_`).
-    Profile {
-        BASELINE_PROVIDER = CKP_BASELINE_PROVIDER,
-        EXTENDED_PROVIDER = CKP_EXTENDED_PROVIDER,
-        AUTHENTICATION_TOKEN = CKP_AUTHENTICATION_TOKEN,
     }
 }
 
