@@ -12,7 +12,10 @@ use crate::error::Error;
 impl Core {
     /// What became of the self-tests.
     pub(crate) fn self_tests(&self) -> &Report {
-        self.options.self_tests.as_ref().unwrap_or_else(|| selftest::report())
+        match &self.options.self_tests {
+            Some(given) => given,
+            None => selftest::report(),
+        }
     }
 
     /// # Errors

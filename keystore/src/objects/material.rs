@@ -182,7 +182,7 @@ fn has_small_factor(n: &[u8]) -> bool {
     let prime = |number: &u32| {
         (2..*number)
             .take_while(|other| other * other <= *number)
-            .all(|other| number % other != 0)
+            .all(|other| !number.is_multiple_of(other))
     };
     (2..752).filter(prime).any(|small| rest(small) == 0)
 }

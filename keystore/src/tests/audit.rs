@@ -88,6 +88,23 @@ fn acts_are_chained_in_their_order_and_without_gaps() {
 }
 
 // INV-1: neither PINs nor labels nor values get into the log.
+// DESIGN 8: `legacy` says so in the audit log, and so does every other policy.
+#[test]
+fn policies_are_named_when_they_are_chosen_and_when_they_are_tightened() {
+    let keystore = memory();
+    for policy in Policy::ALL {
+        keystore.create_key_set(policy).unwrap().tighten(Policy::Fips).unwrap();
+    }
+    let lines = lines(&keystore);
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| (field(line, "act"), field(line, "detail")))
+        .collect();
+    let wanted =
+        ["legacy", "standard", "strict", "fips"].map(|policy| [("keyset.create", policy), ("policy.tighten", "fips")]);
+    assert_eq!(told, wanted.concat());
+}
+
 #[test]
 fn the_log_tells_labels_only_when_it_is_asked_to() {
     for labels in [false, true] {

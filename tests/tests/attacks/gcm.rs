@@ -19,7 +19,7 @@ fn gcm(iv: &[u8], tag_bits: CK_ULONG) -> Mechanism {
 }
 
 /// A place for an IV, and the mechanism that points there: the token writes what it made.
-fn place(iv: &mut Vec<u8>) -> Mechanism {
+fn place(iv: &mut [u8]) -> Mechanism {
     let at = iv.as_mut_ptr() as usize;
     let aad: &[u8] = b"data";
     let fields = [at, iv.len(), iv.len() * 8].map(Word::Number);
