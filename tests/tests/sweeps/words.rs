@@ -49,7 +49,10 @@ impl Stage {
     }
 
     fn words(&mut self, name: &str, m: usize, template: &mut Template, second: &mut Template) -> Vec<usize> {
-        let (h, s) = (self.session as usize, self.slot as usize);
+        if let Some(words) = self.words_without_session(name) {
+            return words;
+        }
+        let h = self.session as usize;
         let out = self.output.as_mut_ptr() as usize;
         let p = &raw mut *self.length as usize;
         let victim = self.victim as usize;
@@ -59,17 +62,8 @@ impl Stage {
         let (code, sealed, recoverable, wrapped) = (of("code"), of("sealed"), of("recoverable"), of("wrapped"));
         let pin = (PIN.as_ptr() as usize, PIN.len());
         match name {
-            "C_Initialize" | "C_Finalize" => vec![0],
-            "C_GetInfo" | "C_GetFunctionList" => vec![out],
-            "C_GetSlotList" => vec![1, out, p],
-            "C_GetSlotInfo" | "C_GetTokenInfo" => vec![s, out],
-            "C_GetMechanismList" => vec![s, out, p],
-            "C_GetMechanismInfo" => vec![s, CKM_AES_GCM as usize, out],
-            "C_InitToken" => vec![s, SO_PIN.as_ptr() as usize, SO_PIN.len(), BLANK_LABEL.as_ptr() as usize],
             "C_InitPIN" => vec![h, pin.0, pin.1],
             "C_SetPIN" => vec![h, pin.0, pin.1, pin.0, pin.1],
-            "C_OpenSession" => vec![s, (CKF_SERIAL_SESSION | CKF_RW_SESSION) as usize, 0, 0, out],
-            "C_CloseAllSessions" => vec![s],
             "C_GetSessionInfo" => vec![h, out],
             "C_SetOperationState" => vec![h, out, 64, 0, 0],
             "C_Login" => vec![h, CKU_USER as usize, pin.0, pin.1],
@@ -129,9 +123,28 @@ impl Stage {
             }
             "C_DeriveKey" => vec![h, m, keys.curve as usize, template.address(), template.count(), out],
             "C_GenerateRandom" => vec![h, out, 32],
-            "C_WaitForSlotEvent" => vec![CKF_DONT_BLOCK as usize, out, 0],
             _ => self.words_of_3(name, m, template),
         }
+    }
+
+    /// What needs no session.
+    fn words_without_session(&mut self, name: &str) -> Option<Vec<usize>> {
+        let s = self.slot as usize;
+        let out = self.output.as_mut_ptr() as usize;
+        let p = &raw mut *self.length as usize;
+        Some(match name {
+            "C_Initialize" | "C_Finalize" => vec![0],
+            "C_GetInfo" | "C_GetFunctionList" => vec![out],
+            "C_GetSlotList" => vec![1, out, p],
+            "C_GetSlotInfo" | "C_GetTokenInfo" => vec![s, out],
+            "C_GetMechanismList" => vec![s, out, p],
+            "C_GetMechanismInfo" => vec![s, CKM_AES_GCM as usize, out],
+            "C_InitToken" => vec![s, SO_PIN.as_ptr() as usize, SO_PIN.len(), BLANK_LABEL.as_ptr() as usize],
+            "C_OpenSession" => vec![s, (CKF_SERIAL_SESSION | CKF_RW_SESSION) as usize, 0, 0, out],
+            "C_CloseAllSessions" => vec![s],
+            "C_WaitForSlotEvent" => vec![CKF_DONT_BLOCK as usize, out, 0],
+            _ => return None,
+        })
     }
 
     fn words_of_3(&mut self, name: &str, m: usize, template: &mut Template) -> Vec<usize> {

@@ -3,6 +3,8 @@
 //! by their name (STYLE 3). PKCS#11 3.2, chapter 4.
 
 mod apply;
+#[cfg(test)]
+mod page;
 mod table;
 #[cfg(test)]
 mod tests;
