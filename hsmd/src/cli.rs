@@ -78,6 +78,18 @@ impl Failure {
         Self::Other(format!("{}: {error}", path.display()))
     }
 
+    /// There is no etcd, or it is no place for a new store.
+    pub(crate) fn is_of_etcd(&self) -> bool {
+        use hsmd_keystore::Error as E;
+        matches!(
+            self,
+            Self::Keystore {
+                error: E::PrefixTaken | E::Unreachable(_),
+                ..
+            }
+        )
+    }
+
     pub(crate) fn keystore(path: &std::path::Path, error: hsmd_keystore::Error) -> Self {
         use hsmd_keystore::Error as E;
         let remedy = match &error {

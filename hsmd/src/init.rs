@@ -105,8 +105,15 @@ pub(crate) fn run(options: &InitOptions) -> Result<(), Failure> {
     }
     let master = MasterKey::create_file(&config.store.master_key)
         .map_err(|error| Failure::keystore(&config.store.master_key, error))?;
+    let fresh = !config.store.data_dir.join("root.0").exists();
     let made = create_store(&config, &master).and_then(|()| files::write_private(&config_path, &config.to_toml()));
     if let Err(failure) = made {
+        if fresh && failure.is_of_etcd() {
+            // A wrong address or prefix is easily corrected: nothing is in etcd that needs these keys.
+            for name in ["root.0", "root.1", "etcd.anchor", "lock"] {
+                let _ = std::fs::remove_file(config.store.data_dir.join(name));
+            }
+        }
         // A key without a store would only stand in the way of the next try.
         if !config.store.data_dir.join("lock").exists() {
             let _ = std::fs::remove_file(&config.store.master_key);

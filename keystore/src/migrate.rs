@@ -1,6 +1,7 @@
 //! Moving all records from one engine to another, while no daemon runs: copied with their versions, read back, compared; then the
 //! root files name the copy. Before that moment the old store counts, after it the new one, and never both.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path as FilePath;
 
 use hsmd_crypto::random;
@@ -19,6 +20,10 @@ use crate::seal::{Barrier, Kind};
 
 /// Records of a batch: each may be of a group of its own.
 const RECORDS: usize = 50;
+/// Where the file that remembers the new store is kept until that store counts.
+const ASIDE: &str = "migrating";
+/// The file by which a store in etcd that went backwards is noticed.
+const REMEMBERED: &str = "etcd.anchor";
 /// Bytes of a batch, well below the store's limit.
 const BYTES: usize = 512 << 10;
 
@@ -44,11 +49,16 @@ impl Keystore {
         }
         let (source, _) = engine::open(dir, &record, from)?;
         let moved = copy(dir, &source, &record, to, progress);
+        source.close()?;
         if let Ok((_, next)) = &moved {
+            // What was remembered of the old store must not be held against the new one, nor the other way round.
+            let (aside, anchor) = (dir.join(ASIDE), dir.join(REMEMBERED));
+            absent_is_fine(std::fs::remove_file(&anchor))?;
             // The moment from which the new store counts.
             file.write(next)?;
+            absent_is_fine(std::fs::rename(aside.join(REMEMBERED), anchor))?;
+            absent_is_fine(std::fs::remove_dir_all(aside))?;
         }
-        source.close()?;
         moved.map(|(count, _)| count)
     }
 }
@@ -71,14 +81,20 @@ fn copy(
     }
     let mut next = record.duplicate();
     next.store = random::array();
-    if !to.is_etcd() {
+    let aside = dir.join(ASIDE);
+    let home = if to.is_etcd() {
+        absent_is_fine(std::fs::remove_dir_all(&aside))?;
+        std::fs::DirBuilder::new().mode(0o700).create(&aside)?;
+        &aside
+    } else {
         put_aside(&dir.join(STORE))?;
-    }
+        dir
+    };
     let making = RootRecord {
         complete: false,
         ..record.duplicate()
     };
-    let (target, _) = engine::open(dir, &making, to)?;
+    let (target, _) = engine::open(home, &making, to)?;
     let copied = fill(
         source,
         &target,
@@ -185,6 +201,13 @@ fn commit(target: &Store, writes: Vec<Write>, import: bool) -> Result<(), Error>
         Outcome::Committed(_) => Ok(()),
         Outcome::Conflict { .. } => Err(Error::Contended),
         Outcome::Unknown => Err(Error::OutcomeUnknown),
+    }
+}
+
+fn absent_is_fine(result: std::io::Result<()>) -> Result<(), Error> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@
 )]
 
 pub mod daemon;
+pub mod etcd;
 pub mod ffi;
 pub mod keeper;
 pub mod module;

@@ -17,6 +17,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ssh", "openssh-client"),
     ("ssh-keygen", "openssh-client"),
     ("sshd", "openssh-server"),
+    ("etcd", "etcd-server"),
+    ("etcdctl", "etcd-client"),
     ("strace", "strace"),
     ("nm", "binutils"),
     ("strip", "binutils"),

@@ -35,11 +35,17 @@ impl Served {
     /// Makes a store, serves it and initialises the token [`LABEL`].
     #[must_use]
     pub fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_with(&[], settings)
+    }
+
+    /// The same, with further arguments of `hsmd init`.
+    #[must_use]
+    pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("hsmd").tempdir().expect("a folder");
         let data = folder.path().join("data");
         let config = folder.path().join("hsmd.toml");
         let mut init = Command::new(binaries().join("hsmd"));
-        init.arg("init").arg("--config").arg(&config);
+        init.arg("init").arg("--config").arg(&config).args(arguments);
         succeed(init.arg("--data-dir").arg(&data));
         let text = fs::read_to_string(&config).expect("the configuration");
         fs::write(&config, set(&text, &[SETTINGS, settings].concat())).expect("the configuration");
@@ -201,6 +207,12 @@ impl Served {
     #[must_use]
     pub fn module(&self) -> Module {
         Module::load(&self.module_copy())
+    }
+
+    /// The daemon's configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("hsmd.toml")
     }
 
     fn log_path(&self) -> PathBuf {

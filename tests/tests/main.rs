@@ -11,6 +11,7 @@ mod cli;
 mod control;
 mod disk;
 mod docs;
+mod etcd;
 mod fork;
 mod frames;
 mod full_disk;

@@ -12,7 +12,7 @@ pub(super) struct Readiness {
     pub(super) reasons: Vec<String>,
 }
 
-/// Not ready: the daemon stops, the store has stopped or is full, or a group of records is not served.
+/// Not ready: the daemon stops, the store has stopped or is full or cannot be reached, or a group of records is not served.
 pub(super) fn readiness(node: &Node) -> Readiness {
     let status = node.keystore.status();
     let mut blocking = Vec::new();
@@ -22,7 +22,7 @@ pub(super) fn readiness(node: &Node) -> Readiness {
     let quarantined = status.quarantined.iter();
     blocking.extend(quarantined.map(|name| format!("{name} cannot be trusted and is not served")));
     let troubles = trouble::troubles(&node.keystore);
-    let ready = blocking.is_empty() && !status.store.stopped && !status.store.full;
+    let ready = blocking.is_empty() && !status.store.stopped && !status.store.full && node.keystore.may_serve();
     blocking.extend(troubles);
     Readiness {
         ready,

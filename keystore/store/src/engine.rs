@@ -84,6 +84,15 @@ pub(crate) trait Engine: Send {
     fn close(&mut self, last: &Staged) -> Result<(), CloseError>;
 }
 
+/// What is asked while a commit may be under way for long: it waits for no lock of the engine.
+pub(crate) trait Standing: Send + Sync {
+    /// Requests may be answered from memory.
+    fn may_serve(&self) -> bool;
+
+    /// Adds the engine's figures.
+    fn status(&self, status: &mut StoreStatus);
+}
+
 /// Keeps nothing: the records live in the shared layer's memory.
 pub(crate) struct Memory;
 

@@ -185,7 +185,7 @@ fn assemble(
         engine: Box::new(Embedded::new(started.journal, keeper.outbox(), started.pending)),
         history,
         keeper: Some(keeper),
-        right: None,
+        standing: None,
     })
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::batch::{Batch, CommitError, Limits, Outcome, Record, Revision};
-use crate::engine::{Durable, Engine, EngineError, Load, Memory};
+use crate::engine::{Durable, Engine, EngineError, Load, Memory, Standing};
 #[cfg(feature = "etcd")]
 use crate::etcd::{self, EtcdOptions};
 use crate::faults::{Fault, Faults, Step};
@@ -47,12 +47,9 @@ struct Inner {
     engine: Mutex<Box<dyn Engine>>,
     history: Arc<History>,
     keeper: Option<Keeper>,
-    /// Says whether requests may be answered; `None`: always.
-    right: Option<Right>,
+    /// Of an engine that can be cut off; `None`: requests may always be answered, and the engine itself tells its figures.
+    standing: Option<Arc<dyn Standing>>,
 }
-
-/// Whether this process may answer requests from memory.
-pub(crate) type Right = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// What engine threads need of the store.
 pub(crate) struct Shared {
@@ -77,7 +74,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) history: Arc<History>,
     pub(crate) keeper: Option<Keeper>,
-    pub(crate) right: Option<Right>,
+    pub(crate) standing: Option<Arc<dyn Standing>>,
 }
 
 impl Store {
@@ -103,7 +100,7 @@ impl Store {
             on_fatal: Arc::new(|_| {}),
             engine: Box::new(Memory),
             keeper: None,
-            right: None,
+            standing: None,
         })
     }
 
@@ -151,7 +148,7 @@ impl Store {
             engine: Mutex::new(parts.engine),
             history: parts.history,
             keeper: parts.keeper,
-            right: parts.right,
+            standing: parts.standing,
         }))
     }
 
@@ -183,7 +180,7 @@ impl Store {
     /// asked before the work and again before the reply; costs a clock reading.
     #[must_use]
     pub fn may_serve(&self) -> bool {
-        self.0.right.as_ref().is_none_or(|right| right())
+        self.0.standing.as_ref().is_none_or(|standing| standing.may_serve())
     }
 
     /// Commits `batch` if all its conditions hold. Returns when it is durable and visible (INV-2), or refused.
@@ -284,11 +281,16 @@ impl Store {
     /// Ends the quarantine of a group: its records count as right as they are. The operator's decision, after a look at them.
     ///
     /// # Errors
-    /// As [`Store::commit`].
+    /// As [`Store::commit`]. [`CommitError::Quarantined`]: etcd was changed since the start, and memory has what was there before;
+    /// open the store again first.
     pub fn accept(&self, group: &str) -> Result<(), CommitError> {
         let mut engine = self.0.engine.lock();
         let staged = {
             let state = self.0.shared.state.read();
+            let trouble = state.groups.get(group).and_then(|group| group.trouble.as_ref());
+            if matches!(trouble, Some(Trouble::Foreign { after: 1.. })) {
+                return Err(CommitError::Quarantined(group.to_owned()));
+            }
             let mut staged = if engine.is_shared() {
                 Staged::guarded(&state)
             } else {
@@ -344,7 +346,10 @@ impl Store {
             stopped: self.0.queue.lock().stopped,
             ..StoreStatus::default()
         };
-        self.0.engine.lock().status(&mut status);
+        match &self.0.standing {
+            Some(standing) => standing.status(&mut status),
+            None => self.0.engine.lock().status(&mut status),
+        }
         let state = self.0.shared.state.read();
         status.revision = state.revision;
         status.records = state.records.len();

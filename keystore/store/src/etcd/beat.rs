@@ -1,5 +1,5 @@
 //! The thread that shows that the node lives: once a second it compares and sets its beat, but only while memory follows. From the
-//! moment a beat was sent that etcd took, the node may answer requests for a while ([`Cell::serving`]). It also keeps the anchor
+//! moment a beat was sent that etcd took, the node may answer requests for a while ([`crate::Store::may_serve`]). It also keeps the anchor
 //! file and has etcd forget old history.
 
 use std::sync::Arc;

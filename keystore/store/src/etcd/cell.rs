@@ -10,13 +10,14 @@ use parking_lot::{Condvar, Mutex};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::batch::Revision;
+use crate::engine::Standing;
 use crate::etcd::anchor::{Anchor, Mark};
 use crate::etcd::api::ResponseHeader;
 use crate::etcd::client::{Client, seen};
 use crate::etcd::layout::Layout;
 use crate::etcd::options::{EtcdOptions, WriterId};
 use crate::head::{Head, Sum};
-use crate::report::{EtcdStatus, Fatal};
+use crate::report::{EtcdStatus, Fatal, StoreStatus};
 use crate::store::Shared;
 use crate::watch::History;
 
@@ -85,6 +86,16 @@ pub(crate) struct Cell {
 pub(crate) fn boottime() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
     time.tv_sec.cast_unsigned() * 1000 + time.tv_nsec.cast_unsigned() / 1_000_000
+}
+
+impl Standing for Cell {
+    fn may_serve(&self) -> bool {
+        self.serving()
+    }
+
+    fn status(&self, status: &mut StoreStatus) {
+        status.etcd = Some(self.figures());
+    }
 }
 
 /// The answer came from another cluster, or from an older history.
@@ -173,8 +184,8 @@ impl Cell {
         true
     }
 
-    /// The node may answer requests: no other may have taken its place yet.
-    pub(crate) fn serving(&self) -> bool {
+    /// The last beat is recent enough: no other process can have taken this one's place yet.
+    fn serving(&self) -> bool {
         !self.fatal.load(Ordering::SeqCst) && self.beat_age() < self.options.serve
     }
 
@@ -200,7 +211,7 @@ impl Cell {
         }
     }
 
-    pub(crate) fn status(&self) -> EtcdStatus {
+    fn figures(&self) -> EtcdStatus {
         let figure = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         EtcdStatus {
             endpoint: self.client.endpoint(),

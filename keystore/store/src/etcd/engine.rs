@@ -321,9 +321,8 @@ impl Engine for Etcd {
         Some(same && troubles.all(|(name, _)| known(name)))
     }
 
-    fn status(&self, status: &mut StoreStatus) {
-        status.etcd = Some(self.cell.status());
-    }
+    /// [`crate::engine::Standing`] tells them.
+    fn status(&self, _status: &mut StoreStatus) {}
 
     fn close(&mut self, _last: &Staged) -> Result<(), CloseError> {
         let key = self.cell.layout.beat(self.cell.options.writer);
@@ -356,7 +355,10 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.cell.end();
         for thread in self.threads.drain(..) {
-            let _ = thread.join();
+            // The last handle of the store may be dropped by a thread of its own, which tells of its end.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
         }
         if let Some(runtime) = self.runtime.take() {
             // Dropping one waits, which may not be done on a thread of another runtime.

@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::runtime::Runtime;
 
 use crate::batch::Outcome;
+use crate::engine::Standing;
 use crate::etcd::anchor::{Anchor, Mark};
 use crate::etcd::api::{KeyValue, RangeRequest, RangeResponse, TxnRequest, response_op};
 use crate::etcd::beat::{self, Pulse};
@@ -409,7 +410,6 @@ fn assemble(opening: Arc<Opening>, claimed: Claimed, anchor: Anchor, runtime: Ru
     let beater = std::thread::Builder::new().name("hsmd-etcd-beat".to_owned());
     let beater = beater.spawn(move || handle.block_on(beat::beat(beating, pulse)))?;
     let engine = Etcd::new(Arc::clone(&cell), runtime, vec![follower, beater], claimed.known);
-    let right = Arc::clone(&cell);
     let parts = Parts {
         shared,
         limits: cell.options.limits.clone(),
@@ -418,7 +418,7 @@ fn assemble(opening: Arc<Opening>, claimed: Claimed, anchor: Anchor, runtime: Ru
         engine: Box::new(engine),
         history: Arc::clone(&cell.history),
         keeper: None,
-        right: Some(Box::new(move || right.serving())),
+        standing: Some(Arc::clone(&cell) as Arc<dyn Standing>),
     };
     Ok(Opened { parts, report, cell })
 }

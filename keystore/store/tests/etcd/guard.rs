@@ -166,6 +166,10 @@ fn what_somebody_changes_in_etcd_is_not_believed() {
         Ok(Outcome::Committed(_))
     ));
     assert_eq!(bench.check().etcd, Some(false));
+    assert_eq!(
+        bench.accept("/ks/01"),
+        Err(CommitError::Quarantined("/ks/01".to_owned()))
+    );
     bench.close().unwrap();
     // A new process has no truth to compare with but the heads, which say that something is wrong.
     let (store, report) = Store::open_etcd(options(), &keys()).unwrap();

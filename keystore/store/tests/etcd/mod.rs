@@ -151,3 +151,46 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn writers_at_the_same_time_share_transactions() {
+    let (dir, prefix) = (folder(), prefix());
+    let store = open(options(&[server::shared()], &prefix, dir.path()));
+    let count = 100 * soak();
+    let value = [7; 1500];
+    let work = |thread: u64| {
+        let mut times = Vec::new();
+        for number in 0..count {
+            let name = format!("/ks/{}/{thread}/{number}", thread % 4);
+            let before = Instant::now();
+            let outcome = store.commit(batch(thread << 32 | number, vec![put(&name, 1, &value)]));
+            times.push(before.elapsed());
+            assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+        }
+        times
+    };
+    for threads in [1, 32] {
+        let transactions = store.status().etcd.unwrap().transactions;
+        let before = Instant::now();
+        let mut times: Vec<Duration> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads)
+                .map(|thread| scope.spawn(move || work(threads << 8 | thread)))
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let took = before.elapsed();
+        times.sort_unstable();
+        let transactions = store.status().etcd.unwrap().transactions - transactions;
+        let at = |part: f64| times[(times.len() as f64 * part) as usize];
+        println!(
+            "{threads} writers: {:.0} commits/s, p50 {:?}, p99 {:?}, {transactions} transactions for {}",
+            times.len() as f64 / took.as_secs_f64(),
+            at(0.5),
+            at(0.99),
+            times.len()
+        );
+        assert!(threads == 1 || transactions * 4 < times.len() as u64);
+    }
+    assert_eq!(store.scan("/ks/").len() as u64, 33 * count);
+    assert!(store.check().is_clean());
+}
