@@ -44,3 +44,4 @@ mod softhsm_util;
 mod strace;
 mod sweeps;
 mod token_objects;
+mod vectors;
