@@ -170,8 +170,8 @@ const VERSIONS: [(u8, u8); 3] = [(3, 2), (3, 0), (2, 40)];
 #[unsafe(no_mangle)]
 #[allow(non_snake_case, reason = "the specification's name")]
 pub(super) unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> CK_RV {
-    // SAFETY: the caller's promise: NULL or room for a pointer.
     bare(const { row("C_GetFunctionList") }, || {
+        // SAFETY: the caller's promise: NULL or room for a pointer.
         unsafe { RawSlot::new(list) }.set((&raw const LIST_2_40).cast_mut())
     })
 }
@@ -180,8 +180,8 @@ pub(super) unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LI
 #[unsafe(no_mangle)]
 #[allow(non_snake_case, reason = "the specification's name")]
 pub(super) unsafe extern "C" fn C_GetInterfaceList(list: *mut CK_INTERFACE, count: *mut CK_ULONG) -> CK_RV {
-    // SAFETY: the caller's promise: room for `*count` interfaces.
     bare(const { row("C_GetInterfaceList") }, || {
+        // SAFETY: the caller's promise: room for `*count` interfaces.
         unsafe { RawList::new(list, count) }.put(&INTERFACES.0)
     })
 }
