@@ -26,6 +26,7 @@ mod leak_scan;
 mod library;
 mod login_kills;
 mod memory;
+mod model;
 mod nginx;
 mod nss;
 mod openssh;
