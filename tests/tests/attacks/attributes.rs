@@ -57,12 +57,15 @@ fn reencryption(token: &Token<'_>) {
     refused(token.wrap(&kw(), known, token.prize()), CKR_KEY_NOT_WRAPPABLE);
 }
 
+/// A way to change a key's attributes, or those of a copy.
+type Way<'a> = dyn Fn(&[Attribute]) -> Result<(), Rv> + 'a;
+
 /// One-way attributes, and values that nobody sets.
 pub(super) fn loosen(token: &Token<'_>) {
     let key = token.aes(&[]).expect("a key with the defaults");
     let (_, private) = token.rsa(&[], &[]).expect("a pair");
     for key in [key, private] {
-        let ways: [&dyn Fn(&[Attribute]) -> Result<(), Rv>; 2] = [&|template| token.set(key, template), &|template| {
+        let ways: [&Way<'_>; 2] = [&|template| token.set(key, template), &|template| {
             token.copy(key, template).map(drop)
         }];
         for way in ways {
