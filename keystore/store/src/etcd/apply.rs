@@ -15,11 +15,14 @@ use crate::path::Path;
 use crate::report::{Fatal, Trouble};
 use crate::state::{Commit, Group, Put, Staged, State};
 
+/// A record as a revision leaves it, with its version; `None`: purged.
+type Left = (Path, Option<(u64, Arc<[u8]>)>);
+
 /// What one revision of etcd's changed, parsed.
 #[derive(Default)]
 struct Revised {
     writer: Option<(WriterId, WriterRecord)>,
-    records: Vec<(Path, Option<(u64, Arc<[u8]>)>)>,
+    records: Vec<Left>,
     heads: Vec<(Arc<str>, WriterId, Head)>,
     /// Groups of which something cannot be what a daemon wrote.
     strays: BTreeSet<String>,
@@ -139,7 +142,7 @@ fn take(cell: &Cell, revision: u64, revised: Revised) {
 fn commits(
     revision: u64,
     record: &WriterRecord,
-    records: Vec<(Path, Option<(u64, Arc<[u8]>)>)>,
+    records: Vec<Left>,
 ) -> Result<Vec<Commit>, Vec<Path>> {
     let written: usize = record.batches.iter().map(|(_, writes)| usize::from(*writes)).sum();
     if written != records.len() {
@@ -159,7 +162,7 @@ fn commits(
 }
 
 /// The version of a purge is not stored; nothing rests on it.
-fn put((path, record): (Path, Option<(u64, Arc<[u8]>)>)) -> Put {
+fn put((path, record): Left) -> Put {
     match record {
         Some((version, value)) => Put {
             path,
@@ -267,7 +270,7 @@ fn distrust(state: &mut State, groups: BTreeSet<String>, revision: u64) {
             revision,
             "records in etcd were changed by something else than hsmd; the group is read-only"
         );
-        let entry = state.groups.entry(Arc::from(group)).or_insert_with(Group::default);
+        let entry = state.groups.entry(Arc::from(group)).or_default();
         entry.trouble.get_or_insert(Trouble::Foreign { after: revision });
     }
 }

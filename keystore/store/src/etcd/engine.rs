@@ -65,7 +65,7 @@ enum Sent {
     /// The own record in etcd is another one.
     Other(u64, WriterRecord),
     /// It did not happen.
-    NotSent,
+    Never,
     Full,
     Unknown,
     /// The store has stopped.
@@ -278,7 +278,7 @@ impl Engine for Etcd {
                 }
             }
             Sent::Other(..) => Err(self.fenced()),
-            Sent::NotSent => Err(EngineError::Unavailable),
+            Sent::Never => Err(EngineError::Unavailable),
             Sent::Full => Err(EngineError::Full),
             Sent::Stopped => Err(EngineError::Stopped),
             Sent::Unknown => {
@@ -417,11 +417,11 @@ async fn transact(cell: &Cell, request: TxnRequest, nonce: [u8; 16], known: u64,
             }
             Err(failure @ (Failure::Refused(_) | Failure::Compacted)) => {
                 tracing::error!(%failure, "etcd refuses a transaction");
-                return if sent { Sent::Unknown } else { Sent::NotSent };
+                return if sent { Sent::Unknown } else { Sent::Never };
             }
         }
         if Instant::now() >= until {
-            return if sent { Sent::Unknown } else { Sent::NotSent };
+            return if sent { Sent::Unknown } else { Sent::Never };
         }
         tokio::time::sleep(PAUSE).await;
     }
