@@ -75,10 +75,8 @@ impl<B: Clone> Node<B> {
                 self.generation.0 += 1;
                 self.become_phase(Phase::Loading);
             }
-            (Phase::Loading, Some(Told::Survey(survey))) => {
-                if self.load(now, at, &survey) {
-                    self.become_phase(Phase::Rising);
-                }
+            (Phase::Loading, Some(Told::Survey(survey))) if self.load(now, at, &survey) => {
+                self.become_phase(Phase::Rising);
             }
             (Phase::Rising, Some(Told::Committed(revision))) => self.rise(now, revision),
             (Phase::Leaving, Some(Told::Committed(_) | Told::Fenced)) => self.become_phase(Phase::Left),

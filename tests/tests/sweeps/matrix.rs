@@ -440,11 +440,6 @@ fn sweep(policy: Policy) {
         }
     }
     wrong.extend(stage.is_as_new().err());
-    println!(
-        "{}: {cells} cells, {begun} begun, {} keys",
-        policy.name(),
-        keys.list.len()
-    );
     assert!(
         wrong.is_empty(),
         "{} of {cells} cells:\n{}",

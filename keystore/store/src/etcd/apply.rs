@@ -13,7 +13,7 @@ use crate::etcd::values::{Meta, WriterRecord, read_head, read_record};
 use crate::head::{Hasher, Head, Sum};
 use crate::path::Path;
 use crate::report::{Fatal, Trouble};
-use crate::state::{Commit, Group, Put, Staged, State};
+use crate::state::{Commit, Put, Staged, State};
 
 /// A record as a revision leaves it, with its version; `None`: purged.
 type Left = (Path, Option<(u64, Arc<[u8]>)>);
@@ -139,11 +139,7 @@ fn take(cell: &Cell, revision: u64, revised: Revised) {
 }
 
 /// The batches of a transaction, by what its writer says of them; or the paths, if that is not what was written.
-fn commits(
-    revision: u64,
-    record: &WriterRecord,
-    records: Vec<Left>,
-) -> Result<Vec<Commit>, Vec<Path>> {
+fn commits(revision: u64, record: &WriterRecord, records: Vec<Left>) -> Result<Vec<Commit>, Vec<Path>> {
     let written: usize = record.batches.iter().map(|(_, writes)| usize::from(*writes)).sum();
     if written != records.len() {
         return Err(records.into_iter().map(|(path, _)| path).collect());

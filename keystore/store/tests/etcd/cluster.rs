@@ -4,7 +4,7 @@ use std::process::{Child, Command};
 
 use tempfile::TempDir;
 
-use crate::etcd::server::{Member, etcdctl, listens, signal};
+use crate::etcd::server::{Member, etcdctl, listens, signal, started};
 use crate::etcd::until;
 use crate::model::folder;
 
@@ -31,7 +31,7 @@ impl Cluster {
             for member in &mut members {
                 member.tls = tls.to_vec();
             }
-            let start = |member: &Member| Some(member.command(&members).spawn().expect("etcd is not installed"));
+            let start = |member: &Member| Some(started(member.command(&members).spawn()));
             let mut children: Vec<_> = members.iter().map(start).collect();
             let mut well = true;
             for (child, member) in children.iter_mut().zip(&members) {

@@ -102,8 +102,7 @@ pub(crate) fn listens(child: &mut Child, port: u16) -> bool {
 pub(crate) fn shared() -> u16 {
     static SERVER: OnceLock<(u16, TempDir, Child)> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
-        let version = Command::new("etcd").arg("--version").output();
-        version.expect("etcd is not installed: `cargo xtask setup`, or apt-get install etcd-server etcd-client");
+        started(Command::new("etcd").arg("--version").output());
         for _ in 0..5 {
             let dir = folder();
             let member = Member::new("shared", dir.path());
@@ -129,16 +128,23 @@ pub(crate) fn shared() -> u16 {
     server.0
 }
 
+/// What came of starting etcd or its tool: a test without its peer fails.
+pub(crate) fn started<T>(result: std::io::Result<T>) -> T {
+    result.unwrap_or_else(|error| {
+        panic!("etcd is not installed: `cargo xtask setup`, or apt-get install etcd-server etcd-client: {error}")
+    })
+}
+
 /// Runs etcdctl against a port.
 pub(crate) fn etcdctl(port: u16, arguments: &[&str]) -> String {
-    let mut child = Command::new("etcdctl")
+    let child = Command::new("etcdctl")
         .env("ETCDCTL_API", "3")
         .arg(format!("--endpoints=http://127.0.0.1:{port}"))
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .expect("etcdctl is not installed: `cargo xtask setup`");
+        .spawn();
+    let mut child = started(child);
     let mut text = String::new();
     child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     let output = child.wait_with_output().unwrap();
