@@ -114,6 +114,13 @@ const PROGRAMS: &[Program] = &[
         1_000_000,
         "requests spoiled on their way to the daemon, then replies on their way to the module (a round is a frame)",
     ),
+    Program {
+        name: "fleet-sim",
+        what: "fleets under a simulator: kills, stops, cuts, lost and late messages, restored stores (a round is a seed)",
+        package: "hsmd-fleet",
+        tests: "fleet_sim",
+        rounds: 10_000,
+    },
 ];
 
 /// The program that is no test of the tree: CI does not compile it.

@@ -140,13 +140,13 @@ impl<B: Clone> Node<B> {
         self.pulse.next = sent.after(self.timing.beat_every);
     }
 
-    pub(crate) fn own_beat_told(&mut self, now: Time, at: Revision, told: Option<Told>) {
+    pub(crate) fn own_beat_told(&mut self, now: Time, known: Option<&Anchor>, at: Revision, told: Option<Told>) {
         self.pulse.busy = false;
         let Some(Told::Survey(survey)) = told else {
             self.pulse.next = now.after(self.timing.pause);
             return;
         };
-        if !self.holds_history(now, &survey, at) {
+        if !self.holds_history(now, known, &survey, at) {
             return;
         }
         let own = survey.node(self.me).map(|own| (own.generation, own.beat_version));

@@ -63,19 +63,19 @@ impl<B: Clone> Node<B> {
         self.ask(Purpose::Step, ask);
     }
 
-    pub(crate) fn stepped(&mut self, now: Time, at: Revision, told: Option<Told>) {
+    pub(crate) fn stepped(&mut self, now: Time, known: Option<&Anchor>, at: Revision, told: Option<Told>) {
         self.step.asked = false;
         self.step.not_before = now.after(self.timing.pause);
         match (self.phase, told) {
             (Phase::Looking | Phase::NoFleet | Phase::WrongLevel(_), Some(Told::Survey(survey))) => {
-                self.looked(now, at, survey);
+                self.looked(now, known, at, survey);
             }
             (Phase::Suspect(_), Some(Told::Survey(survey))) => self.look_as_suspect(now, at, &survey),
             (Phase::Entering, Some(Told::Committed(_))) => {
                 self.generation.0 += 1;
                 self.become_phase(Phase::Loading);
             }
-            (Phase::Loading, Some(Told::Survey(survey))) if self.load(now, at, &survey) => {
+            (Phase::Loading, Some(Told::Survey(survey))) if self.load(now, known, at, &survey) => {
                 self.become_phase(Phase::Rising);
             }
             (Phase::Rising, Some(Told::Committed(revision))) => self.rise(now, revision),
@@ -89,11 +89,11 @@ impl<B: Clone> Node<B> {
         }
     }
 
-    fn looked(&mut self, now: Time, at: Revision, survey: Survey) {
+    fn looked(&mut self, now: Time, known: Option<&Anchor>, at: Revision, survey: Survey) {
         let Some((version, root)) = survey.root.clone() else {
             return self.rest_as(now, Phase::NoFleet);
         };
-        match compare(self.me, self.memory.as_ref(), &survey, at) {
+        match compare(self.me, known, &survey, at) {
             Err(why) => return self.suspect(now, why),
             Ok(Continuity::Successor) => self.memory = None,
             Ok(Continuity::Same) => {}
@@ -131,8 +131,8 @@ impl<B: Clone> Node<B> {
     }
 
     /// Takes what was loaded. False: it is of another life, or another history.
-    fn load(&mut self, now: Time, at: Revision, survey: &Survey) -> bool {
-        if !self.holds_history(now, survey, at) {
+    fn load(&mut self, now: Time, known: Option<&Anchor>, at: Revision, survey: &Survey) -> bool {
+        if !self.holds_history(now, known, survey, at) {
             return false;
         }
         let own = survey.node(self.me);
@@ -159,15 +159,9 @@ impl<B: Clone> Node<B> {
         self.become_phase(Phase::Serving);
     }
 
-    /// Whether the store's history goes on from what the node remembers, on the same timeline; else the node acts on it.
-    pub(crate) fn holds_history(&mut self, now: Time, survey: &Survey, at: Revision) -> bool {
-        let memory = self.memory.as_ref().map(|memory| Anchor {
-            revision: self.reach.applied().max(memory.revision),
-            generation: self.generation,
-            beat_version: self.pulse.version,
-            ..memory.clone()
-        });
-        match compare(self.me, memory.as_ref(), survey, at) {
+    /// Whether the store's history goes on from what the node knew when it asked, on the same timeline; else the node acts on it.
+    pub(crate) fn holds_history(&mut self, now: Time, known: Option<&Anchor>, survey: &Survey, at: Revision) -> bool {
+        match compare(self.me, known, survey, at) {
             Ok(Continuity::Same) => true,
             Ok(Continuity::Successor) => {
                 self.begin_again(now);
@@ -209,15 +203,15 @@ impl<B: Clone> Node<B> {
     }
 
     /// A survey after a broken watch, or everything after one that came too late: the phase stays.
-    pub(crate) fn watch_told(&mut self, now: Time, at: Revision, told: Option<Told>) {
+    pub(crate) fn watch_told(&mut self, now: Time, known: Option<&Anchor>, at: Revision, told: Option<Told>) {
         let not_before = now.after(self.timing.pause);
         let compacted = self.watch == Watching::Asked { compacted: true };
         match told {
             Some(Told::Survey(survey)) if compacted => {
-                self.load(now, at, &survey);
+                self.load(now, known, at, &survey);
             }
             Some(Told::Survey(survey)) => {
-                if self.holds_history(now, &survey, at) {
+                if self.holds_history(now, known, &survey, at) {
                     self.begin_watch(now, self.reach.applied());
                 }
             }

@@ -25,7 +25,7 @@ pub enum Input<B> {
     },
     /// The watch brought one committed batch, and the driver has applied what it holds of key sets.
     Watched(Event),
-    /// The watch has ended.
+    /// The watch has ended: nothing that it still had under way is applied any more.
     WatchLost(WatchLost),
     /// The anchor is on the disk.
     Anchored(Anchor),

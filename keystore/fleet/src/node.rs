@@ -23,6 +23,8 @@ use crate::writing::InFlight;
 #[derive(Debug)]
 pub struct Node<B> {
     pub(crate) me: NodeId,
+    /// When the last input came.
+    now: Time,
     pub(crate) timing: Timing,
     pub(crate) phase: Phase,
     pub(crate) gate: Arc<Gate>,
@@ -71,8 +73,16 @@ pub(crate) enum Watching {
 #[derive(Debug)]
 struct Asked {
     purpose: Purpose,
-    /// The store had this revision when the question was put: an answer from before it is one from another history.
-    floor: Revision,
+    /// What was known when the question was put. An answer that knows less is one from another history; but it may well know less
+    /// than the node does when it arrives.
+    known: Known,
+}
+
+/// What a node knew of the store at one moment.
+#[derive(Clone, Debug)]
+struct Known {
+    revision: Revision,
+    memory: Option<Anchor>,
 }
 
 /// What a question was for.
@@ -106,6 +116,7 @@ impl<B: Clone> Node<B> {
     pub fn new(me: NodeId, timing: Timing, anchor: Option<Anchor>) -> Self {
         Self {
             me,
+            now: Time(0),
             timing,
             phase: Phase::Looking,
             gate: Arc::default(),
@@ -173,12 +184,13 @@ impl<B: Clone> Node<B> {
 
     /// Takes an input; returns what is to be done, in this order. `now` never goes back.
     pub fn handle(&mut self, now: Time, input: Input<B>) -> Vec<Effect<B>> {
+        self.now = now;
         match input {
             Input::Tick => {}
             Input::Told { call, at, told } => self.told(now, call, at, told),
             Input::Silent { call } => {
                 if let Some(asked) = self.calls.remove(&call) {
-                    self.answered(now, asked.purpose, Revision(0), None);
+                    self.answered(now, &asked, Revision(0), None);
                 }
             }
             Input::Watched(event) => self.watched(now, event),
@@ -199,11 +211,10 @@ impl<B: Clone> Node<B> {
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
         let mut times = vec![self.phase_wakes(), self.pulse_wakes(), self.watch_wakes()];
-        if self.phase == Phase::Serving {
-            times.push(
-                self.peers
-                    .next_silent(self.me, self.pulse.regained, self.timing.fence_after),
-            );
+        // Without the right nobody fences, and the beat that brings it back wakes the node.
+        if self.may_serve(self.now) {
+            let span = self.timing.fence_after;
+            times.push(self.peers.next_silent(self.me, self.pulse.regained, span));
         }
         if !self.writes.is_empty() {
             times.push(self.right_until());
@@ -228,8 +239,8 @@ impl<B: Clone> Node<B> {
     pub(crate) fn ask(&mut self, purpose: Purpose, ask: Ask<B>) {
         self.last_call += 1;
         let call = Call(self.last_call);
-        let floor = self.reach.highest();
-        self.calls.insert(call, Asked { purpose, floor });
+        let known = self.known();
+        self.calls.insert(call, Asked { purpose, known });
         self.out.push(Effect::Ask { call, ask });
     }
 
@@ -238,7 +249,7 @@ impl<B: Clone> Node<B> {
             return;
         };
         // INV-7: an answer is at least as new as what was known when the question was put, and a commit is newer.
-        let known = asked.floor;
+        let known = asked.known.revision;
         let backwards = match told {
             Told::Committed(revision) => revision <= known,
             _ => at < known,
@@ -252,16 +263,29 @@ impl<B: Clone> Node<B> {
         if let Told::Committed(revision) = told {
             self.reach.awaits(revision, now);
         }
-        self.answered(now, asked.purpose, at, Some(told));
+        self.answered(now, &asked, at, Some(told));
+    }
+
+    /// What the store must not be behind from now on.
+    fn known(&self) -> Known {
+        let revision = self.reach.highest();
+        let memory = self.memory.as_ref().map(|memory| Anchor {
+            revision: memory.revision.max(revision),
+            generation: memory.generation.max(self.generation),
+            beat_version: memory.beat_version.max(self.pulse.version),
+            ..memory.clone()
+        });
+        Known { revision, memory }
     }
 
     /// `None`: no answer came.
-    fn answered(&mut self, now: Time, purpose: Purpose, at: Revision, told: Option<Told>) {
-        match purpose {
-            Purpose::Step => self.stepped(now, at, told),
+    fn answered(&mut self, now: Time, asked: &Asked, at: Revision, told: Option<Told>) {
+        let known = asked.known.memory.as_ref();
+        match asked.purpose {
+            Purpose::Step => self.stepped(now, known, at, told),
             Purpose::Beat { sent, applied } => self.beat_told(now, sent, applied, told),
-            Purpose::OwnBeat => self.own_beat_told(now, at, told),
-            Purpose::Watch => self.watch_told(now, at, told),
+            Purpose::OwnBeat => self.own_beat_told(now, known, at, told),
+            Purpose::Watch => self.watch_told(now, known, at, told),
             Purpose::Write(request) => self.write_told(now, request, told),
             Purpose::Resolve(request) => self.resolve_told(now, request, told),
             Purpose::Head(request) => self.head_told(request, told),

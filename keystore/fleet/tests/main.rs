@@ -1,1 +1,6 @@
-//! The fleet core under a seeded simulator.
+//! The fleet core under a seeded simulator: many seeds, planted mistakes that the checker must find, and one scenario for each row
+//! of the table in docs/fleet.md.
+
+mod scenarios;
+mod seeds;
+mod sim;

@@ -1,0 +1,15 @@
+//! The simulator: virtual time, nodes that run the real core, a store model, a network that loses and delays, clients, faults, and a
+//! checker that watches every commit and every reply. Everything follows from the seed.
+//!
+//! `world` moves time and messages, `machine` is a driver of the core as the daemon's will be, `app` and `moving` the keystore in
+//! small.
+
+pub(crate) mod app;
+pub(crate) mod checker;
+pub(crate) mod clients;
+pub(crate) mod faults;
+pub(crate) mod machine;
+mod moving;
+pub(crate) mod random;
+pub(crate) mod store;
+pub(crate) mod world;
