@@ -14,7 +14,7 @@ use hsmd_proto::wire::{self, Reply, Request, Section, reply, request};
 use prost::Message;
 
 const POLICIES: [Policy; 4] = [Policy::Standard, Policy::Strict, Policy::Fips, Policy::Legacy];
-const OPERATIONS: [Operation; 9] = [
+const OPERATIONS: [Operation; 7] = [
     Operation::Encrypt,
     Operation::Decrypt,
     Operation::Sign,
@@ -22,8 +22,6 @@ const OPERATIONS: [Operation; 9] = [
     Operation::Wrap,
     Operation::Unwrap,
     Operation::Derive,
-    Operation::Encapsulate,
-    Operation::Decapsulate,
 ];
 
 /// A stream of frames, as either side reads it.
@@ -97,8 +95,6 @@ pub(crate) fn messages(data: &[u8]) {
         Some(request::Op::GenerateKeyPair(op)) => (vec![op.public_template, op.private_template], op.mechanism),
         Some(request::Op::UnwrapKey(op)) => (vec![op.template], op.mechanism),
         Some(request::Op::DeriveKey(op)) => (vec![op.template], op.mechanism),
-        Some(request::Op::EncapsulateKey(op)) => (vec![op.template], op.mechanism),
-        Some(request::Op::DecapsulateKey(op)) => (vec![op.template], op.mechanism),
         Some(request::Op::Sign(op) | request::Op::Encrypt(op) | request::Op::Decrypt(op)) => (Vec::new(), op.mechanism),
         _ => (Vec::new(), None),
     };

@@ -13,7 +13,6 @@ pub mod daemon;
 pub mod etcd;
 pub mod ffi;
 pub mod keeper;
-pub mod kem;
 pub mod module;
 pub mod peers;
 pub mod plan;

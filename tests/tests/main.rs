@@ -45,4 +45,3 @@ mod softhsm_util;
 mod strace;
 mod sweeps;
 mod token_objects;
-mod vectors;

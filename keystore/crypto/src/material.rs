@@ -1,9 +1,8 @@
 //! A key's value as data: what the keystore seals, and what [`crate::Key`] is opened from.
 
 use crate::error::KeyError;
-use crate::key::{ml_dsa, ml_kem};
+use crate::key::ml_dsa;
 use crate::secret::Secret;
-use hsmd_proto::ck::KeyType;
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
 
@@ -23,7 +22,7 @@ pub enum Material {
     },
     /// A private key on a Weierstrass curve.
     EcPrivate {
-        /// `P224`, `P256`, `P384`, `P521` or `Secp256k1`.
+        /// `P256`, `P384`, `P521` or `Secp256k1`.
         curve: Curve,
         /// The scalar, as long as a field element.
         scalar: Secret,
@@ -55,17 +54,17 @@ pub enum Material {
         /// The u coordinate, little-endian.
         point: [u8; 32],
     },
-    /// A private key of ML-DSA, ML-KEM or SLH-DSA.
-    PqPrivate {
+    /// A private key of ML-DSA.
+    LatticePrivate {
         /// The parameter set.
         set: ParameterSet,
-        /// What the key was made of, if that is known; never of SLH-DSA.
+        /// What the key was made of, if that is known.
         seed: Option<Secret>,
         /// The expanded key.
         value: Secret,
     },
-    /// A public key of ML-DSA, ML-KEM or SLH-DSA.
-    PqPublic {
+    /// A public key of ML-DSA.
+    LatticePublic {
         /// The parameter set.
         set: ParameterSet,
         /// The encoded key.
@@ -136,31 +135,27 @@ impl Material {
                 scalar: scalar.duplicate(),
             },
             Self::MontgomeryPublic { point } => Self::MontgomeryPublic { point: *point },
-            Self::PqPrivate { set, seed, value } => Self::PqPrivate {
+            Self::LatticePrivate { set, seed, value } => Self::LatticePrivate {
                 set: *set,
                 seed: seed.as_ref().map(Secret::duplicate),
                 value: value.duplicate(),
             },
-            Self::PqPublic { set, value } => Self::PqPublic {
+            Self::LatticePublic { set, value } => Self::LatticePublic {
                 set: *set,
                 value: value.clone(),
             },
         }
     }
 
-    /// A private key of ML-DSA or ML-KEM from its seed.
+    /// A private key of ML-DSA from its seed.
     ///
     /// # Errors
     /// `Invalid` for a seed of another length than the set's.
     pub fn from_seed(set: ParameterSet, seed: Secret) -> Result<Self, KeyError> {
-        let value = match set.key_type() {
-            KeyType::SLH_DSA => return Err(KeyError::Invalid),
-            KeyType::ML_KEM => ml_kem::from_seed(set, &seed)?.private(),
-            _ => ml_dsa::from_seed(set, &seed)?.private(),
-        };
-        let value = value.ok_or(KeyError::Invalid)?;
+        let key = ml_dsa::from_seed(set, &seed)?;
+        let value = key.private().ok_or(KeyError::Invalid)?;
         let seed = Some(seed);
-        Ok(Self::PqPrivate { set, seed, value })
+        Ok(Self::LatticePrivate { set, seed, value })
     }
 
     /// Whether it is a public key: nothing in it is secret.
@@ -172,7 +167,7 @@ impl Material {
                 | Self::EcPublic { .. }
                 | Self::EdPublic { .. }
                 | Self::MontgomeryPublic { .. }
-                | Self::PqPublic { .. }
+                | Self::LatticePublic { .. }
         )
     }
 }

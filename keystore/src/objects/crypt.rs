@@ -4,7 +4,7 @@ use hsmd_crypto::OpError;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::init::{MADE_IV, Operation};
 use hsmd_proto::meta::Usage;
-use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::params::{GcmParams, Mechanism, Params};
 use hsmd_proto::wipe::wipe;
 
 use super::ObjectRef;
@@ -17,8 +17,8 @@ impl KeySet {
     /// Encrypts; the result is appended to `out`.
     ///
     /// # Errors
-    /// As C_EncryptInit and C_Encrypt; `CKR_MECHANISM_PARAM_INVALID` for an IV of GCM, or a nonce of CCM or ChaCha20, that the key
-    /// has used, and under `strict` and `fips` for one of GCM that was not made here (DESIGN 8).
+    /// As C_EncryptInit and C_Encrypt; `CKR_MECHANISM_PARAM_INVALID` for a GCM IV that the key has used, and under `strict` and
+    /// `fips` for one that was not made here (DESIGN 8).
     pub fn encrypt(
         &self,
         context: &Context,
@@ -30,11 +30,11 @@ impl KeySet {
         let key = self.usable(context, Operation::Encrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
         let start = out.len();
         key.key()?.encrypt(mechanism, data, out).map_err(OpError::rv)?;
-        if let Some(nonce) = nonce(&mechanism.params)
+        if let Params::Gcm(gcm) = &mechanism.params
             && let Some(material) = key.material
         {
             let tag = out.get(start + data.len()..).unwrap_or_default();
-            if let Err(refused) = self.note_iv(&key, material, nonce, (data, tag)) {
+            if let Err(refused) = self.note_iv(&key, material, gcm, (data, tag)) {
                 wipe(&mut out[start..]);
                 out.truncate(start);
                 return Err(refused);
@@ -44,20 +44,20 @@ impl KeySet {
     }
 
     /// An IV is used for one message. INV-1 holds without it; what is encrypted does not stay secret.
-    fn note_iv(&self, key: &Object, material: MaterialHash, nonce: Nonce<'_>, made: (&[u8], &[u8])) -> Result<(), Rv> {
+    fn note_iv(&self, key: &Object, material: MaterialHash, gcm: &GcmParams, made: (&[u8], &[u8])) -> Result<(), Rv> {
         let (data, tag) = made;
         let policy = self.policy();
-        if policy.makes_ivs() && nonce.gcm {
-            return self.objects().issued.redeem(material, nonce.bytes, tag);
+        if policy.makes_ivs() {
+            return self.objects().issued.redeem(material, &gcm.iv, tag);
         }
         // SunPKCS11 cancels an operation by finishing it, so an empty message with the true IV comes before each message with
         // AAD. It gives E(J0) away, which helps to open other messages: so only where the caller may decrypt anyway.
         let decrypts = key.meta(false).is_some_and(|meta| meta.usage.contains(Usage::DECRYPT));
-        let cancels = data.is_empty() && nonce.aad.is_empty() && decrypts;
+        let cancels = data.is_empty() && gcm.aad.is_empty() && decrypts;
         if !policy.latches() || cancels {
             return Ok(());
         }
-        self.objects().ivs.note(material, nonce.bytes, tag)
+        self.objects().ivs.note(material, &gcm.iv, tag)
     }
 
     /// Makes the IV of one encryption with this key (DESIGN 8, "daemon-made IVs"): 96 random bits, good on this node, in this
@@ -89,22 +89,4 @@ impl KeySet {
         let key = self.usable_on(context, Operation::Decrypt, mechanism, key, data)?;
         key.key()?.decrypt(mechanism, data, out).map_err(OpError::rv)
     }
-}
-
-/// The nonce of a mechanism that a repeated one would break.
-struct Nonce<'a> {
-    bytes: &'a [u8],
-    aad: &'a [u8],
-    /// Its nonces may be made by the daemon.
-    gcm: bool,
-}
-
-fn nonce(params: &Params) -> Option<Nonce<'_>> {
-    let (bytes, aad, gcm) = match params {
-        Params::Gcm(gcm) => (&gcm.iv, &gcm.aad, true),
-        Params::Ccm(ccm) => (&ccm.nonce, &ccm.aad, false),
-        Params::ChaCha(chacha) => (&chacha.nonce, &chacha.aad, false),
-        _ => return None,
-    };
-    Some(Nonce { bytes, aad, gcm })
 }

@@ -2,16 +2,14 @@
 //! `hsmd_proto::params`; here only the memory is made safe.
 
 use cryptoki_sys::{
-    CK_AES_CTR_PARAMS, CK_CCM_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS, CK_GCM_PARAMS,
-    CK_HASH_SIGN_ADDITIONAL_CONTEXT, CK_HKDF_PARAMS, CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS,
-    CK_SALSA20_CHACHA20_POLY1305_PARAMS, CK_SIGN_ADDITIONAL_CONTEXT, CK_ULONG, CKF_HKDF_SALT_DATA, CKF_HKDF_SALT_NULL,
+    CK_AES_CTR_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS, CK_GCM_PARAMS, CK_HASH_SIGN_ADDITIONAL_CONTEXT,
+    CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS, CK_SIGN_ADDITIONAL_CONTEXT, CK_ULONG,
     CKZ_DATA_SPECIFIED,
 };
 use hsmd_proto::ck::{Kdf, MechanismType, Mgf, Rv};
 use hsmd_proto::mechanism::{self, ParamKind};
 use hsmd_proto::params::{
-    CcmParams, ChaChaParams, CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams, Mechanism, OaepParams,
-    Params, PssParams, SignContext,
+    CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, Mechanism, OaepParams, Params, PssParams, SignContext,
 };
 use std::marker::PhantomData;
 
@@ -154,60 +152,6 @@ unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
                     public_point: bytes(raw.pPublicData, raw.ulPublicDataLen)?,
                 })
             }
-            _ => copy_newer(kind, raw)?,
-        })
-    }
-}
-
-/// The structures that PKCS#11 3.0 and 3.2 added.
-///
-/// # Safety
-/// As [`copy`].
-unsafe fn copy_newer(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
-    let at = raw.pParameter;
-    let length = raw.ulParameterLen;
-    // SAFETY: as in `copy`.
-    unsafe {
-        Ok(match kind {
-            ParamKind::Hkdf => {
-                let raw: CK_HKDF_PARAMS = structure(at, length)?;
-                let (extract, expand) = (raw.bExtract != 0, raw.bExpand != 0);
-                let salt = match raw.ulSaltType {
-                    CKF_HKDF_SALT_DATA if extract => bytes(raw.pSalt, raw.ulSaltLen)?,
-                    CKF_HKDF_SALT_NULL => Vec::new(),
-                    // Without HKDF-Extract there is no salt, whatever its fields hold.
-                    _ if !extract => Vec::new(),
-                    // A salt that is a key (CKF_HKDF_SALT_KEY) is not taken.
-                    _ => return Err(Rv::MECHANISM_PARAM_INVALID),
-                };
-                Params::Hkdf(HkdfParams {
-                    extract,
-                    expand,
-                    hash: MechanismType(raw.prfHashMechanism),
-                    salt,
-                    info: if expand {
-                        bytes(raw.pInfo, raw.ulInfoLen)?
-                    } else {
-                        Vec::new()
-                    },
-                })
-            }
-            ParamKind::Ccm => {
-                let raw: CK_CCM_PARAMS = structure(at, length)?;
-                Params::Ccm(CcmParams {
-                    data_length: raw.ulDataLen,
-                    nonce: bytes(raw.pNonce, raw.ulNonceLen)?,
-                    aad: bytes(raw.pAAD, raw.ulAADLen)?,
-                    mac_length: raw.ulMACLen,
-                })
-            }
-            ParamKind::ChaCha => {
-                let raw: CK_SALSA20_CHACHA20_POLY1305_PARAMS = structure(at, length)?;
-                Params::ChaCha(ChaChaParams {
-                    nonce: bytes(raw.pNonce, raw.ulNonceLen)?,
-                    aad: bytes(raw.pAAD, raw.ulAADLen)?,
-                })
-            }
             ParamKind::Eddsa => {
                 let raw: CK_EDDSA_PARAMS = structure(at, length)?;
                 Params::Eddsa(EddsaParams {
@@ -225,7 +169,6 @@ unsafe fn copy_newer(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> 
                 let context = bytes(raw.pContext, raw.ulContextLen)?;
                 sign_context(raw.hedgeVariant, context, Some(MechanismType(raw.hash)))?
             }
-            _ => return Err(Rv::MECHANISM_PARAM_INVALID),
         })
     }
 }

@@ -7,7 +7,6 @@ mod digest;
 mod durable;
 mod families;
 mod grants;
-mod kem;
 mod lattice;
 mod mechanisms;
 mod model;
