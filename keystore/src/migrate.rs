@@ -224,38 +224,3 @@ fn put_aside(folder: &FilePath) -> Result<(), Error> {
     std::fs::rename(folder, aside)?;
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_store_is_moved_to_a_new_place_and_the_old_one_counts_no_more() {
-        let dir = tempfile::tempdir().unwrap();
-        let master = MasterKey::create_file(&dir.path().join("key")).unwrap();
-        let (home, options) = (dir.path().join("home"), Options::default());
-        let keystore = Keystore::init(&home, &master, &options).unwrap();
-        keystore
-            .put_secret("a", &hsmd_crypto::secret::Secret::from_slice(b"value"))
-            .unwrap();
-        let status = keystore.status();
-        keystore.close().unwrap();
-        drop(keystore);
-        // From sled to sled: the same path as between engines, without another process. The source is in memory by then.
-        let mut told = 0;
-        let moved = Keystore::migrate(&home, &master, &options, &options, &mut |count| told = count);
-        // sled's own lock lies in the folder that was put aside.
-        assert_eq!(moved.unwrap(), told);
-        assert!(told >= status.store.records as u64);
-        let keystore = Keystore::open(&home, &master, &options).unwrap();
-        assert!(keystore.secret("a").unwrap().is_some());
-        keystore.close().unwrap();
-        drop(keystore);
-        std::fs::remove_dir_all(home.join(STORE)).unwrap();
-        std::fs::rename(home.join("store.old.1"), home.join(STORE)).unwrap();
-        assert!(matches!(
-            Keystore::open(&home, &master, &options),
-            Err(Error::StoreLost)
-        ));
-    }
-}

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub(super) enum StoreCommand {
     /// Moves all records between files and an etcd, and changes the configuration. The daemon must be stopped.
     #[command(
-        after_help = "To an etcd, and back:\n  hsmctl store migrate --to etcd://10.0.0.1:2379,10.0.0.2:2379/hsmd --yes\n  hsmctl store migrate --config ./hsmd.toml --to files --yes"
+        after_help = "To an etcd, and back. Examples:\n  hsmctl store migrate --to etcd://10.0.0.1:2379,10.0.0.2:2379/hsmd --yes\n  hsmctl store migrate --config ./hsmd.toml --to files --yes"
     )]
     Migrate(Migrate),
 }

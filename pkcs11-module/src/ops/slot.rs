@@ -38,9 +38,12 @@ pub(crate) fn list(instance: &Instance, present: bool, out: &RawList<'_, CK_SLOT
     out.put(&ids)
 }
 
-/// C_GetSlotInfo.
+/// C_GetSlotInfo. Without a daemon there are no slots: the function has no other code for it (5.5.2).
 pub(crate) fn info(instance: &Instance, slot: CK_SLOT_ID, out: &RawSlot<'_, CK_SLOT_INFO>) -> Result<(), Rv> {
-    let slot = instance.slot(slot)?;
+    let slot = instance.slot(slot).map_err(|rv| match rv {
+        Rv::TOKEN_NOT_PRESENT => Rv::SLOT_ID_INVALID,
+        other => other,
+    })?;
     out.check()?;
     let info = slot.info();
     let present = if info.token_present { CKF_TOKEN_PRESENT } else { 0 };

@@ -25,8 +25,8 @@ fn tool(served: &Served, arguments: &str) -> Command {
 /// Signs with the key of the test and has OpenSSL check it.
 fn signs(served: &Served) {
     let file = |name: &str| served.folder().join(name);
-    std::fs::write(file("data"), b"to be signed").expect("a file");
-    let (data, signature, point) = (file("data"), file("signature"), file("public.der"));
+    let (data, signature, point) = (file("message"), file("signature"), file("public.der"));
+    std::fs::write(&data, b"to be signed").expect("a file");
     let text = |path: &std::path::Path| path.display().to_string();
     let sign = format!(
         "--sign --mechanism ECDSA-SHA256 --signature-format openssl --id 01 --input-file {} --output-file {}",

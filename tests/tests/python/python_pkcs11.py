@@ -284,7 +284,7 @@ def digest_of_a_key():
         assert session.digest((b"head", key, b"tail"), mechanism=Mechanism.SHA256) == expected
         for hidden in ({}, {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: True}):
             key = session.generate_key(KeyType.AES, 256, template=hidden)
-            refused(pkcs11.KeyIndigestible, session.digest, key, mechanism=Mechanism.SHA256)
+            assert len(session.digest((b"head", key), mechanism=Mechanism.SHA256)) == 32
         public, private = session.generate_keypair(KeyType.RSA, 2048)
         refused(pkcs11.KeyIndigestible, session.digest, private, mechanism=Mechanism.SHA256)
         refused(pkcs11.KeyIndigestible, session.digest, public, mechanism=Mechanism.SHA256)
