@@ -34,20 +34,12 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
             n: public(A::MODULUS)?.to_vec(),
             e: public(A::PUBLIC_EXPONENT)?.to_vec(),
         }),
-        Shape::RsaPrivate => {
-            let parts = [A::PRIME_1, A::PRIME_2, A::EXPONENT_1, A::EXPONENT_2, A::COEFFICIENT].map(secret);
-            let crt = match parts {
-                [Ok(p), Ok(q), Ok(dp), Ok(dq), Ok(qi)] => Some(RsaCrt { p, q, dp, dq, qi }),
-                _ => None,
-            };
-            let (n, e) = (public(A::MODULUS)?.to_vec(), public(A::PUBLIC_EXPONENT)?.to_vec());
-            Ok(Material::RsaPrivate(RsaPrivate {
-                n,
-                e,
-                d: secret(A::PRIVATE_EXPONENT)?,
-                crt,
-            }))
-        }
+        Shape::RsaPrivate => Ok(Material::RsaPrivate(RsaPrivate {
+            n: public(A::MODULUS)?.to_vec(),
+            e: public(A::PUBLIC_EXPONENT)?.to_vec(),
+            d: secret(A::PRIVATE_EXPONENT)?,
+            crt: chinese(secret),
+        })),
         Shape::EcPublic => {
             let curve = curve(shape, attributes)?;
             let point = point::decode(curve, public(A::EC_POINT)?).ok_or(Rv::ATTRIBUTE_VALUE_INVALID)?;
@@ -106,6 +98,14 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
         | Shape::Profile
         | Shape::Mechanism
         | Shape::Feature => Err(Rv::KEY_HANDLE_INVALID),
+    }
+}
+
+/// The parts of an RSA key by the Chinese remainder theorem, if all are there.
+fn chinese(secret: impl Fn(A) -> Result<Secret, Rv>) -> Option<RsaCrt> {
+    match [A::PRIME_1, A::PRIME_2, A::EXPONENT_1, A::EXPONENT_2, A::COEFFICIENT].map(secret) {
+        [Ok(p), Ok(q), Ok(dp), Ok(dq), Ok(qi)] => Some(RsaCrt { p, q, dp, dq, qi }),
+        _ => None,
     }
 }
 
