@@ -432,7 +432,7 @@ impl Staged {
         let mut gates: Vec<_> = replaced.chain(tried).collect();
         gates.sort_by_key(|key_set| key_set.id());
         gates.dedup_by_key(|key_set| key_set.id());
-        let held: Vec<_> = gates.iter().map(|key_set| key_set.hold_root()).collect();
+        let held: Vec<_> = gates.iter().map(|key_set| key_set.hold()).collect();
         let mut beside = Batch::default();
         for set in &mut self.sets {
             let (tries, counters) = set.counters(core, &keystore)?;

@@ -66,7 +66,7 @@ impl Root {
 }
 
 impl KeySet {
-    /// Keeps everybody from writing objects and the root.
+    /// Keeps everybody from writing objects, the root and PIN counters.
     pub(crate) fn hold(&self) -> RwLockWriteGuard<'_, ()> {
         self.gate.write()
     }

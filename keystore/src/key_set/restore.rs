@@ -5,7 +5,6 @@ use std::sync::Arc;
 use hsmd_crypto::random;
 use hsmd_proto::ids::KeySetId;
 use hsmd_store::{Path, Write};
-use parking_lot::RwLockWriteGuard;
 use prost::Message;
 
 use super::{KeySet, Root, root_path};
@@ -106,11 +105,6 @@ impl KeySet {
             root,
             replaces: now.version,
         })
-    }
-
-    /// While this is held, nobody changes the root or writes objects.
-    pub(crate) fn hold_root(&self) -> RwLockWriteGuard<'_, ()> {
-        self.gate.write()
     }
 
     /// The place is durably the one in use: forgets what was, and reads what is. The caller holds the root.

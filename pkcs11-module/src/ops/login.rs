@@ -33,7 +33,7 @@ pub(crate) fn login(
     if user == UserType::CONTEXT_SPECIFIC {
         return context_specific(instance, &session, pin_given);
     }
-    let pin = pin(pin_given)?;
+    let pin = tried(pin_given)?;
     let slot = &session.slot;
     // Held over the round trip: of two logins at once the second finds the first one's result.
     let gate = lock(&slot.gate);
@@ -61,6 +61,14 @@ pub(crate) fn login(
     }
     slot.logged_in(Login { user, ticket });
     Ok(())
+}
+
+/// The PIN that is tried. One that is longer than any can be is wrong: these functions have no other code for it.
+fn tried(given: RawInput<'_>) -> Result<&[u8], Rv> {
+    pin(given).map_err(|rv| match rv {
+        Rv::PIN_LEN_RANGE => Rv::PIN_INCORRECT,
+        other => other,
+    })
 }
 
 /// Sends a PIN and reads the ticket, and whose token it is for. The same attempt repeated after a lost reply counts once.
@@ -92,7 +100,7 @@ fn ask(
 
 /// CKU_CONTEXT_SPECIFIC: between an Init on a key with CKA_ALWAYS_AUTHENTICATE and its first data; one operation each.
 fn context_specific(instance: &Instance, session: &Session, pin_given: RawInput<'_>) -> Result<(), Rv> {
-    let pin = pin(pin_given)?;
+    let pin = tried(pin_given)?;
     let mut operations = lock(&session.operations);
     let operation = waiting(&mut operations, &session.slot).ok_or(Rv::OPERATION_NOT_INITIALIZED)?;
     let purpose = wire::Purpose {

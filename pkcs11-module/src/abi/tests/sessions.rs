@@ -30,6 +30,17 @@ fn without_a_daemon_there_are_no_slots_and_no_tokens() {
 }
 
 #[test]
+fn a_pin_that_is_longer_than_any_is_wrong_and_is_not_sent() {
+    let fake = good();
+    let app = App::new(&fake);
+    assert_eq!(app.slots(), Ok(vec![3]));
+    let session = app.session();
+    let long = [b'1'; 5000];
+    assert_eq!(app.login(session, UserType::USER, &long), Err(Rv::PIN_INCORRECT));
+    assert_eq!(fake.requests("Login"), 0);
+}
+
+#[test]
 fn a_second_login_sends_no_pin() {
     let fake = good();
     let app = App::new(&fake);
