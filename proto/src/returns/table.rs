@@ -13,6 +13,7 @@ const LOGIN: &str = "docs/design.md, 5: the login ended on the token meanwhile, 
 const STUB: &str = "5.1.6: for functions that the library does not support";
 const SINGLE: &str = "5.1.6: with mechanisms that chapter 6 marks single-part only the function is not supported";
 const TEXT: &str = "the function's own description";
+const OTHER_WAY: &str = "5.1.6: the active operation takes its data in parts; C_Verify (5.15.2) answers so";
 const LATER: &str = "added to the list after 3.2, in the working draft of 3.3";
 
 macro_rules! rows {
@@ -294,7 +295,7 @@ rows! {
     C_VerifySignature V3_2 "5.15.8" Session:
         ARGUMENTS_BAD DATA_INVALID DATA_LEN_RANGE FUNCTION_CANCELED OPERATION_NOT_INITIALIZED SIGNATURE_INVALID
         SIGNATURE_LEN_RANGE TOKEN_RESOURCE_EXCEEDED
-        | USER_NOT_LOGGED_IN(LOGIN);
+        | OPERATION_ACTIVE(OTHER_WAY) | USER_NOT_LOGGED_IN(LOGIN);
     C_VerifySignatureUpdate V3_2 "5.15.9" Session:
         ARGUMENTS_BAD DATA_LEN_RANGE FUNCTION_CANCELED OPERATION_NOT_INITIALIZED TOKEN_RESOURCE_EXCEEDED
         | FUNCTION_NOT_SUPPORTED(SINGLE)
