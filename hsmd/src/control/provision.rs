@@ -4,6 +4,7 @@ use super::model::{Model, ModelError, write};
 use super::officers::{administrator, operation, refused};
 use super::records::{Document as _, PartitionRecord};
 use crate::data::local_identity;
+use hsmd_keystore::audit;
 use hsmd_keystore::{Identity, KeySet, LoginView, Quota, Role};
 use hsmd_proto::ids::LoginId;
 use hsmd_proto::policy::Policy;
@@ -131,17 +132,29 @@ impl Model {
         key_set.ok_or(ModelError::KeysMissing(record.serial))
     }
 
+    /// Does something with the keys of a partition; the audit log says of which.
+    fn at_partition<T>(&self, name: &str, work: impl FnOnce(&KeySet) -> T) -> Result<T, ModelError> {
+        let record = self.partition(name)?;
+        let key_set = self.partition_keys(name)?;
+        let place = audit::Place {
+            hsm: record.hsm,
+            partition: record.serial,
+        };
+        Ok(audit::at(place, || work(&key_set)))
+    }
+
     /// Sets how much a partition, and all that share its keys, may hold; `None`: as it is.
     ///
     /// # Errors
     /// As [`Self::partition_keys`]; the keystore's.
     pub fn resize(&self, name: &str, objects: Option<u64>, bytes: Option<u64>) -> Result<PartitionRecord, ModelError> {
-        let key_set = self.partition_keys(name)?;
-        let now = key_set.quota();
-        key_set.set_quota(Quota {
-            objects: objects.unwrap_or(now.objects),
-            bytes: bytes.unwrap_or(now.bytes),
-        })?;
+        self.at_partition(name, |key_set| {
+            let now = key_set.quota();
+            key_set.set_quota(Quota {
+                objects: objects.unwrap_or(now.objects),
+                bytes: bytes.unwrap_or(now.bytes),
+            })
+        })??;
         self.partition(name)
     }
 
@@ -150,7 +163,7 @@ impl Model {
     /// # Errors
     /// As [`Self::partition_keys`]; a looser policy; the keystore's errors.
     pub fn tighten(&self, name: &str, policy: Policy) -> Result<PartitionRecord, ModelError> {
-        self.partition_keys(name)?.tighten(policy)?;
+        self.at_partition(name, |key_set| key_set.tighten(policy))??;
         self.align_policies()?;
         self.show();
         self.partition(name)
@@ -188,8 +201,8 @@ impl Model {
     pub fn reset_pin(&self, name: &str, so_pin: &[u8], user_pin: &[u8]) -> Result<(), ModelError> {
         self.check_pin("UserPin", user_pin)?;
         self.administered_partition(name)?;
-        let key_set = self.partition_keys(name)?;
-        let done = key_set.reset_user_pin(&administrator(), so_pin, user_pin, operation());
+        let reset = |key_set: &KeySet| key_set.reset_user_pin(&administrator(), so_pin, user_pin, operation());
+        let done = self.at_partition(name, reset)?;
         done.map_err(|rv| refused(rv, OFFICER))
     }
 
@@ -200,8 +213,8 @@ impl Model {
     pub fn set_crypto_user_pin(&self, name: &str, user_pin: &[u8], pin: &[u8]) -> Result<(), ModelError> {
         self.check_pin("CryptoUserPin", pin)?;
         self.administered_partition(name)?;
-        let key_set = self.partition_keys(name)?;
-        let done = key_set.set_crypto_user_pin(&administrator(), user_pin, pin, operation());
+        let set = |key_set: &KeySet| key_set.set_crypto_user_pin(&administrator(), user_pin, pin, operation());
+        let done = self.at_partition(name, set)?;
         done.map_err(|rv| refused(rv, USER))
     }
 
@@ -248,7 +261,7 @@ impl Model {
             _ => return Err(ModelError::Invalid("Role", "so, user or cu")),
         };
         self.administered_partition(name)?;
-        self.partition_keys(name)?.unlock(which)?;
+        self.at_partition(name, |key_set| key_set.unlock(which))??;
         let [so, user, crypto_user] = self.roles(name)?;
         Ok(match which {
             Role::So => so,

@@ -25,6 +25,6 @@ pub use chain::{Hash, SignedHead, digest, head_text, link, origin, range_text, v
 pub use event::{Event, Outcome, Who, time_text};
 pub use log::{Audit, Chained, Segments};
 pub use records::Segment;
-pub use scene::{Place, Scene, current, within};
+pub use scene::{Place, Scene, at, current, within};
 pub use settings::AuditOptions;
 pub use verify::{Report, Trouble, check_segments};

@@ -54,6 +54,41 @@ pub fn within<T>(scene: Arc<dyn Scene>, work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// A scene that knows where, too.
+struct Placed {
+    scene: Option<Arc<dyn Scene>>,
+    place: Place,
+}
+
+impl Scene for Placed {
+    fn who(&self) -> Who {
+        self.scene.as_ref().map_or(Who::Node, |scene| scene.who())
+    }
+
+    fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    fn documents(&self, names: &[&str]) -> Option<Event> {
+        match &self.scene {
+            Some(scene) => scene.documents(names),
+            None => Some(Event::new(Act::RecordsChange).about(names)),
+        }
+    }
+
+    fn recorded(&self) {
+        if let Some(scene) = &self.scene {
+            scene.recorded();
+        }
+    }
+}
+
+/// Runs `work` in the scene of this thread, at a place: for requests that name it in their text.
+pub fn at<T>(place: Place, work: impl FnOnce() -> T) -> T {
+    let scene = current();
+    within(Arc::new(Placed { scene, place }), work)
+}
+
 /// The scene of this thread.
 #[must_use]
 pub fn current() -> Option<Arc<dyn Scene>> {

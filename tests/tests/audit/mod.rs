@@ -268,7 +268,7 @@ pub(crate) fn holds_acts(daemon: &Served, told: &[Told]) -> Vec<String> {
     let mut wrong = Vec::new();
     let is = |entry: &&Value, told: &Told| {
         let same = told.serial.is_empty() || entry["partition"] == told.serial.as_str();
-        // A quota is the key set's: the entry is the keystore's, in the batch of the change, and names the key set alone.
+        // A quota is the key set's: the entry is the keystore's, in the batch of the change.
         let result = if told.act == "partition.modify" { "CKR_OK" } else { "OK" };
         entry["act"] == told.act && entry["result"] == result && same
     };

@@ -144,7 +144,7 @@ fn administer(endpoint: &str, count: usize) -> Vec<Told> {
         let serial = made[0]["serial"].as_str().expect("a serial number").to_owned();
         tell("partition.create", &serial);
         if hsmctl(&format!("partition resize {serial} --max-objects {count}")).is_some() {
-            tell("partition.modify", "");
+            tell("partition.modify", &serial);
         }
         if hsmctl(&format!("partition delete {serial} --yes")).is_some() {
             tell("partition.delete", &serial);
