@@ -36,6 +36,7 @@ mod p11_kit;
 mod p11tool;
 mod pin_storm;
 mod pkcs11_tool;
+mod programs;
 mod python;
 mod quantum;
 mod remote;

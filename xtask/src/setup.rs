@@ -151,6 +151,42 @@ const ITEMS: &[Item] = &[
         need: Need::Everything,
     },
     Item {
+        present: &["knotd", "keymgr"],
+        package: "knot",
+        what_for: "tests: DNSSEC with keys of the token, never as a service",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["kzonesign"],
+        package: "knot-dnssecutils",
+        what_for: "tests: signs a zone with keys of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["kdig"],
+        package: "knot-dnsutils",
+        what_for: "tests: asks that name server",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["delv"],
+        package: "bind9-dnsutils",
+        what_for: "tests: validates its answers",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["ldns-verify-zone"],
+        package: "ldnsutils",
+        what_for: "tests: verifies signed zones",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["ods-hsmutil"],
+        package: "libhsm-bin",
+        what_for: "tests: OpenDNSSEC's library as a client of the module",
+        need: Need::Everything,
+    },
+    Item {
         present: &["/usr/share/doc/python3-venv"],
         package: "python3-venv",
         what_for: "tests: python-pkcs11 and PyKCS11 in target/venv",
@@ -206,20 +242,27 @@ fn install(packages: &[&str]) -> Result<(), String> {
         ));
     }
     // A fresh machine has no package lists; a failed update may still leave usable ones.
-    if let Err(sentence) = steps::run(apt_get().arg("update")) {
+    if let Err(sentence) = steps::run(as_root("apt-get").args(["--quiet=2", "update"])) {
         println!("setup: {sentence}; trying with the package lists that are there");
     }
-    steps::run(
-        apt_get()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(packages),
-    )
+    steps::run(as_root("sh").args(["-c", INSTALL, "setup"]).args(packages))
 }
 
-fn apt_get() -> Command {
+/// Debian starts a service as soon as its package is installed, unless this file says no (101). One that is there stays;
+/// ours goes when the packages are in.
+const INSTALL: &str = "\
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    printf '#!/bin/sh\\nexit 101\\n' > $policy && chmod 755 $policy
+fi
+apt-get --quiet=2 install --yes --no-install-recommends \"$@\"
+";
+
+fn as_root(program: &str) -> Command {
     let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     let mut command = Command::new(if root { "env" } else { "sudo" });
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet=2"]);
+    command.args(["DEBIAN_FRONTEND=noninteractive", program]);
     command
 }
 
