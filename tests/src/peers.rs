@@ -45,6 +45,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("ip", "iproute2"),
     ("ods-hsmutil", "libhsm-bin"),
+    ("apache2", "apache2-bin"),
+    ("stunnel", "stunnel4"),
 ];
 
 /// The full path of a peer program.

@@ -187,6 +187,18 @@ const ITEMS: &[Item] = &[
         need: Need::Everything,
     },
     Item {
+        present: &["apache2"],
+        package: "apache2-bin",
+        what_for: "tests: Apache's TLS with a key of the token, never as a service",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["stunnel"],
+        package: "stunnel4",
+        what_for: "tests: TLS in front of a service, with a key of the token",
+        need: Need::Everything,
+    },
+    Item {
         present: &["/usr/share/doc/python3-venv"],
         package: "python3-venv",
         what_for: "tests: python-pkcs11 and PyKCS11 in target/venv",

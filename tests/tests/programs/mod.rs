@@ -35,6 +35,7 @@ pages! {
     gnutls_is_an_authority_and_speaks_tls: "gnutls" needs "p11tool" "certtool" "gnutls-serv" "gnutls-cli";
     knot_signs_a_zone: "knot" needs "knotd" "keymgr" "kzonesign" "kdig" "delv" "ldns-verify-zone" "pkcs11-tool";
     opendnssec_makes_keys: "opendnssec" needs "ods-hsmutil";
+    web_servers_serve: "web-servers" needs "nginx" "apache2" "stunnel" "curl" "openssl" "unshare" "python3" "pkcs11-tool";
 }
 
 fn folder() -> PathBuf {
