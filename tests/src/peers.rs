@@ -47,6 +47,15 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ods-hsmutil", "libhsm-bin"),
     ("apache2", "apache2-bin"),
     ("stunnel", "stunnel4"),
+    ("osslsigncode", "osslsigncode"),
+    ("sbsign", "sbsigntool"),
+    ("sbverify", "sbsigntool"),
+    ("gnupg-pkcs11-scd", "gnupg-pkcs11-scd"),
+    ("gpg", "gpg"),
+    ("gpgconf", "gpgconf"),
+    ("gpg-agent", "gpg-agent"),
+    ("gpg-connect-agent", "gpg-agent"),
+    ("gpgsm", "gpgsm"),
 ];
 
 /// The full path of a peer program.

@@ -199,6 +199,48 @@ const ITEMS: &[Item] = &[
         need: Need::Everything,
     },
     Item {
+        present: &["osslsigncode"],
+        package: "osslsigncode",
+        what_for: "tests: Authenticode with a key of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["sbsign", "sbverify"],
+        package: "sbsigntool",
+        what_for: "tests: Secure Boot signatures with a key of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["gnupg-pkcs11-scd"],
+        package: "gnupg-pkcs11-scd",
+        what_for: "tests: GnuPG with keys of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["gpg"],
+        package: "gpg",
+        what_for: "tests: OpenPGP with a key of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["gpg-agent", "gpg-connect-agent"],
+        package: "gpg-agent",
+        what_for: "tests: stands between GnuPG and the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["gpgsm"],
+        package: "gpgsm",
+        what_for: "tests: S/MIME with a key of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["/usr/lib/shim/shimx64.efi"],
+        package: "shim-unsigned",
+        what_for: "tests: a program to sign",
+        need: Need::Everything,
+    },
+    Item {
         present: &["/usr/share/doc/python3-venv"],
         package: "python3-venv",
         what_for: "tests: python-pkcs11 and PyKCS11 in target/venv",

@@ -36,6 +36,9 @@ pages! {
     knot_signs_a_zone: "knot" needs "knotd" "keymgr" "kzonesign" "kdig" "delv" "ldns-verify-zone" "pkcs11-tool";
     opendnssec_makes_keys: "opendnssec" needs "ods-hsmutil";
     web_servers_serve: "web-servers" needs "nginx" "apache2" "stunnel" "curl" "openssl" "unshare" "python3" "pkcs11-tool";
+    windows_programs_and_secure_boot_images_are_signed: "code-signing" needs "osslsigncode" "sbsign" "sbverify" "openssl" "pkcs11-tool";
+    java_is_an_authority_and_signs_archives: "java" needs "java" "keytool" "jar" "jarsigner" "openssl";
+    gnupg_signs_and_decrypts: "gnupg" needs "gpg" "gpgsm" "gpg-agent" "gpgconf" "gnupg-pkcs11-scd" "certtool" "pkcs11-tool";
 }
 
 fn folder() -> PathBuf {
@@ -80,7 +83,8 @@ fn mark(block: usize) -> String {
 /// One script of all commands. What a page leaves running ends with it.
 fn script(daemon: &Daemon, blocks: &[Block]) -> String {
     let mut script = format!(
-        "exec 2>&1\nset -e\ntrap 'kill $(jobs -p) $SSH_AGENT_PID 2> /dev/null || true; wait' EXIT\n. {}/env\n",
+        "exec 2>&1\nset -e\ntrap 'kill $(jobs -p) $SSH_AGENT_PID 2> /dev/null || true; \
+         [ -z \"$GNUPGHOME\" ] || gpgconf --kill all; wait' EXIT\n. {}/env\n",
         daemon.folder().display()
     );
     for (number, block) in blocks.iter().enumerate() {
@@ -101,6 +105,8 @@ fn shell(daemon: &Daemon, script: &str) -> Command {
     command
         .env("XDG_RUNTIME_DIR", daemon.folder().join("run"))
         .env("HOME", daemon.folder());
+    // Small and quick to start: the machine has other tests to run.
+    command.env("JAVA_TOOL_OPTIONS", "-Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1");
     for foreign in [
         "HSMD_ENDPOINT",
         "XDG_STATE_HOME",
@@ -108,6 +114,7 @@ fn shell(daemon: &Daemon, script: &str) -> Command {
         "OPENSSL_CONF",
         "SSH_AUTH_SOCK",
         "SSH_AGENT_PID",
+        "GNUPGHOME",
     ] {
         command.env_remove(foreign);
     }

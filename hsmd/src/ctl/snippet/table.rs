@@ -114,7 +114,7 @@ const KNOT_CONF: &str = "\
 keystore:
   - id: hsmd
     backend: pkcs11
-    config: \"<token_uri>?pin-source=file:<pin_file> <module>\"
+    config: \"<token_uri>;pin-source=<pin_file> <module>\"
 policy:
   - id: hsmd
     keystore: hsmd
