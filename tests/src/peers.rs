@@ -56,6 +56,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gpg-agent", "gpg-agent"),
     ("gpg-connect-agent", "gpg-agent"),
     ("gpgsm", "gpgsm"),
+    ("openvpn", "openvpn"),
+    ("pki", "strongswan-pki"),
 ];
 
 /// The full path of a peer program.

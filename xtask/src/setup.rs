@@ -241,6 +241,24 @@ const ITEMS: &[Item] = &[
         need: Need::Everything,
     },
     Item {
+        present: &["openvpn"],
+        package: "openvpn",
+        what_for: "tests: a tunnel with keys of the token, never as a service",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["pki"],
+        package: "strongswan-pki",
+        what_for: "tests: certificates with keys of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["/usr/share/doc/libstrongswan-extra-plugins"],
+        package: "libstrongswan-extra-plugins",
+        what_for: "tests: strongSwan's plugin for PKCS#11",
+        need: Need::Everything,
+    },
+    Item {
         present: &["/usr/share/doc/python3-venv"],
         package: "python3-venv",
         what_for: "tests: python-pkcs11 and PyKCS11 in target/venv",

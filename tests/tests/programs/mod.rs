@@ -39,6 +39,7 @@ pages! {
     windows_programs_and_secure_boot_images_are_signed: "code-signing" needs "osslsigncode" "sbsign" "sbverify" "openssl" "pkcs11-tool";
     java_is_an_authority_and_signs_archives: "java" needs "java" "keytool" "jar" "jarsigner" "openssl";
     gnupg_signs_and_decrypts: "gnupg" needs "gpg" "gpgsm" "gpg-agent" "gpgconf" "gnupg-pkcs11-scd" "certtool" "pkcs11-tool";
+    openvpn_and_strongswan_use_the_token: "vpn" needs "openvpn" "pki" "certtool" "openssl" "setsid" "python3" "pkcs11-tool";
 }
 
 fn folder() -> PathBuf {
