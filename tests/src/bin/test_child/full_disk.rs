@@ -22,8 +22,8 @@ use super::Findings;
 const SIZE: usize = 64;
 /// Room in MiB at the beginning of each round.
 const ROOM: u64 = 32;
-/// More creations than fit.
-const MOST: usize = 4000;
+/// Bytes of the smallest object.
+const SHORTEST: usize = 1000;
 
 struct Full {
     daemon: Daemon,
@@ -139,7 +139,7 @@ impl Full {
 
     fn create(&mut self) -> Result<(), Rv> {
         let label = format!("data-{}", self.made);
-        let length = 1000 + self.random.below(40_000);
+        let length = SHORTEST + self.random.below(40_000);
         let template = [
             number(CKA_CLASS, CKO_DATA),
             flag(CKA_TOKEN, true),
@@ -159,8 +159,11 @@ impl Full {
         }
     }
 
+    /// Objects until one is refused; `None`: more than the file system can hold. The store takes the room of destroyed objects
+    /// first, which may be most of its file.
     fn create_until_refused(&mut self) -> Option<Rv> {
-        (0..MOST).find_map(|_| self.create().err())
+        let most = (self.size << 20) / SHORTEST;
+        (0..most).find_map(|_| self.create().err())
     }
 
     fn sign(&mut self, round: usize, findings: &mut Findings) {
