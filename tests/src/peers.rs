@@ -170,11 +170,7 @@ impl Token {
             .env("SOFTHSM2_CONF", &config)
             .args(["--init-token", "--free", "--label", daemon::LABEL]);
         succeed(initialise.args(["--so-pin", daemon::SO_PIN, "--pin", daemon::PIN]));
-        let module = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so"]
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| path.exists())
-            .expect("libsofthsm2.so: install the Debian package softhsm2");
+        let module = softhsm_module();
         Self {
             module,
             variable: ("SOFTHSM2_CONF", config),
@@ -238,4 +234,17 @@ impl Token {
     pub fn so_pin(&self) -> &str {
         &self.so_pin
     }
+}
+
+/// The library of SoftHSM2.
+///
+/// # Panics
+/// Where it is not installed: a test never passes without its peer.
+#[must_use]
+pub fn softhsm_module() -> PathBuf {
+    ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so"]
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .expect("libsofthsm2.so: install the Debian package softhsm2")
 }

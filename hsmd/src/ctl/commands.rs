@@ -42,5 +42,6 @@ pub(super) async fn run(command: Command, target: &Target, format: Format) -> Re
         Command::Env | Command::Snippet(_) | Command::Cloudhsm(_) => Ok(Exit::Ok),
         Command::Audit(_) | Command::Backup(_) | Command::Restore(_) => Ok(Exit::Ok),
         Command::Completion { .. } | Command::Man(_) | Command::Doctor(_) | Command::Store(_) => Ok(Exit::Ok),
+        Command::Import(_) => Ok(Exit::Ok),
     }
 }

@@ -16,6 +16,7 @@ mod exit;
 mod expiry;
 mod group;
 mod hsm;
+mod import;
 mod manual;
 mod officer;
 mod output;
@@ -136,6 +137,14 @@ enum Command {
     /// The daemon's store as a whole, while the daemon is stopped.
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Brings keys and certificates of elsewhere into a token: files, SoftHSM2 folders, other PKCS#11 modules.
+    ///
+    /// It goes through the PKCS#11 module, as an application does, with the PIN of the token's user. Private keys arrive
+    /// sensitive; a pair gets one id. What is there already, by class and id, is left alone: run it again after a failure.
+    #[command(
+        after_help = "Examples:\n  hsmctl import app.key app.pem --token web --pin-file pin.txt\n  hsmctl import new.key --label signer --id 01 --token web --pin-file pin.txt --dry-run\n  hsmctl import --softhsm softhsm-tokens --from-pin-file pin.txt --token web --pin-file pin.txt"
+    )]
+    Import(import::Options),
     /// Lists availability zones.
     #[command(after_help = "Example:\n  hsmctl zones -o json")]
     Zones,
@@ -193,6 +202,7 @@ fn run(cli: Cli) -> Result<Exit, exit::Error> {
         Command::Man(options) => manual::run(&options),
         Command::Doctor(options) => doctor::run(&options, &cli.target, cli.output),
         Command::Store(command) => store::run(&command),
+        Command::Import(options) => import::run(&options, cli.output),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| exit::Error::failed(&error))?;

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use cryptoki_sys::{CKU_SO, CKU_USER};
 use hsmd_tests::daemon::{Daemon, Options, PIN, SO_PIN, binaries};
-use hsmd_tests::peers::{Run, program, run, succeed};
+use hsmd_tests::peers::{Run, program, run, softhsm_module, succeed};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -144,6 +144,42 @@ pub(crate) fn certificate(file: &Path, name: &str) {
     );
 }
 
+/// A token of SoftHSM2 with a pair of keys in it.
+fn softhsm(folder: &Path) {
+    fs::create_dir(folder).expect("a folder");
+    let configuration = folder.with_extension("conf");
+    let text = format!(
+        "directories.tokendir = {}\nobjectstore.backend = file\n",
+        folder.display()
+    );
+    fs::write(&configuration, text).expect("a file");
+    let mut initialise = Command::new(program("softhsm2-util"));
+    initialise.args([
+        "--init-token",
+        "--free",
+        "--label",
+        "old",
+        "--so-pin",
+        SO_PIN,
+        "--pin",
+        PIN,
+    ]);
+    succeed(initialise.env("SOFTHSM2_CONF", &configuration));
+    let mut generate = Command::new(program("pkcs11-tool"));
+    generate.arg("--module").arg(softhsm_module());
+    generate.args(["--token-label", "old", "--login", "--pin", PIN]);
+    generate.args([
+        "--keypairgen",
+        "--key-type",
+        "EC:prime256v1",
+        "--label",
+        "signer",
+        "--id",
+        "07",
+    ]);
+    succeed(generate.env("SOFTHSM2_CONF", &configuration));
+}
+
 fn prepare() -> Prepared {
     let folder = tempfile::Builder::new().prefix("hsmd").tempdir().expect("a folder");
     let files = folder.path().join("files");
@@ -163,6 +199,7 @@ fn prepare() -> Prepared {
     fs::write(files.join("web.json"), "{}").expect("a file");
     certificate(&files.join("app.pem"), "app");
     certificate(&files.join("new.pem"), "new");
+    softhsm(&files.join("softhsm-tokens"));
     let options = Options {
         data_dir: Some(folder.path().join("data")),
         ..Options::default()

@@ -73,7 +73,13 @@ const LONGER: [[&str; 3]; 11] = [
 const FAMILIES: [&[&str]; 11] = [
     &["C_EncryptInit", "C_Encrypt", "C_EncryptUpdate", "C_EncryptFinal"],
     &["C_DecryptInit", "C_Decrypt", "C_DecryptUpdate", "C_DecryptFinal"],
-    &["C_DigestInit", "C_Digest", "C_DigestUpdate", "C_DigestKey", "C_DigestFinal"],
+    &[
+        "C_DigestInit",
+        "C_Digest",
+        "C_DigestUpdate",
+        "C_DigestKey",
+        "C_DigestFinal",
+    ],
     &["C_SignInit", "C_Sign", "C_SignUpdate", "C_SignFinal"],
     &["C_VerifyInit", "C_Verify", "C_VerifyUpdate", "C_VerifyFinal"],
     &[

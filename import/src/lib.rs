@@ -1,0 +1,55 @@
+//! Keys of elsewhere into a token: what `hsmctl import` does. Sources ([`file`], [`softhsm`], [`module`]) give [`Object`]s, and a
+//! [`Destination`], any PKCS#11 module, takes them. This crate reads no terminal, prints nothing and knows nothing of hsmd.
+//!
+//! Reading order: `object`, `destination`, then the source in question.
+
+pub mod file;
+pub mod module;
+pub mod softhsm;
+
+mod destination;
+mod key_types;
+mod object;
+mod token;
+
+pub use destination::{Destination, Outcome};
+pub use object::{Class, Material, Object};
+pub use token::{Token, TokenName};
+
+use std::path::PathBuf;
+
+/// Why nothing, or one object, was imported. No text holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder cannot be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: {what}", path.display())]
+    Format {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+    /// A password or PIN is wrong, or one is needed.
+    #[error("{0}")]
+    Secret(String),
+    /// A module or a token says no.
+    #[error("{0}")]
+    Token(String),
+}
+
+impl Error {
+    fn format(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
+        Self::Format {
+            path: path.into(),
+            what: what.into(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A token of a module, logged in: what source and destination have in common.
+
+use crate::Error;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error as Failure, RvError};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+use std::path::Path;
+
+/// Which token of a module.
+#[derive(Clone, Copy, Debug)]
+pub enum TokenName<'a> {
+    /// The one of this label.
+    Label(&'a str),
+    /// The only one that is initialised.
+    Only,
+}
+
+/// A token with its user logged in.
+pub struct Token {
+    pub(crate) session: Session,
+    label: String,
+    // Last: it unloads the library.
+    _library: Pkcs11,
+}
+
+impl Token {
+    /// Loads a module and logs the user in, on a session that may write if `write`.
+    ///
+    /// # Errors
+    /// No such library or token, or the PIN is wrong; the text names the remedy.
+    pub fn open(module: &Path, name: TokenName<'_>, pin: &str, write: bool) -> Result<Self, Error> {
+        let say = |what: String| Error::Token(format!("{}: {what}", module.display()));
+        let library = Pkcs11::new(module).map_err(|error| say(words(&error)))?;
+        match library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            Ok(()) | Err(Failure::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+            Err(error) => return Err(say(words(&error))),
+        }
+        let (slot, label) = choose(&library, name).map_err(say)?;
+        let session = match write {
+            true => library.open_rw_session(slot),
+            false => library.open_ro_session(slot),
+        };
+        let session = session.map_err(|error| say(words(&error)))?;
+        let pin = AuthPin::new(pin.to_owned().into());
+        match session.login(UserType::User, Some(&pin)) {
+            Ok(()) | Err(Failure::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Err(error) => return Err(Error::Secret(format!("token {label:?}: {}", words(&error)))),
+        }
+        Ok(Self {
+            session,
+            label,
+            _library: library,
+        })
+    }
+
+    /// The token's label.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+}
+
+fn choose(library: &Pkcs11, name: TokenName<'_>) -> Result<(Slot, String), String> {
+    let slots = library.get_slots_with_token().map_err(|error| words(&error))?;
+    let mut found = Vec::new();
+    for slot in slots {
+        let token = library.get_token_info(slot).map_err(|error| words(&error))?;
+        if token.token_initialized() {
+            found.push((slot, token.label().trim_end().to_owned()));
+        }
+    }
+    let labels = || {
+        found
+            .iter()
+            .map(|(_, label)| format!("{label:?}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let wanted: Vec<_> = match name {
+        TokenName::Label(label) => found.iter().filter(|(_, found)| found == label).collect(),
+        TokenName::Only => found.iter().collect(),
+    };
+    match (wanted.as_slice(), name) {
+        ([one], _) => Ok((*one).clone()),
+        ([], TokenName::Label(label)) => Err(format!("no token is called {label:?}; there are: {}", labels())),
+        ([], TokenName::Only) => Err("no token is initialised".to_owned()),
+        (_, TokenName::Only) => Err(format!("several tokens; name one of {}", labels())),
+        (_, TokenName::Label(label)) => Err(format!("several tokens are called {label:?}")),
+    }
+}
+
+/// An error of a module as people read it: function and code as the specification names them.
+pub(crate) fn words(error: &Failure) -> String {
+    match error {
+        Failure::Pkcs11(code, function) => format!("C_{function:?} returned {}", code_name(*code)),
+        other => other.to_string(),
+    }
+}
+
+/// `CKR_PIN_INCORRECT` of `PinIncorrect`.
+fn code_name(code: RvError) -> String {
+    let text = format!("{code:?}");
+    let mut name = "CKR".to_owned();
+    for letter in text.chars() {
+        if letter.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
