@@ -7,6 +7,7 @@
 
 mod configuration;
 mod daemon;
+mod elsewhere;
 mod files;
 mod keys;
 pub mod mutate;
@@ -114,6 +115,13 @@ pub const TARGETS: &[Target] = &[
         "files of certificates and keys, as the module reads them",
         configuration::pem,
         configuration::pem_seeds,
+        configuration::PEM_WORDS,
+    ),
+    target(
+        "import",
+        "files of keys, and SoftHSM2's object files, as `hsmctl import` reads them",
+        elsewhere::import,
+        elsewhere::import_seeds,
         configuration::PEM_WORDS,
     ),
     target(

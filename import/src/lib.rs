@@ -18,6 +18,14 @@ pub use token::{Token, TokenName};
 
 use std::path::PathBuf;
 
+/// What the fuzz targets reach (docs/fuzzing.md).
+pub mod fuzzing {
+    /// Reads an object file of SoftHSM2.
+    pub fn softhsm_object(bytes: &[u8]) {
+        let _ = super::softhsm::parse(bytes);
+    }
+}
+
 /// Why nothing, or one object, was imported. No text holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

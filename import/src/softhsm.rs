@@ -173,7 +173,7 @@ fn decrypt(key: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// The value of an attribute in a file.
-enum Value {
+pub(crate) enum Value {
     Bool(bool),
     Number(u64),
     Bytes(Zeroizing<Vec<u8>>),
@@ -182,7 +182,7 @@ enum Value {
 }
 
 /// An object file: a generation, then attributes.
-fn parse(bytes: &[u8]) -> Option<BTreeMap<u64, Value>> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<BTreeMap<u64, Value>> {
     let mut rest = Rest(bytes);
     rest.number()?;
     let mut attributes = BTreeMap::new();

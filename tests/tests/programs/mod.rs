@@ -172,3 +172,8 @@ fn each_page_about_a_program_is_run() {
         );
     }
 }
+
+#[test]
+fn keys_of_elsewhere_are_imported() {
+    follow("../migration", &["openssl", "softhsm2-util", "pkcs11-tool"]);
+}
