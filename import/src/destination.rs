@@ -44,11 +44,12 @@ impl Destination {
         &self.token
     }
 
-    /// Puts an object there, unless one of its class with its id is. A private key that comes as PKCS #8 brings its public key.
+    /// Puts an object there, unless one of its class with its id is. A private key that comes as PKCS #8 brings its public key, and
+    /// gets the id of the pair if it has none.
     ///
     /// # Errors
     /// What the token says, with function and code.
-    pub fn put(&mut self, object: &Object) -> Result<Outcome, Error> {
+    pub fn put(&mut self, object: &mut Object) -> Result<Outcome, Error> {
         if self.has(object).map_err(|error| Error::Token(words(&error)))? {
             return Ok(Outcome::Present);
         }
@@ -56,8 +57,11 @@ impl Destination {
             Material::Attributes => self.create(object),
             Material::Pkcs8(der) => self.unwrap(object, der),
         };
-        put.map(|()| Outcome::Imported)
-            .map_err(|error| Error::Token(words(&error)))
+        let id = put.map_err(|error| Error::Token(words(&error)))?;
+        if let Some(id) = id {
+            object.set_id(&id);
+        }
+        Ok(Outcome::Imported)
     }
 
     fn has(&self, object: &Object) -> Result<bool, cryptoki::error::Error> {
@@ -73,16 +77,16 @@ impl Destination {
         Ok(!self.token.session.find_objects(&template)?.is_empty())
     }
 
-    fn create(&self, object: &Object) -> Result<(), cryptoki::error::Error> {
+    fn create(&self, object: &Object) -> Result<Option<Vec<u8>>, cryptoki::error::Error> {
         let mut template = vec![Attribute::Class(class(object.class)), Attribute::Token(true)];
         template.extend(object.attributes.iter().cloned());
         let created = self.token.session.create_object(&template);
         wipe(&mut template);
-        created.map(drop)
+        created.map(|_| None)
     }
 
     /// The key itself is in no template: it goes in wrapped, so that the token reads its encoding and no other program has to.
-    fn unwrap(&mut self, object: &Object, der: &[u8]) -> Result<(), cryptoki::error::Error> {
+    fn unwrap(&mut self, object: &Object, der: &[u8]) -> Result<Option<Vec<u8>>, cryptoki::error::Error> {
         let transport = self.transport()?;
         let mut wrapped = vec![0; der.len().next_multiple_of(8) + 8];
         let kwp = KwpAes256::new((&*transport.key).into());
@@ -95,7 +99,7 @@ impl Destination {
         let session = &self.token.session;
         let private = session.unwrap_key(&Mechanism::AesKeyWrapPad, handle, wrapped, &template)?;
         match self.complete(object, private) {
-            Ok(()) => Ok(()),
+            Ok(id) => Ok(id),
             Err(error) => {
                 // Half a pair would be taken for the whole one when this is called again.
                 let _ = session.destroy_object(private);
@@ -105,14 +109,14 @@ impl Destination {
     }
 
     /// The public key of a private one, and the id of both where the source had none.
-    fn complete(&self, object: &Object, private: ObjectHandle) -> Result<(), cryptoki::error::Error> {
+    fn complete(&self, object: &Object, private: ObjectHandle) -> Result<Option<Vec<u8>>, cryptoki::error::Error> {
         let session = &self.token.session;
         let read = session.get_attributes(private, &[AttributeType::PublicKeyInfo])?;
         let Some(Attribute::PublicKeyInfo(info)) = read.first() else {
-            return Ok(());
+            return Ok(None);
         };
         let Some((_, mut template)) = public_attributes(info) else {
-            return Ok(());
+            return Ok(None);
         };
         template.extend([Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Token(true)]);
         template.extend(object.find(AttributeType::Label).cloned());
@@ -130,10 +134,10 @@ impl Destination {
             Attribute::Id(id.clone()),
         ];
         if session.find_objects(&named)?.is_empty() {
-            template.push(Attribute::Id(id));
+            template.push(Attribute::Id(id.clone()));
             session.create_object(&template)?;
         }
-        Ok(())
+        Ok(Some(id))
     }
 
     fn transport(&mut self) -> Result<&Transport, cryptoki::error::Error> {

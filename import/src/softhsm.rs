@@ -16,6 +16,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 const MAX_OBJECT: u64 = 16 << 20;
 /// SoftHSM2's own attributes of a token.
 const TOKEN_LABEL: u64 = 0x8000_5349;
+const TOKEN_SERIAL: u64 = 0x8000_534a;
 const USER_PIN: u64 = 0x8000_534d;
 /// Rounds of SHA-256 between PIN and key, beside the last byte of the salt.
 const ROUNDS: usize = 1500;
@@ -32,6 +33,7 @@ const KEY_TYPE: u64 = 0x100;
 pub struct Folder {
     path: PathBuf,
     label: String,
+    serial: String,
     user_pin: Vec<u8>,
 }
 
@@ -103,6 +105,9 @@ impl Folder {
         Ok(Self {
             path: path.to_owned(),
             label: String::from_utf8_lossy(&label).trim_end().to_owned(),
+            serial: String::from_utf8_lossy(&bytes(TOKEN_SERIAL).unwrap_or_default())
+                .trim_end()
+                .to_owned(),
             user_pin: bytes(USER_PIN).unwrap_or_default(),
         })
     }
@@ -111,6 +116,12 @@ impl Folder {
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// The token's serial number.
+    #[must_use]
+    pub fn serial(&self) -> &str {
+        &self.serial
     }
 
     /// Where it lies.

@@ -11,8 +11,8 @@ use std::path::Path;
 /// Which token of a module.
 #[derive(Clone, Copy, Debug)]
 pub enum TokenName<'a> {
-    /// The one of this label.
-    Label(&'a str),
+    /// The one of this label or serial number.
+    Named(&'a str),
     /// The only one that is initialised.
     Only,
 }
@@ -62,32 +62,52 @@ impl Token {
     }
 }
 
+/// A token that may be meant.
+#[derive(Clone)]
+struct Candidate {
+    slot: Slot,
+    label: String,
+    serial: String,
+}
+
 fn choose(library: &Pkcs11, name: TokenName<'_>) -> Result<(Slot, String), String> {
     let slots = library.get_slots_with_token().map_err(|error| words(&error))?;
     let mut found = Vec::new();
     for slot in slots {
         let token = library.get_token_info(slot).map_err(|error| words(&error))?;
         if token.token_initialized() {
-            found.push((slot, token.label().trim_end().to_owned()));
+            let (label, serial) = (token.label().trim_end(), token.serial_number().trim_end());
+            found.push(Candidate {
+                slot,
+                label: label.to_owned(),
+                serial: serial.to_owned(),
+            });
         }
     }
-    let labels = || {
-        found
-            .iter()
-            .map(|(_, label)| format!("{label:?}"))
-            .collect::<Vec<_>>()
-            .join(", ")
+    pick(&found, name).map(|one| (one.slot, one.label))
+}
+
+fn pick(found: &[Candidate], name: TokenName<'_>) -> Result<Candidate, String> {
+    let is_meant = |one: &&Candidate| match name {
+        TokenName::Named(name) => one.label == name || one.serial == name,
+        TokenName::Only => true,
     };
-    let wanted: Vec<_> = match name {
-        TokenName::Label(label) => found.iter().filter(|(_, found)| found == label).collect(),
-        TokenName::Only => found.iter().collect(),
+    let all = |of: &[&Candidate]| {
+        let text = |one: &&Candidate| format!("{:?} (serial number {})", one.label, one.serial);
+        of.iter().map(text).collect::<Vec<_>>().join(", ")
     };
-    match (wanted.as_slice(), name) {
+    let meant: Vec<&Candidate> = found.iter().filter(is_meant).collect();
+    match (meant.as_slice(), name) {
         ([one], _) => Ok((*one).clone()),
-        ([], TokenName::Label(label)) => Err(format!("no token is called {label:?}; there are: {}", labels())),
+        ([], TokenName::Named(name)) => {
+            let there = found.iter().collect::<Vec<_>>();
+            Err(format!("no token is called {name:?}; there are: {}", all(&there)))
+        }
         ([], TokenName::Only) => Err("no token is initialised".to_owned()),
-        (_, TokenName::Only) => Err(format!("several tokens; name one of {}", labels())),
-        (_, TokenName::Label(label)) => Err(format!("several tokens are called {label:?}")),
+        (several, _) => Err(format!(
+            "several tokens; name one by its serial number: {}",
+            all(several)
+        )),
     }
 }
 

@@ -27,8 +27,8 @@ pub(super) struct Options {
     /// Another PKCS#11 module: its keys come wrapped, those that may leave it.
     #[arg(long, value_name = "PATH", conflicts_with = "files")]
     from_module: Option<PathBuf>,
-    /// Which token of --softhsm or --from-module; the only one if not given.
-    #[arg(long, value_name = "LABEL", conflicts_with = "files")]
+    /// Which token of --softhsm or --from-module, by label or serial number; the only one if not given.
+    #[arg(long, value_name = "NAME", conflicts_with = "files")]
     from_token: Option<String>,
     /// Read the PIN of the token that keys come from, or the password of the files, from a file.
     #[arg(long, value_name = "PATH")]
@@ -36,8 +36,8 @@ pub(super) struct Options {
     /// The same from an open file descriptor.
     #[arg(long, value_name = "NUMBER", conflicts_with = "from_pin_file")]
     from_pin_fd: Option<u32>,
-    /// The token that takes them; the only one if not given.
-    #[arg(long, value_name = "LABEL")]
+    /// The token that takes them, by label or serial number; the only one if not given.
+    #[arg(long, value_name = "NAME")]
     token: Option<String>,
     /// The module of that token; hsmd's unless given.
     #[arg(long, value_name = "PATH")]
@@ -124,7 +124,7 @@ pub(super) fn run(options: &Options, format: Format) -> Result<Exit, Error> {
     if options.dry_run {
         report.extend(objects.iter().map(|object| row(object, "would be imported", None)));
     } else if !objects.is_empty() {
-        report.extend(put(options, &objects)?);
+        report.extend(put(options, &mut objects)?);
     }
     let failed = report.iter().filter(|row| row.reason.is_some()).count();
     let total = report.len();
@@ -145,7 +145,7 @@ fn find(options: &Options) -> Result<Found, Error> {
     }
     if let Some(path) = &options.from_module {
         let pin = given("PIN of the user of the token that keys come from: ")?;
-        let name = options.from_token.as_deref().map_or(TokenName::Only, TokenName::Label);
+        let name = options.from_token.as_deref().map_or(TokenName::Only, TokenName::Named);
         // Writing: where a token cannot make session objects otherwise.
         let token = Token::open(path, name, &pin, true).map_err(explain)?;
         let (objects, unread) = module::read(&token).map_err(explain)?;
@@ -198,7 +198,7 @@ fn from_softhsm(
     };
     let mut hits = folders
         .iter()
-        .filter(|folder| wanted.is_none_or(|wanted| folder.label() == wanted));
+        .filter(|folder| wanted.is_none_or(|wanted| folder.label() == wanted || folder.serial() == wanted));
     let (first, second) = (hits.next(), hits.next());
     let folder = match (first, second) {
         (Some(folder), None) => folder,
@@ -220,7 +220,7 @@ fn from_softhsm(
     Ok(Found { objects, unread })
 }
 
-fn put(options: &Options, objects: &[Object]) -> Result<Vec<Row>, Error> {
+fn put(options: &Options, objects: &mut [Object]) -> Result<Vec<Row>, Error> {
     let path = match &options.module {
         Some(path) => path.clone(),
         None => {
@@ -231,14 +231,15 @@ fn put(options: &Options, objects: &[Object]) -> Result<Vec<Row>, Error> {
     let pin = options
         .pin
         .read("pin", "PIN of the user of the token that takes them: ")?;
-    let name = options.token.as_deref().map_or(TokenName::Only, TokenName::Label);
+    let name = options.token.as_deref().map_or(TokenName::Only, TokenName::Named);
     let token = Token::open(&path, name, &pin, true).map_err(explain)?;
     let mut destination = Destination::new(token);
-    let mut rows = Vec::with_capacity(objects.len());
-    for (done, object) in objects.iter().enumerate() {
+    let total = objects.len();
+    let mut rows = Vec::with_capacity(total);
+    for (done, object) in objects.iter_mut().enumerate() {
         if done > 0 && done.is_multiple_of(STRIDE) {
             // Nobody to tell when standard error is closed.
-            let _ = writeln!(std::io::stderr(), "hsmctl: {done} of {} objects", objects.len());
+            let _ = writeln!(std::io::stderr(), "hsmctl: {done} of {total} objects");
         }
         rows.push(match destination.put(object) {
             Ok(Outcome::Imported) => row(object, "imported", None),

@@ -142,7 +142,7 @@ enum Command {
     /// It goes through the PKCS#11 module, as an application does, with the PIN of the token's user. Private keys arrive
     /// sensitive; a pair gets one id. What is there already, by class and id, is left alone: run it again after a failure.
     #[command(
-        after_help = "Examples:\n  hsmctl import app.key app.pem --token web --pin-file pin.txt\n  hsmctl import new.key --label signer --id 01 --token web --pin-file pin.txt --dry-run\n  hsmctl import --softhsm softhsm-tokens --from-pin-file pin.txt --token web --pin-file pin.txt"
+        after_help = "Examples:\n  hsmctl import app.key app.pem --token payments --pin-file pin.txt\n  hsmctl import new.key --label signer --id 01 --token payments --pin-file pin.txt --dry-run\n  hsmctl import --softhsm softhsm-tokens --from-pin-file pin.txt --token payments --pin-file pin.txt"
     )]
     Import(import::Options),
     /// Lists availability zones.

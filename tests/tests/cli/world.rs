@@ -259,12 +259,14 @@ fn initialise(daemon: &Daemon) {
     let module = daemon.module();
     module.initialize().expect("C_Initialize");
     let slots = module.slots(false).expect("C_GetSlotList");
-    let slot = slots[1];
-    module.init_token(slot, SO_PIN, "web").expect("C_InitToken");
-    let session = module.open_session(slot).expect("C_OpenSession");
-    module.login(session, CKU_SO, SO_PIN).expect("the officer's login");
-    module.init_pin(session, PIN).expect("C_InitPIN");
-    module.logout(session).expect("C_Logout");
-    module.login(session, CKU_USER, PIN).expect("the user's login");
+    for (slot, label) in [(slots[1], "web"), (slots[2], "payments")] {
+        module.init_token(slot, SO_PIN, label).expect("C_InitToken");
+        let session = module.open_session(slot).expect("C_OpenSession");
+        module.login(session, CKU_SO, SO_PIN).expect("the officer's login");
+        module.init_pin(session, PIN).expect("C_InitPIN");
+        module.logout(session).expect("C_Logout");
+        module.login(session, CKU_USER, PIN).expect("the user's login");
+        module.close_session(session).expect("C_CloseSession");
+    }
     module.finalize().expect("C_Finalize");
 }
