@@ -58,6 +58,12 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gpgsm", "gpgsm"),
     ("openvpn", "openvpn"),
     ("pki", "strongswan-pki"),
+    ("kinit", "krb5-user"),
+    ("klist", "krb5-user"),
+    ("krb5kdc", "krb5-kdc"),
+    ("kdb5_util", "krb5-kdc"),
+    ("kadmin.local", "krb5-admin-server"),
+    ("git", "git"),
 ];
 
 /// The full path of a peer program.

@@ -259,6 +259,36 @@ const ITEMS: &[Item] = &[
         need: Need::Everything,
     },
     Item {
+        present: &["kinit", "klist"],
+        package: "krb5-user",
+        what_for: "tests: a Kerberos ticket by a key of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["krb5kdc", "kdb5_util"],
+        package: "krb5-kdc",
+        what_for: "tests: the realm of that ticket, on its own port, never as a service",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["kadmin.local"],
+        package: "krb5-admin-server",
+        what_for: "tests: makes the principal of that ticket",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["git"],
+        package: "git",
+        what_for: "tests: commits signed with a key of the token",
+        need: Need::Everything,
+    },
+    Item {
+        present: &["/usr/share/doc/krb5-pkinit"],
+        package: "krb5-pkinit",
+        what_for: "tests: PKINIT on both sides",
+        need: Need::Everything,
+    },
+    Item {
         present: &["/usr/share/doc/python3-venv"],
         package: "python3-venv",
         what_for: "tests: python-pkcs11 and PyKCS11 in target/venv",

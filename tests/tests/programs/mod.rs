@@ -30,7 +30,7 @@ macro_rules! pages {
 }
 
 pages! {
-    openssh_logs_in_and_certifies: "openssh" needs "ssh" "ssh-keygen" "ssh-agent" "ssh-add" "sshd" "pkcs11-tool";
+    openssh_logs_in_and_certifies: "openssh" needs "ssh" "ssh-keygen" "ssh-agent" "ssh-add" "sshd" "git" "pkcs11-tool";
     openssl_is_an_authority_and_speaks_tls: "openssl" needs "openssl" "pkcs11-tool";
     gnutls_is_an_authority_and_speaks_tls: "gnutls" needs "p11tool" "certtool" "gnutls-serv" "gnutls-cli";
     knot_signs_a_zone: "knot" needs "knotd" "keymgr" "kzonesign" "kdig" "delv" "ldns-verify-zone" "pkcs11-tool";
@@ -40,6 +40,7 @@ pages! {
     java_is_an_authority_and_signs_archives: "java" needs "java" "keytool" "jar" "jarsigner" "openssl";
     gnupg_signs_and_decrypts: "gnupg" needs "gpg" "gpgsm" "gpg-agent" "gpgconf" "gnupg-pkcs11-scd" "certtool" "pkcs11-tool";
     openvpn_and_strongswan_use_the_token: "vpn" needs "openvpn" "pki" "certtool" "openssl" "setsid" "python3" "pkcs11-tool";
+    kerberos_gives_a_ticket: "kerberos" needs "kinit" "klist" "krb5kdc" "kdb5_util" "kadmin.local" "openssl" "setsid" "pkcs11-tool";
 }
 
 fn folder() -> PathBuf {
