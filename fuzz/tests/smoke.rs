@@ -124,6 +124,7 @@ smoke! {
     hostile_client_files_end: "client-config",
     hostile_chrystoki_files_end: "chrystoki",
     hostile_pem_files_end: "pem",
+    hostile_files_of_elsewhere_end: "import",
     hostile_daemon_files_end: "daemon-config",
     hostile_journal_frames_end: "journal",
     hostile_segments_end: "segments",

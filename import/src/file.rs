@@ -327,3 +327,56 @@ fn pkcs12(bytes: &[u8]) -> bool {
     };
     any.tag() == Tag::Sequence && any.value().starts_with(&[2, 1, 3])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(bytes: &[u8]) -> String {
+        let mut password = || Err(Error::Secret("a password is needed".to_owned()));
+        let parsed = parse(Path::new("keys.pem"), bytes, &mut password);
+        parsed.map(|_| ()).expect_err("it is none").to_string()
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_by_name_and_with_a_remedy() {
+        for (bytes, words) in [
+            (b"".as_slice(), "neither PEM"),
+            (b"\x30\x03\x02\x01\x00", "neither PEM"),
+            (b"-----BEGIN CERTIFICATE-----\n", "no key and no certificate"),
+            (b"-----BEGIN X-----\nAAAA\n-----END X-----\n", "X is not imported"),
+            (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "no certificate"),
+            (b"-----BEGIN EC PRIVATE KEY-----\nMAUCAQEEAA==\n-----END EC PRIVATE KEY-----\n", "does not name its curve"),
+            (b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n", "no key and no certificate"),
+            (
+                b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+                "openssl pkcs8 -topk8",
+            ),
+        ] {
+            let text = refused(bytes);
+            assert!(text.contains("keys.pem") && text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_arrives_sensitive_not_extractable_and_under_the_name_of_its_file() {
+        let key = include_bytes!("../../fuzz/seeds/rsa-1024.pk8");
+        let mut password = || Err(Error::Secret(String::new()));
+        let objects = parse(Path::new("folder/web.der"), key, &mut password).expect("a key");
+        let [object] = objects.as_slice() else {
+            panic!("{} objects", objects.len())
+        };
+        assert_eq!(
+            (object.class, object.kind.as_str(), object.label().as_str()),
+            (Class::PrivateKey, "RSA", "web")
+        );
+        assert!(matches!(object.material, Material::Pkcs8(_)));
+        for flag in [
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Private(true),
+        ] {
+            assert_eq!(object.find(flag.attribute_type()), Some(&flag));
+        }
+    }
+}

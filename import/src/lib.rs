@@ -1,4 +1,4 @@
-//! Keys of elsewhere into a token: what `hsmctl import` does. Sources ([`file`], [`softhsm`], [`module`]) give [`Object`]s, and a
+//! Keys of elsewhere into a token: what `hsmctl import` does. Sources ([`mod@file`], [`softhsm`], [`mod@module`]) give [`Object`]s, and a
 //! [`Destination`], any PKCS#11 module, takes them. This crate reads no terminal, prints nothing and knows nothing of hsmd.
 //!
 //! Reading order: `object`, `destination`, then the source in question.

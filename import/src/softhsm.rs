@@ -415,3 +415,64 @@ fn counted(attribute: AttributeType, bytes: &[u8]) -> Option<Attribute> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(attributes: &[(u64, u64, Vec<u8>)]) -> Vec<u8> {
+        let generation = 7_u64.to_be_bytes().to_vec();
+        let attribute = |(number, kind, value): &(u64, u64, Vec<u8>)| {
+            [number.to_be_bytes().as_slice(), &kind.to_be_bytes(), value].concat()
+        };
+        std::iter::once(generation)
+            .chain(attributes.iter().map(attribute))
+            .collect::<Vec<_>>()
+            .concat()
+    }
+
+    fn counted_bytes(bytes: &[u8]) -> Vec<u8> {
+        [(bytes.len() as u64).to_be_bytes().as_slice(), bytes].concat()
+    }
+
+    #[test]
+    fn an_object_file_cut_anywhere_is_refused_or_shorter_and_never_ends_the_program() {
+        let whole = file(&[
+            (CLASS, 2, 4_u64.to_be_bytes().to_vec()),
+            (3, 3, counted_bytes(b"label")),
+            (PRIVATE, 1, vec![0xff]),
+            (0x4000_0600, 5, counted_bytes(&[])),
+        ]);
+        assert_eq!(parse(&whole).map(|attributes| attributes.len()), Some(4));
+        for length in 0..whole.len() {
+            assert!(
+                parse(&whole[..length]).is_none_or(|attributes| attributes.len() < 4),
+                "{length}"
+            );
+        }
+        // A length beyond the end, and one that no address has.
+        for length in [6_u64, u64::MAX] {
+            let text = [length.to_be_bytes().as_slice(), b"short"].concat();
+            assert!(parse(&file(&[(3, 3, text)])).is_none());
+            assert!(parse(&file(&[(3, 5, length.to_be_bytes().to_vec())])).is_none());
+        }
+    }
+
+    #[test]
+    fn a_folder_without_tokens_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = folders(folder.path()).map(|_| ()).expect_err("nothing is there");
+        assert!(error.to_string().contains("token.object"), "{error}");
+        std::fs::create_dir(folder.path().join("a")).expect("a folder");
+        std::fs::write(folder.path().join("a/token.object"), b"no token").expect("a file");
+        let error = folders(folder.path()).map(|_| ()).expect_err("no token");
+        assert!(error.to_string().contains("a/token.object"), "{error}");
+    }
+
+    #[test]
+    fn a_blob_that_is_too_short_opens_nothing() {
+        for length in [0, SALT - 1, SALT, SALT + BLOCK, SALT + BLOCK + 1] {
+            assert!(open_key(&vec![1; length], b"1234").is_none(), "{length}");
+        }
+    }
+}

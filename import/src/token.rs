@@ -131,3 +131,44 @@ fn code_name(code: RvError) -> String {
     }
     name
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(number: u64, label: &str, serial: &str) -> Candidate {
+        Candidate {
+            slot: Slot::try_from(number).expect("a slot"),
+            label: label.to_owned(),
+            serial: serial.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_by_label_and_by_serial_number() {
+        let found = [
+            candidate(1, "web", "111"),
+            candidate(2, "shop", "222"),
+            candidate(3, "web", "333"),
+        ];
+        let slot = |name| pick(&found, name).map(|one| one.serial);
+        assert_eq!(slot(TokenName::Named("shop")).as_deref(), Ok("222"));
+        assert_eq!(slot(TokenName::Named("333")).as_deref(), Ok("333"));
+        assert_eq!(
+            pick(&found[..1], TokenName::Only).map(|one| one.label).as_deref(),
+            Ok("web")
+        );
+        let several = slot(TokenName::Named("web")).expect_err("two of them");
+        assert!(
+            several.contains("111") && several.contains("333") && !several.contains("222"),
+            "{several}"
+        );
+        let none = slot(TokenName::Named("old")).expect_err("no such token");
+        assert!(none.contains("\"old\"") && none.contains("\"shop\""), "{none}");
+    }
+
+    #[test]
+    fn codes_are_named_as_the_specification_names_them() {
+        assert_eq!(code_name(RvError::PinIncorrect), "CKR_PIN_INCORRECT");
+    }
+}
