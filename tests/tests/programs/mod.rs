@@ -12,6 +12,8 @@ use std::process::Command;
 use hsmd_tests::daemon::{Daemon, binaries};
 use hsmd_tests::peers::{program, run};
 
+use crate::python;
+
 /// The ports that pages name.
 const PORTS: [&str; 3] = ["8022", "8443", "8853"];
 
@@ -41,6 +43,7 @@ pages! {
     gnupg_signs_and_decrypts: "gnupg" needs "gpg" "gpgsm" "gpg-agent" "gpgconf" "gnupg-pkcs11-scd" "certtool" "pkcs11-tool";
     openvpn_and_strongswan_use_the_token: "vpn" needs "openvpn" "pki" "certtool" "openssl" "setsid" "python3" "pkcs11-tool";
     kerberos_gives_a_ticket: "kerberos" needs "kinit" "klist" "krb5kdc" "kdb5_util" "kadmin.local" "openssl" "setsid" "pkcs11-tool";
+    python_signs_decrypts_and_signs_pdf: "python" needs "openssl" "pkcs11-tool";
 }
 
 fn folder() -> PathBuf {
@@ -103,7 +106,9 @@ fn shell(daemon: &Daemon, script: &str) -> Command {
     let mut command = Command::new(program("timeout"));
     command.args(["120", "bash", "-c", script]).current_dir(here);
     let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", binaries().display()));
+    let (binaries, python) = (binaries(), python::environment().join("bin"));
+    let path = format!("{}:{}:{path}:/usr/sbin:/sbin", binaries.display(), python.display());
+    command.env("PATH", path);
     command
         .env("XDG_RUNTIME_DIR", daemon.folder().join("run"))
         .env("HOME", daemon.folder());

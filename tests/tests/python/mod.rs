@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use hsmd_tests::daemon::{self, Daemon};
 use hsmd_tests::peers::succeed;
 
+/// The environment that `cargo xtask setup` makes.
+pub(crate) fn environment() -> PathBuf {
+    daemon::binaries().parent().unwrap_or(Path::new(".")).join("venv")
+}
+
 /// The interpreter with both libraries.
 fn python() -> PathBuf {
-    let binaries = daemon::binaries();
-    let python = binaries.parent().unwrap_or(Path::new(".")).join("venv/bin/python");
+    let python = environment().join("bin/python");
     assert!(
         python.exists(),
         "{} is missing: `cargo xtask setup` makes it (Debian package python3-venv; PyPI packages python-pkcs11 and PyKCS11)",
