@@ -14,7 +14,7 @@ use hsmd_proto::wire::{self, Reply, Request, Section, reply, request};
 use prost::Message;
 
 const POLICIES: [Policy; 4] = [Policy::Standard, Policy::Strict, Policy::Fips, Policy::Legacy];
-const OPERATIONS: [Operation; 7] = [
+const OPERATIONS: [Operation; 9] = [
     Operation::Encrypt,
     Operation::Decrypt,
     Operation::Sign,
@@ -22,6 +22,8 @@ const OPERATIONS: [Operation; 7] = [
     Operation::Wrap,
     Operation::Unwrap,
     Operation::Derive,
+    Operation::Encapsulate,
+    Operation::Decapsulate,
 ];
 
 /// A stream of frames, as either side reads it.
@@ -95,6 +97,8 @@ pub(crate) fn messages(data: &[u8]) {
         Some(request::Op::GenerateKeyPair(op)) => (vec![op.public_template, op.private_template], op.mechanism),
         Some(request::Op::UnwrapKey(op)) => (vec![op.template], op.mechanism),
         Some(request::Op::DeriveKey(op)) => (vec![op.template], op.mechanism),
+        Some(request::Op::EncapsulateKey(op)) => (vec![op.template], op.mechanism),
+        Some(request::Op::DecapsulateKey(op)) => (vec![op.template], op.mechanism),
         Some(request::Op::Sign(op) | request::Op::Encrypt(op) | request::Op::Decrypt(op)) => (Vec::new(), op.mechanism),
         _ => (Vec::new(), None),
     };

@@ -46,7 +46,7 @@ impl PublicKey {
             KeyType::EC_EDWARDS => Material::EdPublic {
                 point: hsmd_crypto::point::decode_edwards(value(AttributeType::EC_POINT)?)?,
             },
-            key_type @ KeyType::ML_DSA => Material::LatticePublic {
+            key_type @ (KeyType::ML_DSA | KeyType::SLH_DSA) => Material::PqPublic {
                 set: ParameterSet::new(key_type, number(AttributeType::PARAMETER_SET)?)?,
                 value: value(AttributeType::VALUE)?.to_vec(),
             },

@@ -49,6 +49,7 @@ pub fn kind(attribute: AttributeType) -> Option<Kind> {
         A::START_DATE | A::END_DATE => Kind::Date,
         A::ALLOWED_MECHANISMS => Kind::Mechanisms,
         A::WRAP_TEMPLATE | A::UNWRAP_TEMPLATE | A::DERIVE_TEMPLATE => Kind::Template,
+        A::ENCAPSULATE_TEMPLATE | A::DECAPSULATE_TEMPLATE => Kind::Template,
         A::LABEL | A::UNIQUE_ID | A::APPLICATION | A::VALUE | A::OBJECT_ID | A::ISSUER | A::SERIAL_NUMBER => {
             Kind::Bytes
         }

@@ -5,7 +5,8 @@ use crate::attribute::{Attribute, Template, may_be_key_value};
 use crate::ck::{AttributeType, Kdf, MechanismType, Mgf, Rv};
 use crate::frame::{FrameWriter, Sections};
 use crate::params::{
-    CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, Mechanism, OaepParams, Params, PssParams, SignContext,
+    CcmParams, ChaChaParams, CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams, Mechanism, OaepParams,
+    Params, PssParams, SignContext,
 };
 use crate::value::Value;
 use crate::wire;
@@ -83,6 +84,23 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
             aad: gcm.aad.clone(),
             tag_bits: gcm.tag_bits,
         })),
+        Params::Hkdf(hkdf) => Some(Parameter::Hkdf(wire::HkdfParameter {
+            extract: hkdf.extract,
+            expand: hkdf.expand,
+            hash: hkdf.hash.0,
+            salt: hkdf.salt.clone(),
+            info: hkdf.info.clone(),
+        })),
+        Params::Ccm(ccm) => Some(Parameter::Ccm(wire::CcmParameter {
+            data_length: ccm.data_length,
+            nonce: ccm.nonce.clone(),
+            aad: ccm.aad.clone(),
+            mac_length: ccm.mac_length,
+        })),
+        Params::ChaCha(chacha) => Some(Parameter::Chacha(wire::ChaChaParameter {
+            nonce: chacha.nonce.clone(),
+            aad: chacha.aad.clone(),
+        })),
         Params::Pss(pss) => Some(Parameter::Pss(wire::PssParameter {
             hash: pss.hash.0,
             mgf: pss.mgf.0,
@@ -138,6 +156,23 @@ pub fn mechanism_from_wire(mechanism: Option<wire::Mechanism>) -> Result<Mechani
             aad: gcm.aad,
             tag_bits: gcm.tag_bits,
         }),
+        Some(Parameter::Hkdf(hkdf)) => Params::Hkdf(HkdfParams {
+            extract: hkdf.extract,
+            expand: hkdf.expand,
+            hash: MechanismType(hkdf.hash),
+            salt: hkdf.salt,
+            info: hkdf.info,
+        }),
+        Some(Parameter::Ccm(ccm)) => Params::Ccm(CcmParams {
+            data_length: ccm.data_length,
+            nonce: ccm.nonce,
+            aad: ccm.aad,
+            mac_length: ccm.mac_length,
+        }),
+        Some(Parameter::Chacha(chacha)) => Params::ChaCha(ChaChaParams {
+            nonce: chacha.nonce,
+            aad: chacha.aad,
+        }),
         Some(Parameter::Pss(pss)) => Params::Pss(PssParams {
             hash: MechanismType(pss.hash),
             mgf: Mgf(pss.mgf),
@@ -187,6 +222,26 @@ mod tests {
                 aad,
                 tag_bits
             })),
+            (any::<bool>(), any::<bool>(), any::<u64>(), bytes(), bytes()).prop_map(
+                |(extract, expand, hash, salt, info)| {
+                    Params::Hkdf(HkdfParams {
+                        extract,
+                        expand,
+                        hash: MechanismType(hash),
+                        salt,
+                        info,
+                    })
+                }
+            ),
+            (any::<u64>(), bytes(), bytes(), any::<u64>()).prop_map(|(data_length, nonce, aad, mac_length)| {
+                Params::Ccm(CcmParams {
+                    data_length,
+                    nonce,
+                    aad,
+                    mac_length,
+                })
+            }),
+            (bytes(), bytes()).prop_map(|(nonce, aad)| Params::ChaCha(ChaChaParams { nonce, aad })),
             (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(hash, mgf, salt_length)| {
                 Params::Pss(PssParams {
                     hash: MechanismType(hash),

@@ -26,6 +26,8 @@ pub enum Operation {
     Wrap,
     Unwrap,
     Derive,
+    Encapsulate,
+    Decapsulate,
 }
 
 impl Operation {
@@ -40,6 +42,8 @@ impl Operation {
             Self::Wrap => Operations::WRAP,
             Self::Unwrap => Operations::UNWRAP,
             Self::Derive => Operations::DERIVE,
+            Self::Encapsulate => Operations::ENCAPSULATE,
+            Self::Decapsulate => Operations::DECAPSULATE,
         }
     }
 
@@ -54,6 +58,8 @@ impl Operation {
             Self::Wrap => Usage::WRAP,
             Self::Unwrap => Usage::UNWRAP,
             Self::Derive => Usage::DERIVE,
+            Self::Encapsulate => Usage::ENCAPSULATE,
+            Self::Decapsulate => Usage::DECAPSULATE,
         }
     }
 
@@ -61,7 +67,7 @@ impl Operation {
     const fn type_error(self) -> Rv {
         match self {
             Self::Wrap => Rv::WRAPPING_KEY_TYPE_INCONSISTENT,
-            Self::Unwrap => Rv::UNWRAPPING_KEY_TYPE_INCONSISTENT,
+            Self::Unwrap | Self::Decapsulate => Rv::UNWRAPPING_KEY_TYPE_INCONSISTENT,
             _ => Rv::KEY_TYPE_INCONSISTENT,
         }
     }
@@ -70,7 +76,7 @@ impl Operation {
     const fn size_error(self) -> Rv {
         match self {
             Self::Wrap => Rv::WRAPPING_KEY_SIZE_RANGE,
-            Self::Unwrap => Rv::UNWRAPPING_KEY_SIZE_RANGE,
+            Self::Unwrap | Self::Decapsulate => Rv::UNWRAPPING_KEY_SIZE_RANGE,
             _ => Rv::KEY_SIZE_RANGE,
         }
     }
@@ -78,8 +84,12 @@ impl Operation {
     /// The class of key that the operation needs when the key has two halves.
     const fn half(self) -> ObjectClass {
         match self {
-            Self::Encrypt | Self::Verify | Self::VerifyRecover | Self::Wrap => ObjectClass::PUBLIC_KEY,
-            Self::Decrypt | Self::Sign | Self::SignRecover | Self::Unwrap | Self::Derive => ObjectClass::PRIVATE_KEY,
+            Self::Encrypt | Self::Verify | Self::VerifyRecover | Self::Wrap | Self::Encapsulate => {
+                ObjectClass::PUBLIC_KEY
+            }
+            Self::Decrypt | Self::Sign | Self::SignRecover | Self::Unwrap | Self::Derive | Self::Decapsulate => {
+                ObjectClass::PRIVATE_KEY
+            }
         }
     }
 }
@@ -115,14 +125,15 @@ pub fn check_mechanism(operation: Operation, mechanism: &Mechanism, policy: Poli
         return Err(Rv::MECHANISM_INVALID);
     }
     let row = mechanism.check(policy)?;
-    // The engine makes hedged signatures (FIPS 204, 3.4) only; who verifies need not say which they are.
+    // The engine makes hedged signatures of ML-DSA (FIPS 204, 3.4) only; who verifies need not say which they are.
     let deterministic =
         matches!(&mechanism.params, Params::SignContext(context) if context.hedge == Hedge::Deterministic);
-    if operation == Operation::Sign && deterministic {
+    let engine = matches!(row.family, Family::MlDsa | Family::HashMlDsa);
+    if operation == Operation::Sign && deterministic && engine {
         return Err(Rv::MECHANISM_PARAM_INVALID);
     }
-    if let (Operation::Encrypt, Params::Gcm(gcm), true) = (operation, &mechanism.params, policy.makes_ivs())
-        && gcm.iv.len() != MADE_IV
+    if let (Operation::Encrypt, Some(nonce), true) = (operation, mechanism.params.nonce(), policy.makes_ivs())
+        && nonce.len() != MADE_IV
     {
         return Err(Rv::MECHANISM_PARAM_INVALID);
     }
@@ -154,8 +165,8 @@ fn check_size(operation: Operation, mechanism: &Mechanism, row: &Row, key: &KeyM
             return Err(Rv::MECHANISM_PARAM_INVALID);
         }
     }
-    // FIPS 204, 5.4: the hash's resistance to collisions is at least the key's strength.
-    if let (Policy::Fips, Family::HashMlDsa, Some(set)) = (policy, row.family, key.set) {
+    // FIPS 204, 5.4; FIPS 205, 10.2.2: the hash's resistance to collisions is at least the key's strength.
+    if let (Policy::Fips, Family::HashMlDsa | Family::HashSlhDsa, Some(set)) = (policy, row.family, key.set) {
         let hash = mechanism.params.hash().or(row.hash);
         let digest = hash.and_then(crate::mechanism::digest_length).unwrap_or_default();
         if digest * 8 / 2 < set.strength_bits() {

@@ -20,9 +20,11 @@ impl Usage {
     pub const WRAP: Self = Self(1 << 6);
     pub const UNWRAP: Self = Self(1 << 7);
     pub const DERIVE: Self = Self(1 << 8);
+    pub const ENCAPSULATE: Self = Self(1 << 9);
+    pub const DECAPSULATE: Self = Self(1 << 10);
 
     /// The attribute of each flag.
-    pub const ATTRIBUTES: [(A, Self); 9] = [
+    pub const ATTRIBUTES: [(A, Self); 11] = [
         (A::ENCRYPT, Self::ENCRYPT),
         (A::DECRYPT, Self::DECRYPT),
         (A::SIGN, Self::SIGN),
@@ -32,6 +34,8 @@ impl Usage {
         (A::WRAP, Self::WRAP),
         (A::UNWRAP, Self::UNWRAP),
         (A::DERIVE, Self::DERIVE),
+        (A::ENCAPSULATE, Self::ENCAPSULATE),
+        (A::DECAPSULATE, Self::DECAPSULATE),
     ];
 
     /// Whether all of `other` is set.
@@ -51,6 +55,7 @@ impl Usage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Curve {
+    P224,
     P256,
     P384,
     P521,
@@ -61,7 +66,8 @@ pub enum Curve {
 
 impl Curve {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
+        Self::P224,
         Self::P256,
         Self::P384,
         Self::P521,
@@ -74,6 +80,7 @@ impl Curve {
     #[must_use]
     pub const fn oid_der(self) -> &'static [u8] {
         match self {
+            Self::P224 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21],
             Self::P256 => &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
             Self::P384 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22],
             Self::P521 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23],
@@ -91,6 +98,7 @@ impl Curve {
     #[must_use]
     pub const fn bits(self) -> u64 {
         match self {
+            Self::P224 => 224,
             Self::P256 | Self::Secp256k1 => 256,
             Self::P384 => 384,
             Self::P521 => 521,
@@ -102,6 +110,7 @@ impl Curve {
     #[must_use]
     pub const fn field_bytes(self) -> usize {
         match self {
+            Self::P224 => 28,
             Self::P256 | Self::Secp256k1 | Self::Ed25519 | Self::X25519 => 32,
             Self::P384 => 48,
             Self::P521 => 66,
@@ -111,9 +120,10 @@ impl Curve {
     /// Reads `CKA_EC_PARAMS`: an OID, or a PrintableString with the curve's name (PKCS#11 3.2, 6.3.3).
     #[must_use]
     pub fn from_params(der: &[u8]) -> Option<Self> {
-        const NAMES: [(&[u8], Curve); 9] = [
+        const NAMES: [(&[u8], Curve); 10] = [
             (b"edwards25519", Curve::Ed25519),
             (b"Ed25519", Curve::Ed25519),
+            (b"secp224r1", Curve::P224),
             (b"secp256r1", Curve::P256),
             (b"prime256v1", Curve::P256),
             (b"secp384r1", Curve::P384),
@@ -141,7 +151,7 @@ impl Curve {
     #[must_use]
     pub const fn key_type(self) -> KeyType {
         match self {
-            Self::P256 | Self::P384 | Self::P521 | Self::Secp256k1 => KeyType::EC,
+            Self::P224 | Self::P256 | Self::P384 | Self::P521 | Self::Secp256k1 => KeyType::EC,
             Self::Ed25519 => KeyType::EC_EDWARDS,
             Self::X25519 => KeyType::EC_MONTGOMERY,
         }
@@ -155,12 +165,12 @@ pub struct KeyMeta {
     pub class: ObjectClass,
     /// The key's type.
     pub key_type: KeyType,
-    /// Bits for RSA and EC, bytes for secret keys and for ML-DSA's and ML-KEM's public halves: the unit of the mechanism
+    /// Bits for RSA and EC, bytes for secret keys and for the public halves of post-quantum keys: the unit of the mechanism
     /// table.
     pub size: u64,
     /// The curve of EC and Edwards keys.
     pub curve: Option<Curve>,
-    /// The parameter set of ML-DSA and ML-KEM keys.
+    /// The parameter set of post-quantum keys.
     pub set: Option<ParameterSet>,
     /// Usage flags.
     pub usage: Usage,
@@ -186,7 +196,7 @@ impl KeyMeta {
         let size = match (class, key_type) {
             (ObjectClass::SECRET_KEY, _) => number(A::VALUE_LEN)?,
             (_, KeyType::RSA) => modulus_bits(value_of(A::MODULUS)?),
-            (_, KeyType::ML_DSA | KeyType::ML_KEM) => set?.public_bytes() as u64,
+            (_, KeyType::ML_DSA | KeyType::ML_KEM | KeyType::SLH_DSA) => set?.public_bytes() as u64,
             _ => curve?.bits(),
         };
         let usage = Usage::ATTRIBUTES

@@ -26,6 +26,12 @@ pub enum Params {
     Ctr(CtrParams),
     /// CK_GCM_PARAMS.
     Gcm(GcmParams),
+    /// CK_HKDF_PARAMS.
+    Hkdf(HkdfParams),
+    /// CK_CCM_PARAMS.
+    Ccm(CcmParams),
+    /// CK_SALSA20_CHACHA20_POLY1305_PARAMS.
+    ChaCha(ChaChaParams),
     /// CK_RSA_PKCS_PSS_PARAMS.
     Pss(PssParams),
     /// CK_RSA_PKCS_OAEP_PARAMS.
@@ -47,6 +53,38 @@ impl Params {
         match self {
             Self::SignContext(context) => context.hash,
             _ => None,
+        }
+    }
+
+    /// The nonce of an AEAD: used with a key for two messages it gives both away. Under `strict` and `fips` the daemon makes it.
+    #[must_use]
+    pub fn nonce(&self) -> Option<&[u8]> {
+        match self {
+            Self::Gcm(gcm) => Some(&gcm.iv),
+            Self::Ccm(ccm) => Some(&ccm.nonce),
+            Self::ChaCha(chacha) => Some(&chacha.nonce),
+            _ => None,
+        }
+    }
+
+    /// Puts another nonce in place; parameters without one stay as they are.
+    pub fn set_nonce(&mut self, nonce: Vec<u8>) {
+        match self {
+            Self::Gcm(gcm) => gcm.iv = nonce,
+            Self::Ccm(ccm) => ccm.nonce = nonce,
+            Self::ChaCha(chacha) => chacha.nonce = nonce,
+            _ => {}
+        }
+    }
+
+    /// What an AEAD authenticates beside the text.
+    #[must_use]
+    pub fn aad(&self) -> &[u8] {
+        match self {
+            Self::Gcm(gcm) => &gcm.aad,
+            Self::Ccm(ccm) => &ccm.aad,
+            Self::ChaCha(chacha) => &chacha.aad,
+            _ => &[],
         }
     }
 }
@@ -104,6 +142,43 @@ pub struct EcdhParams {
     pub public_point: Vec<u8>,
 }
 
+/// CK_CCM_PARAMS (6.13.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CcmParams {
+    /// The length of the plain text in bytes, which CCM must know beforehand.
+    pub data_length: u64,
+    /// The nonce, 7 to 13 bytes.
+    pub nonce: Vec<u8>,
+    /// Additional authenticated data.
+    pub aad: Vec<u8>,
+    /// Tag length in bytes.
+    pub mac_length: u64,
+}
+
+/// CK_SALSA20_CHACHA20_POLY1305_PARAMS (6.66.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChaChaParams {
+    /// The nonce, 12 bytes.
+    pub nonce: Vec<u8>,
+    /// Additional authenticated data.
+    pub aad: Vec<u8>,
+}
+
+/// CK_HKDF_PARAMS (6.62.3), with the salt given as data or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HkdfParams {
+    /// Whether the key goes through HKDF-Extract (RFC 5869, 2.2).
+    pub extract: bool,
+    /// Whether the result goes through HKDF-Expand (RFC 5869, 2.3).
+    pub expand: bool,
+    /// The hash of HMAC.
+    pub hash: MechanismType,
+    /// The salt of HKDF-Extract; none is as many zeros as the hash has bytes.
+    pub salt: Vec<u8>,
+    /// The info of HKDF-Expand.
+    pub info: Vec<u8>,
+}
+
 /// CK_EDDSA_PARAMS (6.3.16).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EddsaParams {
@@ -158,7 +233,7 @@ impl Hedge {
 /// The longest shared data of a key derivation function, in bytes.
 pub const MAX_SHARED_DATA: usize = 1 << 16;
 
-/// The longest context string of a signature, in bytes (FIPS 204, 5.2).
+/// The longest context string of a signature, in bytes (FIPS 204, 5.2; RFC 8032, 5.1).
 const MAX_CONTEXT: usize = 255;
 
 impl Mechanism {
@@ -194,13 +269,16 @@ impl Mechanism {
             (ParamKind::Iv(length) | ParamKind::OptionalIv(length), Params::Iv(iv)) => iv.len() == length,
             (ParamKind::Ctr, Params::Ctr(ctr)) => (1..=128).contains(&ctr.counter_bits),
             (ParamKind::Gcm, Params::Gcm(gcm)) => gcm.fits(),
+            (ParamKind::Hkdf, Params::Hkdf(hkdf)) => hkdf.fits(),
+            (ParamKind::Ccm, Params::Ccm(ccm)) => ccm.fits(),
+            (ParamKind::ChaCha, Params::ChaCha(chacha)) => chacha.nonce.len() == 12,
             (ParamKind::Pss, Params::Pss(pss)) => pss.fits(row.hash),
             (ParamKind::Oaep, Params::Oaep(oaep)) => oaep.fits(),
             (ParamKind::Ecdh, Params::Ecdh(ecdh)) => ecdh.fits(),
             (ParamKind::MacLength, Params::Number(length)) => row
                 .mac_length()
                 .is_some_and(|whole| (1..=whole as u64).contains(length)),
-            (ParamKind::Eddsa, Params::Eddsa(eddsa)) => !eddsa.prehash && eddsa.context.is_empty(),
+            (ParamKind::Eddsa, Params::Eddsa(eddsa)) => eddsa.context.len() <= MAX_CONTEXT,
             (ParamKind::SignContext, Params::SignContext(context)) => {
                 context.hash.is_none() && context.context.len() <= MAX_CONTEXT
             }
@@ -217,6 +295,25 @@ impl GcmParams {
     /// Tags of at least 96 bits and a non-empty IV, under every policy (DESIGN 8).
     fn fits(&self) -> bool {
         matches!(self.tag_bits, 96 | 104 | 112 | 120 | 128) && (1..=256).contains(&self.iv.len())
+    }
+}
+
+impl HkdfParams {
+    fn fits(&self) -> bool {
+        (self.extract || self.expand)
+            && mechanism::digest_length(self.hash).is_some()
+            && self.salt.len() <= MAX_SHARED_DATA
+            && self.info.len() <= MAX_SHARED_DATA
+    }
+}
+
+impl CcmParams {
+    /// Tags of at least 64 bits (SP 800-38C, B.2); the nonce leaves room for the length (A.1).
+    fn fits(&self) -> bool {
+        let nonce = self.nonce.len();
+        matches!(self.mac_length, 8 | 10 | 12 | 14 | 16)
+            && (7..=13).contains(&nonce)
+            && self.data_length.checked_shr(8 * (15 - nonce as u32)).unwrap_or(0) == 0
     }
 }
 

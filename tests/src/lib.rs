@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod etcd;
 pub mod ffi;
 pub mod keeper;
+pub mod kem;
 pub mod module;
 pub mod peers;
 pub mod plan;

@@ -172,6 +172,33 @@ pub enum Mechanism {
         /// Length of the tag in bits.
         tag_bits: CK_ULONG,
     },
+    /// `CKM_HKDF_DERIVE`, extract and expand, with the salt as data.
+    Hkdf {
+        /// `CKM_SHA...`
+        hash: CK_MECHANISM_TYPE,
+        /// The salt.
+        salt: Vec<u8>,
+        /// The info.
+        info: Vec<u8>,
+    },
+    /// `CKM_AES_CCM`.
+    Ccm {
+        /// Length of the plain text in bytes.
+        length: CK_ULONG,
+        /// The nonce.
+        nonce: Vec<u8>,
+        /// Additional data.
+        aad: Vec<u8>,
+        /// Length of the tag in bytes.
+        tag: CK_ULONG,
+    },
+    /// `CKM_CHACHA20_POLY1305`.
+    ChaCha {
+        /// The nonce.
+        nonce: Vec<u8>,
+        /// Additional data.
+        aad: Vec<u8>,
+    },
     /// `CKM_ECDH1_DERIVE` without key derivation function.
     Ecdh {
         /// The other side's point.
@@ -195,15 +222,24 @@ pub enum Mechanism {
         /// `CKG_MGF1_...`
         mgf: CK_ULONG,
     },
-    /// A mechanism of ML-DSA.
+    /// `CKM_RSA_PKCS_OAEP` with a label.
+    OaepLabel {
+        /// `CKM_SHA...`
+        hash: CK_MECHANISM_TYPE,
+        /// `CKG_MGF1_...`
+        mgf: CK_ULONG,
+        /// The label.
+        label: Vec<u8>,
+    },
+    /// A mechanism of ML-DSA or SLH-DSA.
     SignContext {
-        /// `CKM_ML_DSA`, `CKM_HASH_ML_DSA` or one that hashes.
+        /// `CKM_ML_DSA`, `CKM_HASH_ML_DSA`, one that hashes, or one of SLH-DSA.
         kind: CK_MECHANISM_TYPE,
         /// `CKH_HEDGE_PREFERRED` and so on.
         hedge: CK_ULONG,
         /// The context string.
         context: Vec<u8>,
-        /// `CKM_HASH_ML_DSA` alone: `CKM_SHA...`
+        /// `CKM_HASH_ML_DSA` and `CKM_HASH_SLH_DSA` alone: `CKM_SHA...`
         hash: Option<CK_MECHANISM_TYPE>,
     },
 }
@@ -214,17 +250,7 @@ impl Mechanism {
         match self {
             Self::Plain(kind) => with_parameter(*kind, 0, 0, work),
             Self::Bytes(kind, parameter) => with_parameter(*kind, parameter.as_ptr() as usize, parameter.len(), work),
-            Self::Gcm { iv, aad, tag_bits } => {
-                let parameter = CK_GCM_PARAMS {
-                    pIv: iv.as_ptr().cast_mut(),
-                    ulIvLen: iv.len() as CK_ULONG,
-                    ulIvBits: (iv.len() * 8) as CK_ULONG,
-                    pAAD: aad.as_ptr().cast_mut(),
-                    ulAADLen: aad.len() as CK_ULONG,
-                    ulTagBits: *tag_bits,
-                };
-                with_struct(CKM_AES_GCM, &parameter, work)
-            }
+            Self::Gcm { .. } | Self::Ccm { .. } | Self::ChaCha { .. } | Self::Hkdf { .. } => self.with_secret_key(work),
             Self::Ecdh { public } => {
                 let parameter = CK_ECDH1_DERIVE_PARAMS {
                     kdf: CKD_NULL,
@@ -254,6 +280,16 @@ impl Mechanism {
                 };
                 with_struct(CKM_RSA_PKCS_OAEP, &parameter, work)
             }
+            Self::OaepLabel { hash, mgf, label } => {
+                let parameter = CK_RSA_PKCS_OAEP_PARAMS {
+                    hashAlg: *hash,
+                    mgf: *mgf,
+                    source: CKZ_DATA_SPECIFIED,
+                    pSourceData: label.as_ptr().cast_mut().cast(),
+                    ulSourceDataLen: label.len() as CK_ULONG,
+                };
+                with_struct(CKM_RSA_PKCS_OAEP, &parameter, work)
+            }
             Self::SignContext {
                 kind,
                 hedge,
@@ -280,6 +316,63 @@ impl Mechanism {
                     ),
                 }
             }
+        }
+    }
+
+    /// [`Self::with`] for mechanisms of secret keys.
+    fn with_secret_key<T>(&self, work: impl FnOnce(usize) -> T) -> T {
+        match self {
+            Self::Gcm { iv, aad, tag_bits } => {
+                let parameter = CK_GCM_PARAMS {
+                    pIv: iv.as_ptr().cast_mut(),
+                    ulIvLen: iv.len() as CK_ULONG,
+                    ulIvBits: (iv.len() * 8) as CK_ULONG,
+                    pAAD: aad.as_ptr().cast_mut(),
+                    ulAADLen: aad.len() as CK_ULONG,
+                    ulTagBits: *tag_bits,
+                };
+                with_struct(CKM_AES_GCM, &parameter, work)
+            }
+            Self::Hkdf { hash, salt, info } => {
+                let parameter = CK_HKDF_PARAMS {
+                    bExtract: CK_TRUE,
+                    bExpand: CK_TRUE,
+                    prfHashMechanism: *hash,
+                    ulSaltType: CKF_HKDF_SALT_DATA,
+                    pSalt: salt.as_ptr().cast_mut(),
+                    ulSaltLen: salt.len() as CK_ULONG,
+                    hSaltKey: 0,
+                    pInfo: info.as_ptr().cast_mut(),
+                    ulInfoLen: info.len() as CK_ULONG,
+                };
+                with_struct(CKM_HKDF_DERIVE, &parameter, work)
+            }
+            Self::Ccm {
+                length,
+                nonce,
+                aad,
+                tag,
+            } => {
+                let parameter = CK_CCM_PARAMS {
+                    ulDataLen: *length,
+                    pNonce: nonce.as_ptr().cast_mut(),
+                    ulNonceLen: nonce.len() as CK_ULONG,
+                    pAAD: aad.as_ptr().cast_mut(),
+                    ulAADLen: aad.len() as CK_ULONG,
+                    ulMACLen: *tag,
+                };
+                with_struct(CKM_AES_CCM, &parameter, work)
+            }
+            Self::ChaCha { nonce, aad } => {
+                let parameter = CK_SALSA20_CHACHA20_POLY1305_PARAMS {
+                    pNonce: nonce.as_ptr().cast_mut(),
+                    ulNonceLen: nonce.len() as CK_ULONG,
+                    pAAD: aad.as_ptr().cast_mut(),
+                    ulAADLen: aad.len() as CK_ULONG,
+                };
+                with_struct(CKM_CHACHA20_POLY1305, &parameter, work)
+            }
+            other => panic!("{other:?} is not of a secret key"),
         }
     }
 }

@@ -46,3 +46,4 @@ mod softhsm_util;
 mod strace;
 mod sweeps;
 mod token_objects;
+mod vectors;

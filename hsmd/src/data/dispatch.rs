@@ -3,7 +3,7 @@
 use super::call::{Answer, Call};
 use super::{crypt, digest, find, key, login, object, random, sign, token, wrap};
 use hsmd_keystore::audit::Act;
-use hsmd_proto::ck::{AttributeType, Rv};
+use hsmd_proto::ck::{AttributeType, KeyType, Rv};
 use hsmd_proto::frame::Sections;
 use hsmd_proto::mechanism::{self, Family};
 use hsmd_proto::wire::request::Op;
@@ -54,6 +54,7 @@ names! {
     Hello ListSlots ListMechanisms InitToken InitPin SetPin Login Logout CreateObject CopyObject DestroyObject
     GetAttributes SetAttributes Find Fetch GenerateKey GenerateKeyPair Sign Verify Encrypt Decrypt WrapKey
     UnwrapKey DeriveKey Random Ping SignRecover VerifyRecover MakeIv Digest
+    EncapsulateKey DecapsulateKey
 }
 
 /// What the audit log calls a request that changes something: its refusals are counted. What is done is recorded where it
@@ -72,6 +73,8 @@ pub(super) const fn act(op: &Op) -> Option<Act> {
         Op::WrapKey(_) => Act::KeyWrap,
         Op::UnwrapKey(_) => Act::KeyUnwrap,
         Op::DeriveKey(_) => Act::KeyDerive,
+        Op::EncapsulateKey(_) => Act::KeyEncapsulate,
+        Op::DecapsulateKey(_) => Act::KeyDecapsulate,
         _ => return None,
     })
 }
@@ -84,17 +87,28 @@ pub(super) fn place(op: &Op, sections: &Sections<'_>) -> Place {
         Op::GetAttributes(_) | Op::Find(_) | Op::Fetch(_) => Place::Inline,
         Op::InitToken(_) | Op::InitPin(_) | Op::SetPin(_) | Op::Login(_) => Place::Pin,
         Op::Logout(_) => Place::Write,
+        // Whether the halves of such a key fit is as much work as making it.
+        Op::CreateObject(create) if is_slow(&create.template, sections) => Place::Cpu,
         Op::CreateObject(create) => creation(&create.template, sections),
         Op::CopyObject(copy) => copying(&copy.template, sections, copy.source.as_ref().is_some_and(is_session)),
         Op::DestroyObject(destroy) => changing(destroy.object.as_ref()),
         Op::SetAttributes(set) => changing(set.object.as_ref()),
         Op::GenerateKey(generate) => creation(&generate.template, sections),
         Op::GenerateKeyPair(generate) => match family(generate.mechanism.as_ref()) {
-            Some(Family::RsaKeyPairGen) => Place::Cpu,
+            Some(Family::RsaKeyPairGen | Family::SlhDsaKeyPairGen) => Place::Cpu,
             _ => creation(&generate.private_template, sections).or(creation(&generate.public_template, sections)),
         },
         Op::Sign(crypt) | Op::SignRecover(crypt) | Op::Decrypt(crypt) => {
             private_key(crypt.mechanism.as_ref(), sections)
+        }
+        // Some milliseconds.
+        Op::Verify(crypt)
+            if matches!(
+                family(crypt.mechanism.as_ref()),
+                Some(Family::SlhDsa | Family::HashSlhDsa)
+            ) =>
+        {
+            Place::Cpu
         }
         Op::Encrypt(_) | Op::Verify(_) | Op::VerifyRecover(_) | Op::Digest(_) => by_size(sections),
         Op::WrapKey(wrap) if wrap.query => Place::Inline,
@@ -103,6 +117,8 @@ pub(super) fn place(op: &Op, sections: &Sections<'_>) -> Place {
             creation(&unwrap.template, sections).or(private_key(unwrap.mechanism.as_ref(), sections))
         }
         Op::DeriveKey(derive) => creation(&derive.template, sections),
+        Op::EncapsulateKey(encapsulate) => creation(&encapsulate.template, sections),
+        Op::DecapsulateKey(decapsulate) => creation(&decapsulate.template, sections),
     }
 }
 
@@ -138,6 +154,8 @@ pub(super) fn run(op: Op, call: &mut Call<'_>) -> Answer {
         Op::WrapKey(request) => wrap::wrap(call, request),
         Op::UnwrapKey(request) => wrap::unwrap(call, request),
         Op::DeriveKey(request) => key::derive(call, request),
+        Op::EncapsulateKey(request) => key::encapsulate(call, request),
+        Op::DecapsulateKey(request) => key::decapsulate(call, request),
         Op::Random(request) => random::random(call, &request),
         Op::MakeIv(request) => crypt::make_iv(call, request),
     }
@@ -160,6 +178,8 @@ fn private_key(mechanism: Option<&Mechanism>, sections: &Sections<'_>) -> Place 
         Some(
             Family::RsaPkcs1 | Family::RsaPss | Family::RsaOaep | Family::RsaRaw | Family::MlDsa | Family::HashMlDsa,
         ) => Place::Cpu,
+        // Up to seconds.
+        Some(Family::SlhDsa | Family::HashSlhDsa) => Place::Cpu,
         _ => by_size(sections),
     }
 }
@@ -196,6 +216,13 @@ fn changing(object: Option<&hsmd_proto::wire::ObjectRef>) -> Place {
 
 fn is_session(object: &hsmd_proto::wire::ObjectRef) -> bool {
     !object.blob.is_empty()
+}
+
+/// Whether it is a key of SLH-DSA, private or public.
+fn is_slow(template: &[Attribute], sections: &Sections<'_>) -> bool {
+    let entry = template.iter().find(|entry| entry.r#type == AttributeType::KEY_TYPE.0);
+    let value = entry.and_then(|entry| convert::attribute_from_wire(entry, sections).ok());
+    value.and_then(|value| value.as_ulong()) == Some(KeyType::SLH_DSA.0)
 }
 
 fn token_flag(template: &[Attribute], sections: &Sections<'_>) -> Option<bool> {

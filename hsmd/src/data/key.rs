@@ -1,4 +1,4 @@
-//! Making keys: C_GenerateKey, C_GenerateKeyPair, C_DeriveKey.
+//! Making keys: C_GenerateKey, C_GenerateKeyPair, C_DeriveKey, C_EncapsulateKey, C_DecapsulateKey.
 
 use super::call::{Answer, Call, object_ref, unique_id};
 use hsmd_proto::convert::mechanism_from_wire;
@@ -36,5 +36,31 @@ pub(super) fn derive(call: &mut Call<'_>, request: wire::DeriveKey) -> Answer {
     let view = call
         .key_set()?
         .derive_key(&call.context, &base, &mechanism, id, &template)?;
+    Ok(Some(reply::Result::Object(call.object(&view))))
+}
+
+pub(super) fn encapsulate(call: &mut Call<'_>, request: wire::EncapsulateKey) -> Answer {
+    let mechanism = mechanism_from_wire(request.mechanism)?;
+    let template = call.template(&request.template)?;
+    let public = object_ref(request.key.as_ref())?;
+    let id = unique_id(&request.unique_id)?;
+    let (view, ciphertext) = call
+        .key_set()?
+        .encapsulate_key(&call.context, &public, &mechanism, id, &template)?;
+    let key = Some(call.object(&view));
+    Ok(Some(reply::Result::Encapsulated(wire::Encapsulated {
+        key,
+        ciphertext,
+    })))
+}
+
+pub(super) fn decapsulate(call: &mut Call<'_>, request: wire::DecapsulateKey) -> Answer {
+    let mechanism = mechanism_from_wire(request.mechanism)?;
+    let template = call.template(&request.template)?;
+    let private = object_ref(request.key.as_ref())?;
+    let id = unique_id(&request.unique_id)?;
+    let view =
+        call.key_set()?
+            .decapsulate_key(&call.context, &private, &mechanism, &request.ciphertext, id, &template)?;
     Ok(Some(reply::Result::Object(call.object(&view))))
 }

@@ -75,7 +75,9 @@ fn class(operation: usize) -> Class {
         "Sign" | "Verify" | "Encrypt" | "Decrypt" => Class::Crypto,
         "InitToken" | "InitPin" | "SetPin" | "Login" => Class::Pin,
         "Logout" | "CreateObject" | "CopyObject" | "DestroyObject" | "SetAttributes" | "GenerateKey"
-        | "GenerateKeyPair" | "WrapKey" | "UnwrapKey" | "DeriveKey" => Class::Write,
+        | "GenerateKeyPair" | "WrapKey" | "UnwrapKey" | "DeriveKey" | "EncapsulateKey" | "DecapsulateKey" => {
+            Class::Write
+        }
         _ => Class::Read,
     }
 }
@@ -89,12 +91,22 @@ struct Times {
 
 /// The counters that some of the threads use.
 #[repr(align(128))]
-#[derive(Default)]
 struct Shard {
     done: [AtomicU64; OPERATIONS],
     times: [Times; Class::ALL.len()],
     /// Refusals: operation and code, which only our own code chooses.
     refused: Mutex<BTreeMap<(usize, u64), u64>>,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            // Arrays have a default up to 32 entries only.
+            done: std::array::from_fn(|_| AtomicU64::default()),
+            times: Default::default(),
+            refused: Mutex::default(),
+        }
+    }
 }
 
 /// All requests since the start.

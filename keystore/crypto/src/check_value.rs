@@ -21,12 +21,12 @@ pub fn check_value(key_type: KeyType, material: &Material) -> Option<[u8; 3]> {
         Material::RsaPublic { n, .. } => n,
         Material::EcPublic { point, .. } => point,
         Material::EdPublic { point } | Material::MontgomeryPublic { point } => point,
-        Material::LatticePublic { value, .. } => value,
+        Material::PqPublic { value, .. } => value,
         Material::RsaPrivate(_)
         | Material::EcPrivate { .. }
         | Material::EdPrivate { .. }
         | Material::MontgomeryPrivate { .. }
-        | Material::LatticePrivate { .. } => return None,
+        | Material::PqPrivate { .. } => return None,
     };
     digest::short(MechanismType::SHA_1, value)?
         .as_ref()

@@ -142,6 +142,8 @@ mod tests {
             MechanismType::SHA256,
             MechanismType::SHA384,
             MechanismType::SHA512,
+            MechanismType::SHA512_224,
+            MechanismType::SHA512_256,
             MechanismType::SHA3_224,
             MechanismType::SHA3_256,
             MechanismType::SHA3_384,

@@ -1,5 +1,5 @@
 //! ASN.1 of keys: PKCS #1 (RFC 8017, A.1), SEC 1 private keys (RFC 5915), SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) and
-//! the algorithm identifiers of RFC 3279, 5480, 8410, 9881 and 9935. Structures and bytes; whether numbers make a key is checked by
+//! the algorithm identifiers of RFC 3279, 5480, 8410, 9881, 9909 and 9935. Structures and bytes; whether numbers make a key is checked by
 //! [`crate::Key::open`].
 
 use crate::material::{Material, RsaCrt, RsaPrivate};
@@ -14,6 +14,7 @@ pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 pub(crate) const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 pub(crate) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 pub(crate) const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
+const P224: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.33");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
@@ -25,10 +26,23 @@ const ML_DSA_87: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101
 const ML_KEM_512: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.1");
 const ML_KEM_768: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.2");
 const ML_KEM_1024: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.3");
+const SLH_DSA_SHA2_128S: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.20");
+const SLH_DSA_SHA2_128F: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.21");
+const SLH_DSA_SHA2_192S: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.22");
+const SLH_DSA_SHA2_192F: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.23");
+const SLH_DSA_SHA2_256S: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.24");
+const SLH_DSA_SHA2_256F: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.25");
+const SLH_DSA_SHAKE_128S: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.26");
+const SLH_DSA_SHAKE_128F: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.27");
+const SLH_DSA_SHAKE_192S: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.28");
+const SLH_DSA_SHAKE_192F: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.29");
+const SLH_DSA_SHAKE_256S: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.30");
+const SLH_DSA_SHAKE_256F: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.31");
 
 /// `namedCurve`; `None` for Ed25519 and X25519, whose algorithm says it all.
 pub(crate) const fn named_curve(curve: Curve) -> Option<ObjectIdentifier> {
     match curve {
+        Curve::P224 => Some(P224),
         Curve::P256 => Some(P256),
         Curve::P384 => Some(P384),
         Curve::P521 => Some(P521),
@@ -37,8 +51,8 @@ pub(crate) const fn named_curve(curve: Curve) -> Option<ObjectIdentifier> {
     }
 }
 
-/// The algorithm of a parameter set (RFC 9881, 2; RFC 9935, 3): it has no parameters.
-pub(crate) const fn lattice(set: ParameterSet) -> ObjectIdentifier {
+/// The algorithm of a parameter set (RFC 9881, 2; RFC 9909, 3; RFC 9935, 3): it has no parameters.
+pub(crate) const fn parameter_set(set: ParameterSet) -> ObjectIdentifier {
     match set {
         ParameterSet::MlDsa44 => ML_DSA_44,
         ParameterSet::MlDsa65 => ML_DSA_65,
@@ -46,6 +60,18 @@ pub(crate) const fn lattice(set: ParameterSet) -> ObjectIdentifier {
         ParameterSet::MlKem512 => ML_KEM_512,
         ParameterSet::MlKem768 => ML_KEM_768,
         ParameterSet::MlKem1024 => ML_KEM_1024,
+        ParameterSet::SlhDsaSha2_128s => SLH_DSA_SHA2_128S,
+        ParameterSet::SlhDsaSha2_128f => SLH_DSA_SHA2_128F,
+        ParameterSet::SlhDsaSha2_192s => SLH_DSA_SHA2_192S,
+        ParameterSet::SlhDsaSha2_192f => SLH_DSA_SHA2_192F,
+        ParameterSet::SlhDsaSha2_256s => SLH_DSA_SHA2_256S,
+        ParameterSet::SlhDsaSha2_256f => SLH_DSA_SHA2_256F,
+        ParameterSet::SlhDsaShake128s => SLH_DSA_SHAKE_128S,
+        ParameterSet::SlhDsaShake128f => SLH_DSA_SHAKE_128F,
+        ParameterSet::SlhDsaShake192s => SLH_DSA_SHAKE_192S,
+        ParameterSet::SlhDsaShake192f => SLH_DSA_SHAKE_192F,
+        ParameterSet::SlhDsaShake256s => SLH_DSA_SHAKE_256S,
+        ParameterSet::SlhDsaShake256f => SLH_DSA_SHAKE_256F,
     }
 }
 
@@ -123,7 +149,7 @@ pub(crate) fn public_key_info(public: &Material) -> Option<Vec<u8>> {
         Material::EcPublic { curve, point } => info(EC, Some(AnyRef::from(&named_curve(*curve)?)), point),
         Material::EdPublic { point } => info(ED25519, None, point),
         Material::MontgomeryPublic { point } => info(X25519, None, point),
-        Material::LatticePublic { set, value } => info(lattice(*set), None, value),
+        Material::PqPublic { set, value } => info(parameter_set(*set), None, value),
         _ => None,
     }
 }

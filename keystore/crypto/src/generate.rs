@@ -2,7 +2,7 @@
 
 use crate::awslc::ffi::{Ec, Rsa};
 use crate::error::OpError;
-use crate::key::{Key, ml_dsa, rsa};
+use crate::key::{Key, ml_dsa, ml_kem, rsa, slh_dsa};
 use crate::material::{Input, Material};
 use crate::secret::Secret;
 use hsmd_proto::ck::{KeyType, MechanismType};
@@ -26,8 +26,8 @@ pub enum Generate {
     Ed25519,
     /// An X25519 key pair.
     X25519,
-    /// A key pair of ML-DSA.
-    Lattice(ParameterSet),
+    /// A key pair of ML-DSA, ML-KEM or SLH-DSA.
+    Pq(ParameterSet),
     /// Random bytes.
     Secret {
         /// How many, at least 1.
@@ -41,6 +41,7 @@ pub enum PairCheck {
     /// The public point is computed a second time and compared (SP 800-56A r3, 5.6.2.1.4 b).
     Recompute,
     /// Also a signature is made and verified (FIPS 140-3 IG 10.3.A): four times the cost of making the pair.
+    /// For a KEM a secret is encapsulated and opened.
     Sign,
 }
 
@@ -80,7 +81,7 @@ fn make(what: &Generate, check: PairCheck) -> Result<(Material, Option<Key>), Op
         Generate::X25519 => Material::MontgomeryPrivate {
             scalar: Secret::random(32),
         },
-        Generate::Lattice(set) => return generate_lattice(*set, check).map(|(material, key)| (material, Some(key))),
+        Generate::Pq(set) => return generate_pq(*set, check).map(|(material, key)| (material, Some(key))),
         Generate::Secret { bytes: 0 } => return Err(OpError::KeySize),
         Generate::Secret { bytes } => Material::Secret(Secret::random(*bytes)),
     };
@@ -117,10 +118,29 @@ fn generate_ec(curve: Curve, check: PairCheck) -> Result<Ec, OpError> {
     Ok(key)
 }
 
-/// A pair from a new seed (FIPS 204, 5.1). With [`PairCheck::Recompute`] nothing is left to compare: the public half is made
+/// A pair from a new seed (FIPS 204, 5.1; FIPS 203, 7.1). With [`PairCheck::Recompute`] nothing is left to compare: the public half is made
 /// with the private one, out of the seed alone.
-fn generate_lattice(set: ParameterSet, check: PairCheck) -> Result<(Material, Key), OpError> {
+fn generate_pq(set: ParameterSet, check: PairCheck) -> Result<(Material, Key), OpError> {
     let seed = Secret::random(set.seed_bytes());
+    if set.key_type() == KeyType::SLH_DSA {
+        // Signatures are verified when they are made, so there is no pair that signs for nobody.
+        let key = slh_dsa::from_seeds(set, &seed).map_err(|_| OpError::Failed)?;
+        let (seed, value) = (None, key.bytes());
+        return Ok((Material::PqPrivate { set, seed, value }, Key::of_slh_dsa(key)));
+    }
+    if set.key_type() == KeyType::ML_KEM {
+        let key = ml_kem::from_seed(set, &seed).map_err(|_| OpError::Failed)?;
+        let value = key.private().ok_or(OpError::Failed)?;
+        let key = Key::of_ml_kem(key);
+        if check == PairCheck::Sign {
+            let (ciphertext, secret) = key.encapsulate()?;
+            if key.decapsulate(&ciphertext)? != secret {
+                return Err(OpError::Failed);
+            }
+        }
+        let seed = Some(seed);
+        return Ok((Material::PqPrivate { set, seed, value }, key));
+    }
     let key = ml_dsa::from_seed(set, &seed).map_err(|_| OpError::Failed)?;
     let value = key.private().ok_or(OpError::Failed)?;
     let key = Key::of_ml_dsa(key);
@@ -131,7 +151,7 @@ fn generate_lattice(set: ParameterSet, check: PairCheck) -> Result<(Material, Ke
             .map_err(|_| OpError::Failed)?;
     }
     let seed = Some(seed);
-    Ok((Material::LatticePrivate { set, seed, value }, key))
+    Ok((Material::PqPrivate { set, seed, value }, key))
 }
 
 /// What a new pair signs and verifies before it is handed out (FIPS 140-3 IG 10.3.A).
@@ -149,7 +169,7 @@ mod tests {
             kind: MechanismType::ECDSA,
             params: Params::None,
         };
-        for curve in [Curve::P256, Curve::P384, Curve::P521, Curve::Secp256k1] {
+        for curve in [Curve::P224, Curve::P256, Curve::P384, Curve::P521, Curve::Secp256k1] {
             for check in [PairCheck::Recompute, PairCheck::Sign] {
                 let (material, key) = generate_open(&Generate::Ec(curve), check).unwrap();
                 let again = Key::open(&material).unwrap();

@@ -22,6 +22,7 @@ pub mod seal;
 pub mod secret;
 pub mod selftest;
 mod sha3;
+mod slh_dsa;
 
 pub use check_value::check_value;
 pub use error::{KeyError, OpError};

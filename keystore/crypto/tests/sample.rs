@@ -4,7 +4,9 @@ use hsmd_crypto::secret::Secret;
 use hsmd_crypto::{Generate, Key, Material, generate};
 use hsmd_proto::ck::{Kdf, MechanismType, Mgf};
 use hsmd_proto::meta::Curve;
-use hsmd_proto::params::{CtrParams, EcdhParams, GcmParams, Mechanism, OaepParams, Params, PssParams};
+use hsmd_proto::params::{
+    CcmParams, ChaChaParams, CtrParams, EcdhParams, GcmParams, Mechanism, OaepParams, Params, PssParams,
+};
 use std::sync::LazyLock;
 
 pub(crate) static RSA_2048: LazyLock<Material> = LazyLock::new(|| rsa(2048));
@@ -65,4 +67,23 @@ pub(crate) fn ecdh(point: &[u8]) -> EcdhParams {
         shared_data: Vec::new(),
         public_point: point.to_vec(),
     }
+}
+
+pub(crate) fn ccm(data_length: u64, nonce: &[u8], aad: &[u8], mac_length: u64) -> Mechanism {
+    let (nonce, aad) = (nonce.to_vec(), aad.to_vec());
+    let params = CcmParams {
+        data_length,
+        nonce,
+        aad,
+        mac_length,
+    };
+    mechanism(MechanismType::AES_CCM, Params::Ccm(params))
+}
+
+pub(crate) fn chacha(nonce: &[u8], aad: &[u8]) -> Mechanism {
+    let (nonce, aad) = (nonce.to_vec(), aad.to_vec());
+    mechanism(
+        MechanismType::CHACHA20_POLY1305,
+        Params::ChaCha(ChaChaParams { nonce, aad }),
+    )
 }

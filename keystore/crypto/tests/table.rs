@@ -6,7 +6,7 @@ use hsmd_proto::ck::{KeyType, MechanismType, Mgf};
 use hsmd_proto::mechanism::{Family, Operations, ParamKind, Row, TABLE};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
-use hsmd_proto::params::{Hedge, Mechanism, Params, SignContext};
+use hsmd_proto::params::{Hedge, HkdfParams, Mechanism, Params, SignContext};
 use hsmd_proto::policy::Policy;
 
 /// A mechanism of the row with a parameter that fits.
@@ -24,6 +24,19 @@ fn mechanism_of(row: &Row) -> Mechanism {
         ParamKind::Iv(length) => sample::mechanism(row.mechanism, Params::Iv(vec![1; length])),
         ParamKind::Ctr => sample::ctr(32, [0; 16]),
         ParamKind::Gcm => sample::gcm(&[2; 12], b"aad", 96),
+        ParamKind::Hkdf => {
+            let (salt, info) = (b"salt".to_vec(), b"info".to_vec());
+            let params = HkdfParams {
+                extract: true,
+                expand: true,
+                hash,
+                salt,
+                info,
+            };
+            sample::mechanism(row.mechanism, Params::Hkdf(params))
+        }
+        ParamKind::Ccm => sample::ccm(32, &[2; 12], b"aad", 8),
+        ParamKind::ChaCha => sample::chacha(&[2; 12], b"aad"),
         ParamKind::Pss => sample::pss(row.mechanism, hash, Mgf::MGF1_SHA1, 20),
         ParamKind::Oaep => sample::oaep(hash, Mgf::MGF1_SHA384, b"label"),
         ParamKind::Ecdh => {
@@ -41,7 +54,9 @@ fn keys_of(row: &Row) -> (Key, Key) {
         KeyType::RSA => sample::RSA_2048.duplicate(),
         KeyType::EC => sample::ec(Curve::P256),
         KeyType::EC_EDWARDS => generate(&Generate::Ed25519).unwrap(),
-        KeyType::ML_DSA => generate(&Generate::Lattice(ParameterSet::MlDsa44)).unwrap(),
+        KeyType::ML_DSA => generate(&Generate::Pq(ParameterSet::MlDsa44)).unwrap(),
+        KeyType::ML_KEM => generate(&Generate::Pq(ParameterSet::MlKem768)).unwrap(),
+        KeyType::SLH_DSA => generate(&Generate::Pq(ParameterSet::SlhDsaSha2_128f)).unwrap(),
         KeyType::EC_MONTGOMERY => generate(&Generate::X25519).unwrap(),
         _ => generate(&Generate::Secret { bytes: 32 }).unwrap(),
     };
@@ -68,11 +83,22 @@ fn every_row_is_bound() {
             Family::RsaKeyPairGen => assert!(!sample::RSA_2048.is_public()),
             Family::EcKeyPairGen => assert!(!sample::ec(Curve::P384).is_public()),
             Family::EdwardsKeyPairGen => assert!(generate(&Generate::Ed25519).is_ok()),
-            Family::AesKeyGen | Family::GenericSecretKeyGen => {
+            Family::AesKeyGen | Family::ChaChaKeyGen | Family::GenericSecretKeyGen | Family::HkdfKeyGen => {
                 assert!(generate(&Generate::Secret { bytes: 16 }).is_ok());
             }
             Family::MontgomeryKeyPairGen => assert!(generate(&Generate::X25519).is_ok()),
-            Family::MlDsaKeyPairGen => assert!(generate(&Generate::Lattice(ParameterSet::MlDsa87)).is_ok()),
+            Family::MlDsaKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::MlDsa87)).is_ok()),
+            Family::MlKemKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::MlKem1024)).is_ok()),
+            Family::MlKem => {
+                assert!(
+                    row.operations
+                        .contains(Operations::ENCAPSULATE | Operations::DECAPSULATE)
+                );
+                let (key, other) = keys_of(row);
+                let (ciphertext, secret) = other.encapsulate().unwrap();
+                assert_eq!(key.decapsulate(&ciphertext).unwrap(), secret);
+                assert_eq!(other_key(row).encapsulate().unwrap_err(), OpError::KeyType);
+            }
             Family::RsaPkcs1 if row.hash.is_none() => {
                 signs(row, &mechanism);
                 encrypts(row, &mechanism);
@@ -84,15 +110,25 @@ fn every_row_is_bound() {
             Family::Hmac | Family::AesCmac | Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa => {
                 signs(row, &mechanism)
             }
-            Family::MlDsa | Family::HashMlDsa => signs(row, &mechanism),
+            Family::SlhDsaKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::SlhDsaShake128f)).is_ok()),
+            Family::MlDsa | Family::HashMlDsa | Family::SlhDsa | Family::HashSlhDsa => signs(row, &mechanism),
             Family::RsaOaep
             | Family::AesEcb
             | Family::AesCbc
             | Family::AesCbcPad
             | Family::AesCtr
             | Family::AesGcm
+            | Family::AesCcm
+            | Family::ChaChaPoly
             | Family::AesKw
             | Family::AesKwp => encrypts(row, &mechanism),
+            Family::Hkdf => {
+                let Params::Hkdf(params) = &mechanism.params else {
+                    panic!("{}", row.mechanism);
+                };
+                assert_eq!(keys_of(row).0.hkdf(params, 100).unwrap().len(), 100);
+                assert_eq!(other_key(row).hkdf(params, 32).unwrap_err(), OpError::KeyType);
+            }
             Family::Ecdh => {
                 let Params::Ecdh(params) = &mechanism.params else {
                     panic!("{}", row.mechanism);

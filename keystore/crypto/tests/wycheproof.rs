@@ -29,6 +29,7 @@ fn hash_of(hash: HashFunction) -> Option<M> {
 
 fn curve_of(curve: EllipticCurve) -> Option<Curve> {
     Some(match curve {
+        EllipticCurve::Secp224r1 => Curve::P224,
         EllipticCurve::Secp256r1 => Curve::P256,
         EllipticCurve::Secp384r1 => Curve::P384,
         EllipticCurve::Secp521r1 => Curve::P521,
@@ -74,6 +75,9 @@ fn ecdsa_verifies() {
     use ecdsa::TestName as T;
     let mut groups = 0;
     for name in [
+        T::EcdsaSecp224r1Sha224P1363,
+        T::EcdsaSecp224r1Sha256P1363,
+        T::EcdsaSecp224r1Sha512P1363,
         T::EcdsaSecp256r1Sha256P1363,
         T::EcdsaSecp256r1Sha512P1363,
         T::EcdsaSecp384r1Sha384P1363,
@@ -103,6 +107,7 @@ fn ecdh_agrees() {
     use ecdh::TestName as T;
     let mut valid = 0;
     for name in [
+        T::EcdhSecp224r1Ecpoint,
         T::EcdhSecp256r1Ecpoint,
         T::EcdhSecp384r1Ecpoint,
         T::EcdhSecp521r1Ecpoint,
@@ -179,6 +184,8 @@ fn macs_verify() {
         (T::HmacSha256, M::SHA256_HMAC, M::SHA256_HMAC_GENERAL),
         (T::HmacSha384, M::SHA384_HMAC, M::SHA384_HMAC_GENERAL),
         (T::HmacSha512, M::SHA512_HMAC, M::SHA512_HMAC_GENERAL),
+        (T::HmacSha512_224, M::SHA512_224_HMAC, M::SHA512_224_HMAC_GENERAL),
+        (T::HmacSha512_256, M::SHA512_256_HMAC, M::SHA512_256_HMAC_GENERAL),
         (T::HmacSha3_224, M::SHA3_224_HMAC, M::SHA3_224_HMAC_GENERAL),
         (T::HmacSha3_256, M::SHA3_256_HMAC, M::SHA3_256_HMAC_GENERAL),
         (T::HmacSha3_384, M::SHA3_384_HMAC, M::SHA3_384_HMAC_GENERAL),

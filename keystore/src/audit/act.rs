@@ -153,6 +153,10 @@ acts! {
     KeyDerive = 412 "key.derive",
     /// C_WrapKey: a key left wrapped; the detail names the wrapping key.
     KeyWrap = 413 "key.wrap",
+    /// C_EncapsulateKey: a secret key was made for who has the private half.
+    KeyEncapsulate = 414 "key.encapsulate",
+    /// C_DecapsulateKey: a secret key came out of a ciphertext.
+    KeyDecapsulate = 415 "key.decapsulate",
     /// A key was used; only for partitions that ask for it. The detail names operation and mechanism.
     KeyUse = 420 "key.use",
     /// A connection was refused before anybody was known on it.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use hsmd_crypto::digest;
 use hsmd_crypto::seal::sha256;
+use hsmd_crypto::secret::Secret;
 use hsmd_crypto::{Key, Material};
 use hsmd_proto::attribute::{Attribute, Template};
 use hsmd_proto::ck::{AttributeType as A, KeyType, MechanismType, ObjectClass, Rv};
@@ -15,6 +16,7 @@ use hsmd_proto::policy::Policy;
 use hsmd_proto::wipe::WipingVec;
 use prost::Message;
 
+use super::commit::ANSWER;
 use super::latch::Latches;
 use super::object::{Object, Origin, Parts, Values};
 use super::rules::{Draft, Shape, Shapes};
@@ -63,10 +65,25 @@ impl Substance {
 pub(crate) fn key(
     latches: &Latches,
     policy: Policy,
-    mut draft: Draft,
+    draft: Draft,
     key_type: KeyType,
     substance: Substance,
     birth: Birth,
+) -> Result<Object, Rv> {
+    key_with(latches, policy, draft, (key_type, substance), birth, None)
+}
+
+/// As [`key`], with an answer to be kept for a retry.
+///
+/// # Errors
+/// As [`key`].
+pub(crate) fn key_with(
+    latches: &Latches,
+    policy: Policy,
+    mut draft: Draft,
+    (key_type, substance): (KeyType, Substance),
+    birth: Birth,
+    answer: Option<Secret>,
 ) -> Result<Object, Rv> {
     let Substance { material, key } = substance;
     draft.agree(Attribute::ulong(A::CLASS, draft.shape.class().0))?;
@@ -103,11 +120,13 @@ pub(crate) fn key(
     );
     let opened = Arc::new(OnceLock::new());
     let _ = opened.set(Ok(key));
+    let mut values = material::values(&material);
+    values.0.extend(answer.map(|answer| (ANSWER, answer)));
     let parts = Parts {
         origin,
         held,
         material: hash,
-        values: Arc::new(material::values(&material)),
+        values: Arc::new(values),
         key: opened,
         ..unfinished(draft, birth)
     };

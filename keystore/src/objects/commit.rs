@@ -97,6 +97,10 @@ fn used_by(writes: &[Write]) -> Used {
     }
 }
 
+/// The name under which an object keeps what the call that made it answered besides the object, so that a retry answers the same
+/// (INV-10). No rule knows it, so nobody reads it.
+pub(crate) const ANSWER: A = A(0x8000_0000 | 0x414e_5357);
+
 impl KeySet {
     /// What an earlier try of the same create made; `None`: nothing yet (INV-10).
     ///

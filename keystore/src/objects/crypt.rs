@@ -4,7 +4,7 @@ use hsmd_crypto::OpError;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::init::{MADE_IV, Operation};
 use hsmd_proto::meta::Usage;
-use hsmd_proto::params::{GcmParams, Mechanism, Params};
+use hsmd_proto::params::Mechanism;
 use hsmd_proto::wipe::wipe;
 
 use super::ObjectRef;
@@ -17,8 +17,8 @@ impl KeySet {
     /// Encrypts; the result is appended to `out`.
     ///
     /// # Errors
-    /// As C_EncryptInit and C_Encrypt; `CKR_MECHANISM_PARAM_INVALID` for a GCM IV that the key has used, and under `strict` and
-    /// `fips` for one that was not made here (DESIGN 8).
+    /// As C_EncryptInit and C_Encrypt; `CKR_MECHANISM_PARAM_INVALID` for an IV of GCM, or a nonce of CCM or ChaCha20, that the key
+    /// has used, and under `strict` and `fips` for one that was not made here (DESIGN 8).
     pub fn encrypt(
         &self,
         context: &Context,
@@ -30,11 +30,12 @@ impl KeySet {
         let key = self.usable(context, Operation::Encrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
         let start = out.len();
         key.key()?.encrypt(mechanism, data, out).map_err(OpError::rv)?;
-        if let Params::Gcm(gcm) = &mechanism.params
+        if let Some(nonce) = mechanism.params.nonce()
             && let Some(material) = key.material
         {
             let tag = out.get(start + data.len()..).unwrap_or_default();
-            if let Err(refused) = self.note_iv(&key, material, gcm, (data, tag)) {
+            let cancels = data.is_empty() && mechanism.params.aad().is_empty();
+            if let Err(refused) = self.note_iv(&key, material, nonce, (cancels, tag)) {
                 wipe(&mut out[start..]);
                 out.truncate(start);
                 return Err(refused);
@@ -44,20 +45,24 @@ impl KeySet {
     }
 
     /// An IV is used for one message. INV-1 holds without it; what is encrypted does not stay secret.
-    fn note_iv(&self, key: &Object, material: MaterialHash, gcm: &GcmParams, made: (&[u8], &[u8])) -> Result<(), Rv> {
-        let (data, tag) = made;
+    fn note_iv(
+        &self,
+        key: &Object,
+        material: MaterialHash,
+        nonce: &[u8],
+        (cancels, tag): (bool, &[u8]),
+    ) -> Result<(), Rv> {
         let policy = self.policy();
         if policy.makes_ivs() {
-            return self.objects().issued.redeem(material, &gcm.iv, tag);
+            return self.objects().issued.redeem(material, nonce, tag);
         }
         // SunPKCS11 cancels an operation by finishing it, so an empty message with the true IV comes before each message with
         // AAD. It gives E(J0) away, which helps to open other messages: so only where the caller may decrypt anyway.
         let decrypts = key.meta(false).is_some_and(|meta| meta.usage.contains(Usage::DECRYPT));
-        let cancels = data.is_empty() && gcm.aad.is_empty() && decrypts;
-        if !policy.latches() || cancels {
+        if !policy.latches() || (cancels && decrypts) {
             return Ok(());
         }
-        self.objects().ivs.note(material, &gcm.iv, tag)
+        self.objects().ivs.note(material, nonce, tag)
     }
 
     /// Makes the IV of one encryption with this key (DESIGN 8, "daemon-made IVs"): 96 random bits, good on this node, in this
@@ -68,7 +73,7 @@ impl KeySet {
     pub fn make_iv(&self, context: &Context, key: &ObjectRef<'_>, mechanism: &Mechanism) -> Result<[u8; MADE_IV], Rv> {
         let key = self.usable(context, Operation::Encrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
         let material = key.material.ok_or(Rv::KEY_HANDLE_INVALID)?;
-        if !self.policy().makes_ivs() || !matches!(mechanism.params, Params::Gcm(_)) {
+        if !self.policy().makes_ivs() || mechanism.params.nonce().is_none() {
             return Err(Rv::MECHANISM_INVALID);
         }
         Ok(self.objects().issued.issue(material))

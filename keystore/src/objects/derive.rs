@@ -1,5 +1,5 @@
-//! C_DeriveKey (PKCS#11 3.2, 5.18.5): ECDH. A one-way derivation, so readability follows the template (DESIGN 8); but who sent
-//! the other point knows the result, so it is from outside.
+//! C_DeriveKey (PKCS#11 3.2, 5.18.5): ECDH and HKDF. One-way derivations, so readability follows the template (DESIGN 8). What they
+//! give is from outside: who sent the other point knows it, and who derives again may ask for the same value to read.
 
 use hsmd_crypto::{Material, OpError};
 use hsmd_proto::attribute::Template;
@@ -37,9 +37,6 @@ impl KeySet {
         }
         let policy = self.policy();
         let base = self.usable(context, Operation::Derive, mechanism, base, Rv::KEY_HANDLE_INVALID)?;
-        let Params::Ecdh(params) = &mechanism.params else {
-            return Err(Rv::MECHANISM_PARAM_INVALID);
-        };
         template.check_form()?;
         let template = policy::imposed(policy, &base, A::DERIVE_TEMPLATE, template)?;
         // Never CKO_DATA: a key's bytes would be an object that anybody reads.
@@ -61,11 +58,20 @@ impl KeySet {
         access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
         let named = draft.attributes.ulong(A::VALUE_LEN)?;
 
-        let length = derived_length(shape, named, agreed(&base, params)?)?;
+        let length = derived_length(shape, named, offered(&base, &mechanism.params)?)?;
         if policy.latches() && base.sensitive() && length < policy::MIN_DERIVED {
             return Err(Rv::TEMPLATE_INCONSISTENT);
         }
-        let value = base.key()?.agree(params, Some(length)).map_err(OpError::rv)?;
+        let key = base.key()?;
+        let value = match &mechanism.params {
+            Params::Ecdh(ecdh) => key.agree(ecdh, Some(length)),
+            Params::Hkdf(hkdf) => key.hkdf(hkdf, length),
+            _ => return Err(Rv::MECHANISM_PARAM_INVALID),
+        };
+        let value = value.map_err(|error| match error {
+            OpError::DataLength => Rv::TEMPLATE_INCONSISTENT,
+            error => error.rv(),
+        })?;
         let substance = Substance::check(shape, Material::Secret(value), policy)?;
         let birth = Birth {
             id,
@@ -91,6 +97,17 @@ struct Agreed {
     limited: bool,
 }
 
+fn offered(base: &Object, params: &Params) -> Result<Agreed, Rv> {
+    match params {
+        Params::Ecdh(ecdh) => agreed(base, ecdh),
+        Params::Hkdf(hkdf) => Ok(Agreed {
+            bytes: digest_length(hkdf.hash).ok_or(Rv::MECHANISM_PARAM_INVALID)?,
+            limited: !hkdf.expand,
+        }),
+        _ => Err(Rv::MECHANISM_PARAM_INVALID),
+    }
+}
+
 fn agreed(base: &Object, params: &EcdhParams) -> Result<Agreed, Rv> {
     if let Some((_, hash)) = kdf_hash(params.kdf) {
         let bytes = digest_length(hash).ok_or(Rv::MECHANISM_PARAM_INVALID)?;
@@ -114,6 +131,7 @@ fn derived_length(shape: Shape, named: Option<u64>, agreed: Agreed) -> Result<us
             .into_iter()
             .find(|length| *length <= agreed.bytes)
             .ok_or(Rv::TEMPLATE_INCONSISTENT)?,
+        (None, Shape::ChaCha) => 32,
         (None, _) => agreed.bytes,
     };
     if length <= agreed.bytes || !agreed.limited {

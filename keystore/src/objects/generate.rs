@@ -40,7 +40,9 @@ impl KeySet {
         let row = generator(mechanism, policy, Operations::GENERATE)?;
         let (key_type, draft) = self.generated(context, row, ObjectClass::SECRET_KEY, template)?;
         access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
-        let length = draft.attributes.ulong(A::VALUE_LEN)?.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
+        let fixed = (draft.shape == Shape::ChaCha).then_some(32);
+        let length = draft.attributes.ulong(A::VALUE_LEN)?.or(fixed);
+        let length = length.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
         let bytes = policy::secret_length(draft.shape, length)?;
         if length < row.min_under(policy) {
             return Err(Rv::ATTRIBUTE_VALUE_INVALID);
@@ -199,10 +201,9 @@ fn pair(row: &Row, public: &Draft, policy: Policy) -> Result<Generate, Rv> {
             material::curve(public.shape, &public.attributes)?;
             Ok(Generate::X25519)
         }
-        Family::MlDsaKeyPairGen => Ok(Generate::Lattice(material::parameter_set(
-            public.shape,
-            &public.attributes,
-        )?)),
+        Family::MlDsaKeyPairGen | Family::MlKemKeyPairGen | Family::SlhDsaKeyPairGen => {
+            Ok(Generate::Pq(material::parameter_set(public.shape, &public.attributes)?))
+        }
         _ => Err(Rv::MECHANISM_INVALID),
     }
 }

@@ -179,6 +179,7 @@ fn hash_under(key: &SecretArray<32>, material: &Material) -> Option<MaterialHash
                 Curve::P384 => 4,
                 Curve::P521 => 6,
                 Curve::Secp256k1 => 7,
+                Curve::P224 => 9,
                 _ => 3,
             };
             (kind, point.get(1..1 + curve.field_bytes())?)
@@ -186,7 +187,7 @@ fn hash_under(key: &SecretArray<32>, material: &Material) -> Option<MaterialHash
         Material::EdPublic { point } => (5, point),
         Material::MontgomeryPublic { point } => (8, point),
         // No mechanism wraps or unwraps with them.
-        Material::LatticePublic { .. } | Material::LatticePrivate { .. } => return None,
+        Material::PqPublic { .. } | Material::PqPrivate { .. } => return None,
         // Private keys on curves are hashed by their public half, which the caller computes.
         Material::EcPrivate { .. } | Material::EdPrivate { .. } | Material::MontgomeryPrivate { .. } => {
             return None;

@@ -74,22 +74,14 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
                 seed: secret(A::VALUE)?,
             })
         }
-        Shape::MlDsaPublic => Ok(Material::LatticePublic {
+        Shape::MlDsaPublic | Shape::MlKemPublic | Shape::SlhDsaPublic => Ok(Material::PqPublic {
             set: parameter_set(shape, attributes)?,
             value: public(A::VALUE)?.to_vec(),
         }),
-        Shape::MlDsaPrivate => {
-            let set = parameter_set(shape, attributes)?;
-            match (secret(A::SEED), secret(A::VALUE)) {
-                (Ok(seed), Err(_)) => Material::from_seed(set, seed).map_err(|_| Rv::ATTRIBUTE_VALUE_INVALID),
-                (seed, value) => Ok(Material::LatticePrivate {
-                    set,
-                    seed: seed.ok(),
-                    value: value?,
-                }),
-            }
+        Shape::MlDsaPrivate | Shape::MlKemPrivate | Shape::SlhDsaPrivate => {
+            pq_private(parameter_set(shape, attributes)?, secret(A::SEED), secret(A::VALUE))
         }
-        Shape::Aes | Shape::Generic | Shape::Hmac => Ok(Material::Secret(secret(A::VALUE)?)),
+        Shape::Aes | Shape::ChaCha | Shape::Generic | Shape::Hmac => Ok(Material::Secret(secret(A::VALUE)?)),
         Shape::Data
         | Shape::Certificate
         | Shape::AttributeCertificate
@@ -106,6 +98,18 @@ fn chinese(secret: impl Fn(A) -> Result<Secret, Rv>) -> Option<RsaCrt> {
     match [A::PRIME_1, A::PRIME_2, A::EXPONENT_1, A::EXPONENT_2, A::COEFFICIENT].map(secret) {
         [Ok(p), Ok(q), Ok(dp), Ok(dq), Ok(qi)] => Some(RsaCrt { p, q, dp, dq, qi }),
         _ => None,
+    }
+}
+
+/// A post-quantum private key: of ML-DSA and ML-KEM the seed is enough.
+fn pq_private(set: ParameterSet, seed: Result<Secret, Rv>, value: Result<Secret, Rv>) -> Result<Material, Rv> {
+    match (seed, value) {
+        (Ok(seed), Err(_)) => Material::from_seed(set, seed).map_err(|_| Rv::ATTRIBUTE_VALUE_INVALID),
+        (seed, value) => Ok(Material::PqPrivate {
+            set,
+            seed: seed.ok(),
+            value: value?,
+        }),
     }
 }
 
@@ -130,6 +134,8 @@ pub(crate) fn parameter_set(shape: Shape, attributes: &Template) -> Result<Param
     let number = attributes.ulong(A::PARAMETER_SET)?.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
     let key_type = match shape {
         Shape::MlDsaPublic | Shape::MlDsaPrivate => KeyType::ML_DSA,
+        Shape::MlKemPublic | Shape::MlKemPrivate => KeyType::ML_KEM,
+        Shape::SlhDsaPublic | Shape::SlhDsaPrivate => KeyType::SLH_DSA,
         _ => return Err(Rv::PARAMETER_SET_NOT_SUPPORTED),
     };
     ParameterSet::new(key_type, number).ok_or(Rv::PARAMETER_SET_NOT_SUPPORTED)
@@ -164,15 +170,21 @@ pub(crate) fn open(shape: Shape, material: &Material, policy: Policy) -> Result<
         }
         Material::MontgomeryPublic { .. } | Material::MontgomeryPrivate { .. } => policy != Policy::Fips,
         Material::Secret(value) if shape == Shape::Aes => matches!(value.len(), 16 | 24 | 32),
+        Material::Secret(value) if shape == Shape::ChaCha => value.len() == 32,
         Material::Secret(value) => (1..=MAX_SECRET).contains(&value.len()),
         _ => true,
     };
     if !good {
         return Err(Rv::ATTRIBUTE_VALUE_INVALID);
     }
-    Key::open(material).map_err(|error| match error {
+    let key = Key::open(material).map_err(|error| match error {
         KeyError::Size | KeyError::Invalid => Rv::ATTRIBUTE_VALUE_INVALID,
-    })
+    })?;
+    if key.is_whole() {
+        Ok(key)
+    } else {
+        Err(Rv::ATTRIBUTE_VALUE_INVALID)
+    }
 }
 
 /// Whether a modulus is even, or divisible by another prime below 752: then it was made wrongly, or to be opened (A12; SP 800-89,
@@ -220,11 +232,11 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
                 put_point(draft, &public)?;
             }
         }
-        Material::LatticePublic { set, value } => {
+        Material::PqPublic { set, value } => {
             draft.agree(Attribute::ulong(A::PARAMETER_SET, set.number()))?;
             draft.agree(Attribute::bytes(A::VALUE, value))?;
         }
-        Material::LatticePrivate { set, .. } => draft.agree(Attribute::ulong(A::PARAMETER_SET, set.number()))?,
+        Material::PqPrivate { set, .. } => draft.agree(Attribute::ulong(A::PARAMETER_SET, set.number()))?,
         Material::Secret(value) => {
             draft.agree(Attribute::ulong(A::VALUE_LEN, value.len() as u64))?;
             let check = if value.len() < MIN_CHECKED {
@@ -317,7 +329,7 @@ pub(crate) fn values(material: &Material) -> Values {
                 put(A::COEFFICIENT, &crt.qi);
             }
         }
-        Material::LatticePrivate { seed, value, .. } => {
+        Material::PqPrivate { seed, value, .. } => {
             put(A::VALUE, value);
             if let Some(seed) = seed {
                 put(A::SEED, seed);
@@ -327,7 +339,7 @@ pub(crate) fn values(material: &Material) -> Values {
         | Material::EcPublic { .. }
         | Material::EdPublic { .. }
         | Material::MontgomeryPublic { .. }
-        | Material::LatticePublic { .. } => {}
+        | Material::PqPublic { .. } => {}
     }
     out
 }
@@ -343,8 +355,12 @@ pub(crate) fn shape_of(material: &Material) -> Option<Shape> {
         Material::EdPrivate { .. } => Shape::EdPrivate,
         Material::MontgomeryPublic { .. } => Shape::MontgomeryPublic,
         Material::MontgomeryPrivate { .. } => Shape::MontgomeryPrivate,
-        Material::LatticePublic { set, .. } if set.key_type() == KeyType::ML_DSA => Shape::MlDsaPublic,
-        Material::LatticePrivate { set, .. } if set.key_type() == KeyType::ML_DSA => Shape::MlDsaPrivate,
-        Material::LatticePublic { .. } | Material::LatticePrivate { .. } | Material::Secret(_) => return None,
+        Material::PqPublic { set, .. } if set.key_type() == KeyType::ML_KEM => Shape::MlKemPublic,
+        Material::PqPrivate { set, .. } if set.key_type() == KeyType::ML_KEM => Shape::MlKemPrivate,
+        Material::PqPublic { set, .. } if set.key_type() == KeyType::SLH_DSA => Shape::SlhDsaPublic,
+        Material::PqPrivate { set, .. } if set.key_type() == KeyType::SLH_DSA => Shape::SlhDsaPrivate,
+        Material::PqPublic { .. } => Shape::MlDsaPublic,
+        Material::PqPrivate { .. } => Shape::MlDsaPrivate,
+        Material::Secret(_) => return None,
     })
 }

@@ -15,6 +15,7 @@ mod crypt;
 mod derive;
 mod destroy;
 mod digest;
+mod encapsulate;
 mod find;
 pub(crate) mod fuzzing;
 mod generate;

@@ -130,6 +130,7 @@ pub(crate) fn usage(attributes: &Template) -> Usage {
 pub(crate) fn secret_length(shape: Shape, length: u64) -> Result<usize, Rv> {
     let good = match shape {
         Shape::Aes => matches!(length, 16 | 24 | 32),
+        Shape::ChaCha => length == 32,
         _ => (1..=1024).contains(&length),
     };
     usize::try_from(length)
@@ -143,12 +144,16 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
     let row = hsmd_proto::mechanism::row(mechanism).ok_or(Rv::MECHANISM_INVALID)?;
     let (class, own) = match row.family {
         Family::AesKeyGen => (ObjectClass::SECRET_KEY, KeyType::AES),
+        Family::HkdfKeyGen => (ObjectClass::SECRET_KEY, KeyType::HKDF),
+        Family::ChaChaKeyGen => (ObjectClass::SECRET_KEY, KeyType::CHACHA20),
         Family::GenericSecretKeyGen => (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET),
         Family::RsaKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::RSA),
         Family::EcKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC),
         Family::EdwardsKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS),
         Family::MontgomeryKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC_MONTGOMERY),
         Family::MlDsaKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::ML_DSA),
+        Family::SlhDsaKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::SLH_DSA),
+        Family::MlKemKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::ML_KEM),
         _ => return Err(Rv::MECHANISM_INVALID),
     };
     let named = named.unwrap_or(own);

@@ -2,14 +2,16 @@
 //! `hsmd_proto::params`; here only the memory is made safe.
 
 use cryptoki_sys::{
-    CK_AES_CTR_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS, CK_GCM_PARAMS, CK_HASH_SIGN_ADDITIONAL_CONTEXT,
-    CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS, CK_SIGN_ADDITIONAL_CONTEXT, CK_ULONG,
+    CK_AES_CTR_PARAMS, CK_BYTE, CK_CCM_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS, CK_GCM_PARAMS,
+    CK_HASH_SIGN_ADDITIONAL_CONTEXT, CK_HKDF_PARAMS, CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS,
+    CK_SALSA20_CHACHA20_POLY1305_PARAMS, CK_SIGN_ADDITIONAL_CONTEXT, CK_ULONG, CKF_HKDF_SALT_DATA, CKF_HKDF_SALT_NULL,
     CKZ_DATA_SPECIFIED,
 };
 use hsmd_proto::ck::{Kdf, MechanismType, Mgf, Rv};
 use hsmd_proto::mechanism::{self, ParamKind};
 use hsmd_proto::params::{
-    CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, Mechanism, OaepParams, Params, PssParams, SignContext,
+    CcmParams, ChaChaParams, CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams, Mechanism, OaepParams,
+    Params, PssParams, SignContext,
 };
 use std::marker::PhantomData;
 
@@ -76,23 +78,50 @@ impl RawMechanism<'_> {
         Ok(Mechanism { kind, params })
     }
 
-    /// Writes an IV where CK_GCM_PARAMS points, in place of one of the same length; anything else is left alone.
+    /// Writes an IV where CK_GCM_PARAMS points, or a nonce where CK_CCM_PARAMS or CK_SALSA20_CHACHA20_POLY1305_PARAMS does, in
+    /// place of one of the same length; anything else is left alone.
     pub(crate) fn put_iv(&self, iv: &[u8]) {
         if self.place.is_null() {
             return;
         }
         // SAFETY: not NULL; the promise of `new`.
         let raw = unsafe { self.place.read_unaligned() };
-        let gcm = raw.mechanism == MechanismType::AES_GCM.0 && !raw.pParameter.is_null();
-        if !gcm || raw.ulParameterLen != size_of::<CK_GCM_PARAMS>() as CK_ULONG {
-            return;
-        }
-        // SAFETY: not NULL and of the structure's length; the promise of `new`.
-        let parameter = unsafe { raw.pParameter.cast::<CK_GCM_PARAMS>().read_unaligned() };
-        if !parameter.pIv.is_null() && parameter.ulIvLen == iv.len() as CK_ULONG {
+        // SAFETY: the promise of `new`; `structure` looks at pointer and length before it reads.
+        let place = unsafe { nonce_place(&raw) };
+        if let Ok((place, length)) = place
+            && !place.is_null()
+            && length == iv.len() as CK_ULONG
+        {
             // SAFETY: not NULL and as long as the source, which is the module's own; the promise of `new`.
-            unsafe { std::ptr::copy_nonoverlapping(iv.as_ptr(), parameter.pIv, iv.len()) };
+            unsafe { std::ptr::copy_nonoverlapping(iv.as_ptr(), place, iv.len()) };
         }
+    }
+}
+
+/// Where a mechanism's nonce stands, and its length.
+///
+/// # Safety
+/// As [`RawMechanism::new`].
+unsafe fn nonce_place(raw: &CK_MECHANISM) -> Result<(*mut CK_BYTE, CK_ULONG), Rv> {
+    let (at, length) = (raw.pParameter, raw.ulParameterLen);
+    // SAFETY: `structure` compares the length with the structure's before it reads; the memory is valid by the promise.
+    unsafe {
+        Ok(match MechanismType(raw.mechanism) {
+            _ if at.is_null() => return Err(Rv::MECHANISM_PARAM_INVALID),
+            MechanismType::AES_GCM => {
+                let gcm: CK_GCM_PARAMS = structure(at, length)?;
+                (gcm.pIv, gcm.ulIvLen)
+            }
+            MechanismType::AES_CCM => {
+                let ccm: CK_CCM_PARAMS = structure(at, length)?;
+                (ccm.pNonce, ccm.ulNonceLen)
+            }
+            MechanismType::CHACHA20_POLY1305 => {
+                let chacha: CK_SALSA20_CHACHA20_POLY1305_PARAMS = structure(at, length)?;
+                (chacha.pNonce, chacha.ulNonceLen)
+            }
+            _ => return Err(Rv::MECHANISM_INVALID),
+        })
     }
 }
 
@@ -152,6 +181,60 @@ unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
                     public_point: bytes(raw.pPublicData, raw.ulPublicDataLen)?,
                 })
             }
+            _ => copy_newer(kind, raw)?,
+        })
+    }
+}
+
+/// The structures that PKCS#11 3.0 and 3.2 added.
+///
+/// # Safety
+/// As [`copy`].
+unsafe fn copy_newer(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
+    let at = raw.pParameter;
+    let length = raw.ulParameterLen;
+    // SAFETY: as in `copy`.
+    unsafe {
+        Ok(match kind {
+            ParamKind::Hkdf => {
+                let raw: CK_HKDF_PARAMS = structure(at, length)?;
+                let (extract, expand) = (raw.bExtract != 0, raw.bExpand != 0);
+                let salt = match raw.ulSaltType {
+                    CKF_HKDF_SALT_DATA if extract => bytes(raw.pSalt, raw.ulSaltLen)?,
+                    CKF_HKDF_SALT_NULL => Vec::new(),
+                    // Without HKDF-Extract there is no salt, whatever its fields hold.
+                    _ if !extract => Vec::new(),
+                    // A salt that is a key (CKF_HKDF_SALT_KEY) is not taken.
+                    _ => return Err(Rv::MECHANISM_PARAM_INVALID),
+                };
+                Params::Hkdf(HkdfParams {
+                    extract,
+                    expand,
+                    hash: MechanismType(raw.prfHashMechanism),
+                    salt,
+                    info: if expand {
+                        bytes(raw.pInfo, raw.ulInfoLen)?
+                    } else {
+                        Vec::new()
+                    },
+                })
+            }
+            ParamKind::Ccm => {
+                let raw: CK_CCM_PARAMS = structure(at, length)?;
+                Params::Ccm(CcmParams {
+                    data_length: raw.ulDataLen,
+                    nonce: bytes(raw.pNonce, raw.ulNonceLen)?,
+                    aad: bytes(raw.pAAD, raw.ulAADLen)?,
+                    mac_length: raw.ulMACLen,
+                })
+            }
+            ParamKind::ChaCha => {
+                let raw: CK_SALSA20_CHACHA20_POLY1305_PARAMS = structure(at, length)?;
+                Params::ChaCha(ChaChaParams {
+                    nonce: bytes(raw.pNonce, raw.ulNonceLen)?,
+                    aad: bytes(raw.pAAD, raw.ulAADLen)?,
+                })
+            }
             ParamKind::Eddsa => {
                 let raw: CK_EDDSA_PARAMS = structure(at, length)?;
                 Params::Eddsa(EddsaParams {
@@ -169,6 +252,7 @@ unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
                 let context = bytes(raw.pContext, raw.ulContextLen)?;
                 sign_context(raw.hedgeVariant, context, Some(MechanismType(raw.hash)))?
             }
+            _ => return Err(Rv::MECHANISM_PARAM_INVALID),
         })
     }
 }

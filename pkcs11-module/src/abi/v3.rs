@@ -5,6 +5,7 @@ use super::entry::entries;
 use super::mechanism::RawMechanism as Mech;
 use super::message::RawMessage as Param;
 use super::pointers::{RawInput as In, RawOut as Out, RawSlot as Slot};
+use super::template::RawTemplate as Tmpl;
 use crate::ops;
 use crate::ops::message_crypt::{DECRYPT, ENCRYPT};
 use crate::ops::message_sign::{SIGN, VERIFY};
@@ -102,12 +103,26 @@ entries! {
         |i| ops::message_sign::verify_next(i, session, In::new(data, len), In::new(signature, sig_len));
     table fn C_MessageVerifyFinal(session: Session) => |i| ops::message_sign::finish(VERIFY, i, session);
 
-    table fn C_EncapsulateKey(session: Session, mechanism: *mut CK_MECHANISM, _key: Object, _template: *mut CK_ATTRIBUTE,
-                              _count: CK_ULONG, out: *mut CK_BYTE, out_len: *mut CK_ULONG, made: *mut Object) =>
-        |i| ops::absent::encapsulate(i, session, &Mech::new(mechanism), Out::new(out, out_len), &Slot::new(made));
-    table fn C_DecapsulateKey(session: Session, mechanism: *mut CK_MECHANISM, _key: Object, _template: *mut CK_ATTRIBUTE,
-                              _count: CK_ULONG, blob: *mut CK_BYTE, blob_len: CK_ULONG, made: *mut Object) =>
-        |i| ops::absent::decapsulate(i, session, &Mech::new(mechanism), In::new(blob, blob_len), &Slot::new(made));
+    table fn C_EncapsulateKey(session: Session, mechanism: *mut CK_MECHANISM, key: Object, template: *mut CK_ATTRIBUTE,
+                              count: CK_ULONG, out: *mut CK_BYTE, out_len: *mut CK_ULONG, made: *mut Object) =>
+        |i| ops::encapsulate::encapsulate(
+            i,
+            session,
+            (&Mech::new(mechanism), key),
+            &Tmpl::new(template, count),
+            Out::new(out, out_len),
+            &Slot::new(made),
+        );
+    table fn C_DecapsulateKey(session: Session, mechanism: *mut CK_MECHANISM, key: Object, template: *mut CK_ATTRIBUTE,
+                              count: CK_ULONG, blob: *mut CK_BYTE, blob_len: CK_ULONG, made: *mut Object) =>
+        |i| ops::encapsulate::decapsulate(
+            i,
+            session,
+            (&Mech::new(mechanism), key),
+            &Tmpl::new(template, count),
+            In::new(blob, blob_len),
+            &Slot::new(made),
+        );
     table fn C_VerifySignatureInit(session: Session, mechanism: *mut CK_MECHANISM, key: Object, signature: *mut CK_BYTE,
                                    sig_len: CK_ULONG) =>
         |i| ops::verify_signature::init(i, session, &Mech::new(mechanism), key, In::new(signature, sig_len));
@@ -131,5 +146,5 @@ entries! {
     table fn C_UnwrapKeyAuthenticated(session: Session, mechanism: *mut CK_MECHANISM, _unwrapping: Object,
                                       blob: *mut CK_BYTE, blob_len: CK_ULONG, _template: *mut CK_ATTRIBUTE,
                                       _count: CK_ULONG, _aad: *mut CK_BYTE, _aad_len: CK_ULONG, made: *mut Object) =>
-        |i| ops::absent::decapsulate(i, session, &Mech::new(mechanism), In::new(blob, blob_len), &Slot::new(made));
+        |i| ops::absent::unwrap_authenticated(i, session, &Mech::new(mechanism), In::new(blob, blob_len), &Slot::new(made));
 }

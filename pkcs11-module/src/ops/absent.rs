@@ -1,4 +1,4 @@
-//! Functions for which no mechanism of this build serves: encapsulation, authenticated wrapping; and asynchronous calls, for
+//! Functions for which no mechanism of this build serves: authenticated wrapping; and asynchronous calls, for
 //! which no session can be opened. They check their session and arguments as the others do and say which of the two it is.
 
 use crate::abi::mechanism::RawMechanism;
@@ -7,28 +7,11 @@ use crate::state::instance::Instance;
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use hsmd_proto::ck::Rv;
 
-/// C_EncapsulateKey (PKCS#11 3.2, 5.18.8).
+/// C_UnwrapKeyAuthenticated (PKCS#11 3.2, 5.18.7).
 ///
 /// # Errors
 /// Always one: `CKR_MECHANISM_INVALID` if nothing else is wrong.
-pub(crate) fn encapsulate(
-    instance: &Instance,
-    session: CK_SESSION_HANDLE,
-    mechanism: &RawMechanism<'_>,
-    out: RawOut<'_>,
-    made: &RawSlot<'_, CK_OBJECT_HANDLE>,
-) -> Result<(), Rv> {
-    instance.session(session)?;
-    out.get()?;
-    made.check()?;
-    none(mechanism)
-}
-
-/// C_DecapsulateKey (PKCS#11 3.2, 5.18.9), C_UnwrapKeyAuthenticated (5.18.7).
-///
-/// # Errors
-/// As [`encapsulate`].
-pub(crate) fn decapsulate(
+pub(crate) fn unwrap_authenticated(
     instance: &Instance,
     session: CK_SESSION_HANDLE,
     mechanism: &RawMechanism<'_>,
@@ -44,7 +27,7 @@ pub(crate) fn decapsulate(
 /// C_WrapKeyAuthenticated (PKCS#11 3.2, 5.18.6).
 ///
 /// # Errors
-/// As [`encapsulate`].
+/// As [`unwrap_authenticated`].
 pub(crate) fn wrap_authenticated(
     instance: &Instance,
     session: CK_SESSION_HANDLE,

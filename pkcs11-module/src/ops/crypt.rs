@@ -215,6 +215,15 @@ fn result_length(operation: &KeyOperation, length: usize) -> Result<Length, Rv> 
         (Family::AesCbcPad, _, Decrypt) => (length != 0 && length.is_multiple_of(16)).then_some(AtMost(length)),
         (Family::AesGcm, Params::Gcm(gcm), Encrypt) => Some(Exact(length + gcm.tag_bits as usize / 8)),
         (Family::AesGcm, Params::Gcm(gcm), Decrypt) => length.checked_sub(gcm.tag_bits as usize / 8).map(Exact),
+        (Family::AesCcm, Params::Ccm(ccm), Encrypt) => {
+            (length as u64 == ccm.data_length).then_some(Exact(length + ccm.mac_length as usize))
+        }
+        (Family::AesCcm, Params::Ccm(ccm), Decrypt) => length
+            .checked_sub(ccm.mac_length as usize)
+            .filter(|text| *text as u64 == ccm.data_length)
+            .map(Exact),
+        (Family::ChaChaPoly, _, Encrypt) => Some(Exact(length + 16)),
+        (Family::ChaChaPoly, _, Decrypt) => length.checked_sub(16).map(Exact),
         (Family::RsaOaep, Params::Oaep(oaep), _) => {
             let room = digest_length(oaep.hash).and_then(|hash| modulus.checked_sub(2 * hash + 2));
             match (room, direction) {

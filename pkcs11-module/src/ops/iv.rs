@@ -1,6 +1,7 @@
 //! IVs that the daemon makes, under policies that take no others: one round trip at C_EncryptInit, or for a message that asks
-//! for one. How it reaches the caller: C_EncryptInit writes it where CK_GCM_PARAMS.pIv points, twelve bytes of zeros before
-//! (as AWS CloudHSM has it; PKCS#11 3.2, 6.13.5 leaves it open); C_EncryptMessage where CK_GCM_MESSAGE_PARAMS.pIv points.
+//! for one. How it reaches the caller: C_EncryptInit writes it where CK_GCM_PARAMS.pIv points (of CCM and ChaCha20-Poly1305:
+//! pNonce), twelve bytes of zeros before (as AWS CloudHSM has it; PKCS#11 3.2, 6.13.5 leaves it open); C_EncryptMessage where
+//! CK_GCM_MESSAGE_PARAMS.pIv points.
 
 use super::key::Admitted;
 use super::request::{Asker, output};
@@ -8,7 +9,7 @@ use crate::abi::mechanism::RawMechanism;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::convert::mechanism_to_wire;
 use hsmd_proto::init::{MADE_IV, Operation};
-use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::params::Mechanism;
 use hsmd_proto::wire::{self, request};
 
 /// Whether the daemon makes the IV, and the caller left it to it.
@@ -16,9 +17,9 @@ use hsmd_proto::wire::{self, request};
 /// # Errors
 /// `CKR_MECHANISM_PARAM_INVALID` for an IV that the caller chose.
 pub(crate) fn wanted(asker: Asker<'_>, operation: Operation, mechanism: &Mechanism) -> Result<bool, Rv> {
-    match (operation, &mechanism.params, asker.slot.policy().makes_ivs()) {
-        (Operation::Encrypt, Params::Gcm(gcm), true) if gcm.iv == [0; MADE_IV] => Ok(true),
-        (Operation::Encrypt, Params::Gcm(_), true) => Err(Rv::MECHANISM_PARAM_INVALID),
+    match (operation, mechanism.params.nonce(), asker.slot.policy().makes_ivs()) {
+        (Operation::Encrypt, Some(nonce), true) if nonce == [0; MADE_IV] => Ok(true),
+        (Operation::Encrypt, Some(_), true) => Err(Rv::MECHANISM_PARAM_INVALID),
         _ => Ok(false),
     }
 }
@@ -30,9 +31,7 @@ pub(crate) fn wanted(asker: Asker<'_>, operation: Operation, mechanism: &Mechani
 pub(crate) fn fill_in(asker: Asker<'_>, admitted: &mut Admitted, mechanism: &RawMechanism<'_>) -> Result<(), Rv> {
     let made = made(asker, admitted.key.reference(), &admitted.mechanism)?;
     mechanism.put_iv(&made);
-    if let Params::Gcm(gcm) = &mut admitted.mechanism.params {
-        gcm.iv = made;
-    }
+    admitted.mechanism.params.set_nonce(made);
     Ok(())
 }
 

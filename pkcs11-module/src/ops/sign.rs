@@ -161,7 +161,9 @@ pub(crate) fn signature_length(operation: &KeyOperation) -> Result<usize, Rv> {
     let length = match operation.row.family {
         Family::RsaPkcs1 | Family::RsaPss | Family::RsaRaw => Some(meta.modulus_bytes()),
         Family::Ecdsa | Family::Eddsa => meta.curve.map(|curve| 2 * curve.field_bytes()),
-        Family::MlDsa | Family::HashMlDsa => meta.set.map(ParameterSet::output_bytes),
+        Family::MlDsa | Family::HashMlDsa | Family::SlhDsa | Family::HashSlhDsa => {
+            meta.set.map(ParameterSet::output_bytes)
+        }
         Family::Hmac | Family::AesCmac => match operation.mechanism.params {
             Params::Number(length) => usize::try_from(length).ok(),
             _ => operation.row.mac_length(),

@@ -35,20 +35,24 @@ impl Row {
             Family::EcKeyPairGen | Family::Ecdsa | Family::EdwardsKeyPairGen | Family::Eddsa => "FIPS 186-5",
             Family::Ecdh => "SP 800-56A r3",
             Family::MlDsaKeyPairGen | Family::MlDsa | Family::HashMlDsa => "FIPS 204",
-            Family::AesKeyGen | Family::GenericSecretKeyGen => "SP 800-133 r2",
+            Family::MlKemKeyPairGen | Family::MlKem => "FIPS 203",
+            Family::SlhDsaKeyPairGen | Family::SlhDsa | Family::HashSlhDsa => "FIPS 205",
+            Family::Hkdf => "SP 800-56C r2",
+            Family::AesKeyGen | Family::GenericSecretKeyGen | Family::HkdfKeyGen => "SP 800-133 r2",
             Family::AesEcb | Family::AesCbc | Family::AesCbcPad | Family::AesCtr => "SP 800-38A",
             Family::AesGcm => "SP 800-38D",
+            Family::AesCcm => "SP 800-38C",
             Family::AesKw | Family::AesKwp => "SP 800-38F",
             Family::AesCmac => "SP 800-38B",
             // Raw RSA has no padding; Curve25519 is not in SP 800-186 for agreement.
-            Family::RsaRaw | Family::MontgomeryKeyPairGen => return None,
+            Family::RsaRaw | Family::MontgomeryKeyPairGen | Family::ChaChaKeyGen | Family::ChaChaPoly => return None,
         })
     }
 
     /// The smallest key that `fips` asks for beyond the table, in the row's unit.
     pub(super) fn least_approved(&self) -> u64 {
         match self.family {
-            Family::Hmac | Family::GenericSecretKeyGen => LEAST_SECRET,
+            Family::Hmac | Family::GenericSecretKeyGen | Family::HkdfKeyGen | Family::Hkdf => LEAST_SECRET,
             _ if self.key_types == [KeyType::RSA] => 2048,
             _ => 0,
         }
@@ -60,7 +64,7 @@ impl Curve {
     #[must_use]
     pub const fn approved(self) -> bool {
         match self {
-            Self::P256 | Self::P384 | Self::P521 | Self::Ed25519 => true,
+            Self::P224 | Self::P256 | Self::P384 | Self::P521 | Self::Ed25519 => true,
             Self::Secp256k1 | Self::X25519 => false,
         }
     }
@@ -77,6 +81,7 @@ impl Params {
                 pss.hash != MechanismType::SHA_1 && pss.salt_length <= length
             }
             Self::Ecdh(ecdh) => !matches!(ecdh.kdf, Kdf::SHA1_KDF | Kdf::SHA1_KDF_SP800),
+            Self::Hkdf(hkdf) => hkdf.hash != MechanismType::SHA_1,
             Self::Number(length) => *length >= LEAST_MAC,
             _ => true,
         }

@@ -31,6 +31,8 @@ impl Operations {
     pub const WRAP: Self = Self(cryptoki_sys::CKF_WRAP);
     pub const UNWRAP: Self = Self(cryptoki_sys::CKF_UNWRAP);
     pub const DERIVE: Self = Self(cryptoki_sys::CKF_DERIVE);
+    pub const ENCAPSULATE: Self = Self(cryptoki_sys::CKF_ENCAPSULATE);
+    pub const DECAPSULATE: Self = Self(cryptoki_sys::CKF_DECAPSULATE);
     /// EC over a prime field, named curves by OID, uncompressed points.
     pub const EC: Self = Self(cryptoki_sys::CKF_EC_F_P | cryptoki_sys::CKF_EC_OID | cryptoki_sys::CKF_EC_UNCOMPRESS);
     /// Curves named by PrintableString as well as by OID.
@@ -68,12 +70,18 @@ pub enum ParamKind {
     Ctr,
     /// CK_GCM_PARAMS.
     Gcm,
+    /// CK_CCM_PARAMS.
+    Ccm,
+    /// CK_SALSA20_CHACHA20_POLY1305_PARAMS.
+    ChaCha,
     /// CK_RSA_PKCS_PSS_PARAMS.
     Pss,
     /// CK_RSA_PKCS_OAEP_PARAMS.
     Oaep,
     /// CK_ECDH1_DERIVE_PARAMS.
     Ecdh,
+    /// CK_HKDF_PARAMS.
+    Hkdf,
     /// CK_EDDSA_PARAMS, or none.
     Eddsa,
     /// CK_SIGN_ADDITIONAL_CONTEXT, or none.
@@ -104,13 +112,23 @@ pub enum Family {
     MlDsaKeyPairGen,
     MlDsa,
     HashMlDsa,
+    MlKemKeyPairGen,
+    MlKem,
+    SlhDsaKeyPairGen,
+    SlhDsa,
+    HashSlhDsa,
     AesKeyGen,
     GenericSecretKeyGen,
+    HkdfKeyGen,
+    Hkdf,
     AesEcb,
     AesCbc,
     AesCbcPad,
     AesCtr,
     AesGcm,
+    AesCcm,
+    ChaChaKeyGen,
+    ChaChaPoly,
     AesKw,
     AesKwp,
     AesCmac,
@@ -136,7 +154,7 @@ pub enum Unit {
     None,
     /// Bits: RSA, EC.
     Bits,
-    /// Bytes: AES, generic secrets, public keys of ML-DSA.
+    /// Bytes: AES, generic secrets, public keys of ML-DSA, ML-KEM and SLH-DSA.
     Bytes,
 }
 
@@ -251,8 +269,8 @@ pub fn row(mechanism: MechanismType) -> Option<&'static Row> {
 pub const fn digest_length(hash: MechanismType) -> Option<usize> {
     Some(match hash {
         MechanismType::SHA_1 => 20,
-        MechanismType::SHA224 | MechanismType::SHA3_224 => 28,
-        MechanismType::SHA256 | MechanismType::SHA3_256 => 32,
+        MechanismType::SHA224 | MechanismType::SHA512_224 | MechanismType::SHA3_224 => 28,
+        MechanismType::SHA256 | MechanismType::SHA512_256 | MechanismType::SHA3_256 => 32,
         MechanismType::SHA384 | MechanismType::SHA3_384 => 48,
         MechanismType::SHA512 | MechanismType::SHA3_512 => 64,
         _ => return None,

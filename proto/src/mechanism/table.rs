@@ -1,5 +1,8 @@
-//! The rows of the mechanism table, in the order of PKCS#11 3.2, chapter 6. "Adding a mechanism" is a checklist in
+//! The rows of the mechanism table, in the order of PKCS#11 3.2, chapter 6; those of post-quantum keys are in
+//! `table/quantum.rs`. "Adding a mechanism" is a checklist in
 //! `docs/checklists.md`.
+
+mod quantum;
 
 use super::{Family, MultiPart, Operations as Op, ParamKind, Row, Unit};
 use crate::ck::{KeyType as K, MechanismType as M};
@@ -14,7 +17,6 @@ const EDWARDS: &[K] = &[K::EC_EDWARDS];
 const AES: &[K] = &[K::AES];
 const MONTGOMERY: &[K] = &[K::EC_MONTGOMERY];
 const SECRET: &[K] = &[K::GENERIC_SECRET];
-const ML_DSA: &[K] = &[K::ML_DSA];
 
 /// A row of an RSA mechanism: 1,024 to 4,096 bits, the policy raises the minimum.
 const fn rsa(
@@ -51,14 +53,14 @@ const fn rsa_pss(mechanism: M, hash: M) -> Row {
     rsa(mechanism, Family::RsaPss, SIGN, ParamKind::Pss, Some(hash), "6.1.15")
 }
 
-/// A row of ECDSA: P-256, P-384, P-521 and secp256k1.
+/// A row of ECDSA: P-224, P-256, P-384, P-521 and secp256k1.
 const fn ecdsa(mechanism: M, hash: Option<M>) -> Row {
     let multi_part = if hash.is_some() { MultiPart::Hash } else { MultiPart::No };
     Row {
         mechanism,
         family: Family::Ecdsa,
         key_types: EC,
-        min: 256,
+        min: 224,
         max: 521,
         unit: Unit::Bits,
         operations: SIGN.with(Op::EC_NAMED),
@@ -93,6 +95,15 @@ const fn aes(
     }
 }
 
+/// A row of ChaCha20: keys of 32 bytes.
+const fn chacha(mechanism: M, family: Family, operations: Op, params: ParamKind, section: &'static str) -> Row {
+    Row {
+        key_types: &[K::CHACHA20],
+        min: 32,
+        ..aes(mechanism, family, operations, params, MultiPart::No, section)
+    }
+}
+
 /// A row of an HMAC: keys of 1 byte to 1 KiB, as generic secrets or of the hash's own type.
 const fn hmac(mechanism: M, hash: M, key_types: &'static [K], section: &'static str) -> Row {
     Row {
@@ -107,6 +118,19 @@ const fn hmac(mechanism: M, hash: M, key_types: &'static [K], section: &'static 
         hash: Some(hash),
         multi_part: MultiPart::Collect,
         section,
+    }
+}
+
+/// A row of generic secrets that makes keys of them.
+const fn generic(mechanism: M, family: Family, operations: Op, params: ParamKind) -> Row {
+    Row {
+        mechanism,
+        family,
+        operations,
+        params,
+        hash: None,
+        multi_part: MultiPart::No,
+        ..hmac(mechanism, M::SHA256, SECRET, "6.7.3")
     }
 }
 
@@ -135,31 +159,23 @@ const fn digest(mechanism: M, section: &'static str) -> Row {
     }
 }
 
-/// A row of ML-DSA: the sizes are those of public keys.
-const fn ml_dsa(mechanism: M, family: Family, params: ParamKind, hash: Option<M>, multi_part: MultiPart) -> Row {
-    Row {
-        mechanism,
-        family,
-        key_types: ML_DSA,
-        min: 1312,
-        max: 2592,
-        unit: Unit::Bytes,
-        operations: SIGN,
-        params,
-        hash,
-        multi_part,
-        section: "6.67",
-    }
-}
-
-/// A row of HashML-DSA that hashes.
-const fn hash_ml_dsa(mechanism: M, hash: M) -> Row {
-    let (family, params) = (Family::HashMlDsa, ParamKind::SignContext);
-    ml_dsa(mechanism, family, params, Some(hash), MultiPart::Hash)
-}
-
 /// Every mechanism of this build.
-pub static TABLE: &[Row] = &[
+pub static TABLE: &[Row] = &ALL;
+
+const ALL: [Row; CLASSIC.len() + quantum::ROWS.len()] = {
+    let (mut all, mut index) = ([CLASSIC[0]; CLASSIC.len() + quantum::ROWS.len()], 0);
+    while index < all.len() {
+        all[index] = if index < CLASSIC.len() {
+            CLASSIC[index]
+        } else {
+            quantum::ROWS[index - CLASSIC.len()]
+        };
+        index += 1;
+    }
+    all
+};
+
+const CLASSIC: &[Row] = &[
     rsa(
         M::RSA_PKCS_KEY_PAIR_GEN,
         Family::RsaKeyPairGen,
@@ -232,7 +248,6 @@ pub static TABLE: &[Row] = &[
         mechanism: M::ECDH1_DERIVE,
         family: Family::Ecdh,
         key_types: &[K::EC, K::EC_MONTGOMERY],
-        min: 255,
         operations: Op::DERIVE.with(Op::EC_NAMED),
         params: ParamKind::Ecdh,
         section: "6.3.19",
@@ -327,6 +342,14 @@ pub static TABLE: &[Row] = &[
         "6.13.5",
     ),
     aes(
+        M::AES_CCM,
+        Family::AesCcm,
+        CRYPT,
+        ParamKind::Ccm,
+        MultiPart::Collect,
+        "6.13.5",
+    ),
+    aes(
         M::AES_KEY_WRAP,
         Family::AesKw,
         CRYPT.with(WRAP),
@@ -367,13 +390,45 @@ pub static TABLE: &[Row] = &[
         MultiPart::Collect,
         "6.13.8",
     ),
+    chacha(
+        M::CHACHA20_KEY_GEN,
+        Family::ChaChaKeyGen,
+        Op::GENERATE,
+        ParamKind::None,
+        "6.63.2",
+    ),
     Row {
-        mechanism: M::GENERIC_SECRET_KEY_GEN,
-        family: Family::GenericSecretKeyGen,
-        operations: Op::GENERATE,
-        hash: None,
-        multi_part: MultiPart::No,
-        ..hmac(M::SHA256_HMAC, M::SHA256, SECRET, "6.7.3")
+        multi_part: MultiPart::Collect,
+        ..chacha(
+            M::CHACHA20_POLY1305,
+            Family::ChaChaPoly,
+            CRYPT,
+            ParamKind::ChaCha,
+            "6.66.3",
+        )
+    },
+    generic(
+        M::GENERIC_SECRET_KEY_GEN,
+        Family::GenericSecretKeyGen,
+        Op::GENERATE,
+        ParamKind::None,
+    ),
+    Row {
+        mechanism: M::HKDF_KEY_GEN,
+        family: Family::HkdfKeyGen,
+        key_types: &[K::HKDF],
+        section: "6.62.4",
+        ..generic(
+            M::GENERIC_SECRET_KEY_GEN,
+            Family::GenericSecretKeyGen,
+            Op::GENERATE,
+            ParamKind::None,
+        )
+    },
+    Row {
+        key_types: &[K::GENERIC_SECRET, K::HKDF],
+        section: "6.62.5",
+        ..generic(M::HKDF_DERIVE, Family::Hkdf, Op::DERIVE, ParamKind::Hkdf)
     },
     hmac(M::SHA_1_HMAC, M::SHA_1, &[K::GENERIC_SECRET, K::SHA_1_HMAC], "6.19.4"),
     general(
@@ -431,6 +486,30 @@ pub static TABLE: &[Row] = &[
         "6.23.3",
     ),
     hmac(
+        M::SHA512_224_HMAC,
+        M::SHA512_224,
+        &[K::GENERIC_SECRET, K::SHA512_224_HMAC],
+        "6.24.4",
+    ),
+    general(
+        M::SHA512_224_HMAC_GENERAL,
+        M::SHA512_224,
+        &[K::GENERIC_SECRET, K::SHA512_224_HMAC],
+        "6.24.3",
+    ),
+    hmac(
+        M::SHA512_256_HMAC,
+        M::SHA512_256,
+        &[K::GENERIC_SECRET, K::SHA512_256_HMAC],
+        "6.25.4",
+    ),
+    general(
+        M::SHA512_256_HMAC_GENERAL,
+        M::SHA512_256,
+        &[K::GENERIC_SECRET, K::SHA512_256_HMAC],
+        "6.25.3",
+    ),
+    hmac(
         M::SHA3_224_HMAC,
         M::SHA3_224,
         &[K::GENERIC_SECRET, K::SHA3_224_HMAC],
@@ -483,40 +562,10 @@ pub static TABLE: &[Row] = &[
     digest(M::SHA256, "6.21.2"),
     digest(M::SHA384, "6.22.2"),
     digest(M::SHA512, "6.23.2"),
+    digest(M::SHA512_224, "6.24.2"),
+    digest(M::SHA512_256, "6.25.2"),
     digest(M::SHA3_224, "6.27.2"),
     digest(M::SHA3_256, "6.28.2"),
     digest(M::SHA3_384, "6.29.2"),
     digest(M::SHA3_512, "6.30.2"),
-    Row {
-        operations: Op::GENERATE_KEY_PAIR,
-        ..ml_dsa(
-            M::ML_DSA_KEY_PAIR_GEN,
-            Family::MlDsaKeyPairGen,
-            ParamKind::None,
-            None,
-            MultiPart::No,
-        )
-    },
-    ml_dsa(
-        M::ML_DSA,
-        Family::MlDsa,
-        ParamKind::SignContext,
-        None,
-        MultiPart::Collect,
-    ),
-    ml_dsa(
-        M::HASH_ML_DSA,
-        Family::HashMlDsa,
-        ParamKind::HashSignContext,
-        None,
-        MultiPart::No,
-    ),
-    hash_ml_dsa(M::HASH_ML_DSA_SHA224, M::SHA224),
-    hash_ml_dsa(M::HASH_ML_DSA_SHA256, M::SHA256),
-    hash_ml_dsa(M::HASH_ML_DSA_SHA384, M::SHA384),
-    hash_ml_dsa(M::HASH_ML_DSA_SHA512, M::SHA512),
-    hash_ml_dsa(M::HASH_ML_DSA_SHA3_224, M::SHA3_224),
-    hash_ml_dsa(M::HASH_ML_DSA_SHA3_256, M::SHA3_256),
-    hash_ml_dsa(M::HASH_ML_DSA_SHA3_384, M::SHA3_384),
-    hash_ml_dsa(M::HASH_ML_DSA_SHA3_512, M::SHA3_512),
 ];

@@ -8,6 +8,7 @@ use crate::ck::Rv;
 const NAMED: &str = "5.1.6 names this function in the description of the code";
 const SETS_A_PIN: &str = "5.1.6: for functions that attempt to set a PIN";
 const USAGE: &str = "the function needs a usage flag, and 5.1.6 has one code for keys without it";
+const ROOM: &str = "5.2: for functions that return output in a variable-length buffer";
 const POINTER: &str = "5.1.6: a generic code; here for a NULL pointer";
 const LOGIN: &str = "docs/design.md, 5: the login ended on the token meanwhile, for which 5.1.6 has this code";
 const STUB: &str = "5.1.6: for functions that the library does not support";
@@ -389,7 +390,7 @@ rows! {
         DOMAIN_PARAMS_INVALID FUNCTION_CANCELED KEY_HANDLE_INVALID KEY_SIZE_RANGE KEY_TYPE_INCONSISTENT
         MECHANISM_INVALID MECHANISM_PARAM_INVALID OPERATION_ACTIVE PARAMETER_SET_NOT_SUPPORTED PIN_EXPIRED
         SESSION_READ_ONLY TEMPLATE_INCOMPLETE TEMPLATE_INCONSISTENT TOKEN_WRITE_PROTECTED USER_NOT_LOGGED_IN
-        | KEY_FUNCTION_NOT_PERMITTED(USAGE);
+        | KEY_FUNCTION_NOT_PERMITTED(USAGE) | BUFFER_TOO_SMALL(ROOM);
     C_DecapsulateKey V3_2 "5.18.9" Session:
         ARGUMENTS_BAD ATTRIBUTE_READ_ONLY ATTRIBUTE_TYPE_INVALID ATTRIBUTE_VALUE_INVALID BUFFER_TOO_SMALL
         CURVE_NOT_SUPPORTED DOMAIN_PARAMS_INVALID FUNCTION_CANCELED MECHANISM_INVALID MECHANISM_PARAM_INVALID

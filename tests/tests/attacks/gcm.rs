@@ -1,4 +1,4 @@
-//! AES-GCM misused: A17. Under `strict` and `fips` the daemon makes the IV.
+//! AES-GCM misused: A17. Under `strict` and `fips` the daemon makes the IV; and so for AES-CCM.
 
 use std::collections::BTreeSet;
 use std::mem::offset_of;
@@ -64,6 +64,41 @@ pub(super) fn misuse(token: &Token<'_>) {
         in_parts(token, &whole, encrypts, &damaged);
     }
     messages(token, encrypts);
+    ccm(token, encrypts);
+}
+
+/// The nonces of CCM, whose structure is another.
+fn ccm(token: &Token<'_>, key: Object) {
+    let text = b"thirty-two bytes of text to seal";
+    let with = |nonce: &mut [u8]| {
+        let (at, length) = (nonce.as_mut_ptr() as usize, nonce.len());
+        let fields = [text.len(), at, length, 0, 0, 16].map(Word::Number);
+        words(CKM_AES_CCM, &fields)
+    };
+    let mut seen = BTreeSet::new();
+    for round in 0..20 {
+        let mut nonce = if token.strict() {
+            vec![0; 12]
+        } else {
+            vec![0x40 + round; 12]
+        };
+        let sealed = token.encrypt(&with(&mut nonce), key, text).expect("C_Encrypt");
+        assert!(seen.insert(nonce.clone()) && nonce != [0; 12], "{nonce:?}");
+        assert_eq!(token.decrypt(&with(&mut nonce), key, &sealed).as_deref(), Ok(&text[..]));
+        let other = token.encrypt(&with(&mut nonce), key, b"other text of as many bytes: 32.");
+        // Under the stricter policies it is refused at once, for it is not zeros.
+        let code = if token.strict() {
+            CKR_MECHANISM_PARAM_INVALID
+        } else {
+            CKR_FUNCTION_FAILED
+        };
+        refused(other, code);
+    }
+    if token.strict() {
+        for mut nonce in [vec![0; 7], vec![0; 13]] {
+            refused(token.encrypt(&with(&mut nonce), key, text), CKR_MECHANISM_PARAM_INVALID);
+        }
+    }
 }
 
 /// Nothing comes out before the end, and nothing at the end.

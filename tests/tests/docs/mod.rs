@@ -16,15 +16,16 @@ const HEAD: &str = "\
 # Mechanisms
 
 Written from the mechanism table (`proto/src/mechanism/table.rs`); a test compares. Sizes are in bits for RSA and EC keys,
-in bytes for others, of ML-DSA those of the public key; the smallest is that of the policy `standard`. *Parts* says what
-happens to data that comes in parts: hashed in the module, processed block by block, collected up to `max_data`, or refused.
+in bytes for others, of post-quantum keys those of the public key; the smallest is that of the policy `standard`. *Parts*
+says what happens to data that comes in parts: hashed in the module, processed block by block, collected up to `max_data`, or
+refused. How many published vectors each of them passes: [vectors.md](vectors.md).
 *Approved by* is the standard for which the policy `fips` has the mechanism; where there is none, it has not.
 
 | mechanism | keys | sizes | operations | parts | approved by | PKCS#11 3.2 |
 |---|---|---|---|---|---|---|
 ";
 
-const OPERATIONS: [(Operations, &str); 12] = [
+const OPERATIONS: [(Operations, &str); 14] = [
     (Operations::ENCRYPT, "encrypt"),
     (Operations::DECRYPT, "decrypt"),
     (Operations::DIGEST, "digest"),
@@ -37,6 +38,8 @@ const OPERATIONS: [(Operations, &str); 12] = [
     (Operations::WRAP, "wrap"),
     (Operations::UNWRAP, "unwrap"),
     (Operations::DERIVE, "derive"),
+    (Operations::ENCAPSULATE, "encapsulate"),
+    (Operations::DECAPSULATE, "decapsulate"),
 ];
 
 fn key_type(kind: KeyType) -> String {

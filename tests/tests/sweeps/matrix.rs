@@ -12,7 +12,7 @@ use hsmd_tests::module::Object;
 use hsmd_tests::rv::Rv;
 use hsmd_tests::template::{self, Attribute, Mechanism, Template, bytes, flag, number};
 
-use super::stage::{Stage, TEXT};
+use super::stage::{MADE, Stage, TEXT};
 use crate::hostile::watched::panics;
 
 /// A key of the matrix.
@@ -41,7 +41,7 @@ const fn doing(function: &'static str, operation: Operations, half: CK_OBJECT_CL
     }
 }
 
-const DOINGS: [Doing; 15] = [
+const DOINGS: [Doing; 17] = [
     doing("C_EncryptInit", Operations::ENCRYPT, CKO_PUBLIC_KEY),
     doing("C_DecryptInit", Operations::DECRYPT, CKO_PRIVATE_KEY),
     doing("C_SignInit", Operations::SIGN, CKO_PRIVATE_KEY),
@@ -61,6 +61,11 @@ const DOINGS: [Doing; 15] = [
     Doing {
         wrong_type: CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
         ..doing("C_UnwrapKey", Operations::UNWRAP, CKO_PRIVATE_KEY)
+    },
+    doing("C_EncapsulateKey", Operations::ENCAPSULATE, CKO_PUBLIC_KEY),
+    Doing {
+        wrong_type: CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+        ..doing("C_DecapsulateKey", Operations::DECAPSULATE, CKO_PRIVATE_KEY)
     },
     // Not one of the table's operations: no key, and a look at what the function says of each mechanism.
     doing("C_DigestInit", Operations::DIGEST, CKO_SECRET_KEY),
@@ -89,6 +94,21 @@ fn good(row: &Row, point: &[u8]) -> Option<Mechanism> {
         ParamKind::Oaep => Mechanism::Oaep {
             hash: CKM_SHA256,
             mgf: CKG_MGF1_SHA256,
+        },
+        ParamKind::Ccm => Mechanism::Ccm {
+            length: TEXT.len() as CK_ULONG,
+            nonce: vec![9; 12],
+            aad: Vec::new(),
+            tag: 16,
+        },
+        ParamKind::ChaCha => Mechanism::ChaCha {
+            nonce: vec![9; 12],
+            aad: Vec::new(),
+        },
+        ParamKind::Hkdf if kind == CKM_HKDF_DERIVE => Mechanism::Hkdf {
+            hash,
+            salt: Vec::new(),
+            info: b"matrix".to_vec(),
         },
         ParamKind::Ecdh if kind == CKM_ECDH1_DERIVE => Mechanism::Ecdh { public: point.to_vec() },
         // A kind that joins the table is tried without a parameter: any listed code is good.
@@ -165,6 +185,11 @@ impl Keys {
                 let uses = [CKA_SIGN, CKA_VERIFY, CKA_DERIVE];
                 self.secret(stage, kind, CKM_GENERIC_SECRET_KEY_GEN, 32, &uses);
             }
+            CKK_CHACHA20 => {
+                let uses = [CKA_ENCRYPT, CKA_DECRYPT];
+                self.secret(stage, kind, CKM_CHACHA20_KEY_GEN, 32, &uses);
+            }
+            CKK_HKDF => self.secret(stage, kind, CKM_HKDF_KEY_GEN, 32, &[CKA_DERIVE]),
             CKK_RSA => {
                 let public = [CKA_ENCRYPT, CKA_VERIFY, CKA_VERIFY_RECOVER, CKA_WRAP];
                 let private = [CKA_DECRYPT, CKA_SIGN, CKA_SIGN_RECOVER, CKA_UNWRAP];
@@ -247,7 +272,10 @@ impl Keys {
         uses: &[CK_ATTRIBUTE_TYPE],
     ) {
         let mut template = Self::open(uses);
-        template.push(number(CKA_VALUE_LEN, size));
+        // Keys of ChaCha20 have one length, and CKM_CHACHA20_KEY_GEN takes none.
+        if kind.0 != CKK_CHACHA20 {
+            template.push(number(CKA_VALUE_LEN, size));
+        }
         let made = stage
             .module
             .generate_key(stage.session, &Mechanism::Plain(with), &template);
@@ -320,7 +348,7 @@ fn expected(row: Option<&Row>, doing: &Doing, key: &Key, policy: Policy) -> Opti
     if key.class == CKO_DATA {
         return Some(match doing.function {
             "C_WrapKey" => CKR_WRAPPING_KEY_HANDLE_INVALID,
-            "C_UnwrapKey" => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+            "C_UnwrapKey" | "C_DecapsulateKey" => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
             _ => CKR_KEY_HANDLE_INVALID,
         });
     }
@@ -346,12 +374,22 @@ fn cell(stage: &mut Stage, mechanism: &Mechanism, doing: &Doing, key: &Key) -> R
     ]);
     let (address, count) = (template.address(), template.count());
     let target = stage.keys.target as usize;
+    let made = &raw mut stage.output[MADE] as usize;
+    let ciphertext = (
+        stage.made["ciphertext"].as_ptr() as usize,
+        stage.made["ciphertext"].len(),
+    );
     let words = |mechanism| match doing.function {
         "C_DigestInit" => vec![h, mechanism],
         "C_VerifySignatureInit" => vec![h, mechanism, handle, text, size],
         "C_DeriveKey" => vec![h, mechanism, handle, address, count, out],
         "C_WrapKey" => vec![h, mechanism, handle, target, out, length],
         "C_UnwrapKey" => vec![h, mechanism, handle, text, size, address, count, out],
+        "C_EncapsulateKey" => vec![h, mechanism, handle, address, count, out, length, made],
+        "C_DecapsulateKey" => {
+            let (ciphertext, size) = &ciphertext;
+            vec![h, mechanism, handle, address, count, *ciphertext, *size, out]
+        }
         _ => vec![h, mechanism, handle],
     };
     mechanism.with(|mechanism| stage.raw(doing.function, &words(mechanism)))

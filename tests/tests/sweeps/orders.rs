@@ -9,17 +9,19 @@ use hsmd_tests::rv::Rv;
 use hsmd_tests::signatures_3::SIGNATURES_3;
 use hsmd_tests::soak::{Random, Soak};
 
-use super::stage::Stage;
+use super::stage::{MADE, Stage};
 use crate::hostile::watched::panics;
 
 /// What makes an object or a session, at the beginning of the output.
-const MAKERS: [&str; 6] = [
+const MAKERS: [&str; 8] = [
     "C_CreateObject",
     "C_CopyObject",
     "C_GenerateKey",
     "C_GenerateKeyPair",
     "C_UnwrapKey",
     "C_DeriveKey",
+    "C_EncapsulateKey",
+    "C_DecapsulateKey",
 ];
 /// A PIN costs tens of milliseconds: it is changed after and before these only.
 const OF_LOGINS: [&str; 9] = [
@@ -35,7 +37,7 @@ const OF_LOGINS: [&str; 9] = [
 ];
 /// Functions of which a good call cannot succeed here: nobody is an officer, everything is initialised, nothing is asynchronous
 /// or parallel, no slot event comes, the stage has no key of that kind.
-pub(crate) const NEVER: [&str; 12] = [
+pub(crate) const NEVER: [&str; 10] = [
     "C_InitPIN",
     "C_GetFunctionStatus",
     "C_CancelFunction",
@@ -44,8 +46,6 @@ pub(crate) const NEVER: [&str; 12] = [
     "C_AsyncComplete",
     "C_AsyncGetID",
     "C_AsyncJoin",
-    "C_EncapsulateKey",
-    "C_DecapsulateKey",
     "C_WrapKeyAuthenticated",
     "C_UnwrapKeyAuthenticated",
 ];
@@ -134,7 +134,7 @@ fn walk(stage: &mut Stage, names: &[&'static str]) -> Result<Vec<Rv>, String> {
             return Err(format!("{name} in {names:?}: {rv}"));
         }
         if rv.0 == cryptoki_sys::CKR_OK && MAKERS.contains(name) {
-            let made = stage.output[0];
+            let made = stage.output[if *name == "C_EncapsulateKey" { MADE } else { 0 }];
             // A later call may have ended the session or the login.
             stage.raw("C_DestroyObject", &[stage.session as usize, made]);
         }

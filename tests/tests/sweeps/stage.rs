@@ -25,6 +25,9 @@ pub(crate) const ALL: CK_FLAGS = CKF_ENCRYPT
     | CKF_MESSAGE_VERIFY
     | CKF_FIND_OBJECTS;
 
+/// Where in the output the handle stands that C_EncapsulateKey gives beside its ciphertext, in words.
+pub(crate) const MADE: usize = 512;
+
 /// What is signed and encrypted.
 pub(crate) const TEXT: &[u8] = b"thirty-two bytes of text to sign";
 
@@ -38,6 +41,8 @@ pub(crate) struct Keys {
     pub(crate) recover_public: Object,
     pub(crate) recover: Object,
     pub(crate) curve: Object,
+    pub(crate) kem_public: Object,
+    pub(crate) kem: Object,
 }
 
 /// The application.
@@ -174,6 +179,8 @@ impl Stage {
             recover_public: named("recover public"),
             recover: named("recover"),
             curve: named("curve"),
+            kem_public: named("kem public"),
+            kem: named("kem"),
         };
     }
 
@@ -213,6 +220,12 @@ impl Stage {
             token("curve public", &[bytes(CKA_EC_PARAMS, template::P256)]),
             token("curve", &[flag(CKA_DERIVE, true)]),
         );
+        let set = [number(CKA_PARAMETER_SET, CKP_ML_KEM_512), flag(CKA_ENCAPSULATE, true)];
+        pair(
+            CKM_ML_KEM_KEY_PAIR_GEN,
+            token("kem public", &set),
+            token("kem", &[flag(CKA_DECAPSULATE, true)]),
+        );
         self.find_keys();
         self.make_texts();
     }
@@ -233,6 +246,15 @@ impl Stage {
         let wrapped = module
             .wrap(session, &wrap, keys.wrapping, keys.target)
             .expect("C_WrapKey");
+        let kem = Mechanism::Plain(CKM_ML_KEM);
+        let secret = [
+            number(CKA_CLASS, CKO_SECRET_KEY),
+            number(CKA_KEY_TYPE, CKK_AES),
+            number(CKA_VALUE_LEN, 32),
+        ];
+        let encapsulated = module.encapsulate(session, &kem, keys.kem_public, &secret);
+        let (ciphertext, shared) = encapsulated.expect("C_EncapsulateKey");
+        module.destroy(session, shared).expect("C_DestroyObject");
         let public = self.named("curve public").expect("the public half");
         let point = module.get(session, public, CKA_EC_POINT).expect("CKA_EC_POINT");
         self.made = BTreeMap::from([
@@ -242,6 +264,7 @@ impl Stage {
             ("recoverable", recoverable),
             ("wrapped", wrapped),
             ("point", point),
+            ("ciphertext", ciphertext),
         ]);
     }
 

@@ -7,7 +7,7 @@ use hsmd_tests::daemon::{PIN, SO_PIN};
 use hsmd_tests::rv::Rv;
 use hsmd_tests::template::{self, Attribute, Mechanism, Template, bytes, flag, number};
 
-use super::stage::{ALL, Stage, TEXT, cbc};
+use super::stage::{ALL, MADE, Stage, TEXT, cbc};
 
 const BLANK_LABEL: &[u8; 32] = b"demo                            ";
 /// Of the sealed message.
@@ -179,8 +179,15 @@ impl Stage {
             "C_VerifyMessage" | "C_VerifyMessageNext" => vec![h, 0, 0, text, size, code, code_size],
             "C_SignMessageBegin" | "C_VerifyMessageBegin" => vec![h, 0, 0],
             "C_VerifySignatureInit" => vec![h, m, keys.hmac as usize, code, code_size],
-            "C_EncapsulateKey" => vec![h, m, keys.recover_public as usize, address, count, out, p, out + 4096],
-            "C_DecapsulateKey" => vec![h, m, keys.recover as usize, address, count, text, size, out],
+            "C_EncapsulateKey" => {
+                let made = &raw mut self.output[MADE] as usize;
+                vec![h, m, keys.kem_public as usize, address, count, out, p, made]
+            }
+            "C_DecapsulateKey" => {
+                let ciphertext = &self.made["ciphertext"];
+                let (at, length) = (ciphertext.as_ptr() as usize, ciphertext.len());
+                vec![h, m, keys.kem as usize, address, count, at, length, out]
+            }
             "C_GetSessionValidationFlags" => vec![h, CKS_LAST_VALIDATION_OK as usize, out],
             "C_AsyncComplete" | "C_AsyncGetID" => vec![h, name_of, out],
             "C_AsyncJoin" => vec![h, name_of, 1, out, 64],

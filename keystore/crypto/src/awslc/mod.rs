@@ -23,6 +23,8 @@ pub(crate) type Block = [u8; 16];
 pub(crate) enum AeadKind {
     /// Keys of 16, 24 or 32 bytes, tags of 1 to 16, any IV but the empty one (SP 800-38D).
     Gcm,
+    /// Keys of 32 bytes, tags of 16, nonces of 12 (RFC 8439).
+    ChaCha,
     /// Keys of 32 bytes, tags of 16, nonces of 12 (RFC 8452).
     GcmSiv,
 }

@@ -1,12 +1,13 @@
-//! AES modes (PKCS#11 3.2, 6.13): ECB, CBC, CBC with padding, CTR, GCM; key wrap stands in [`super::keywrap`].
+//! AES modes (PKCS#11 3.2, 6.13): ECB, CBC, CBC with padding, CTR, GCM, CCM; key wrap stands in [`super::keywrap`]; and ChaCha20
+//! with Poly1305 (6.66).
 
 use super::symmetric::Symmetric;
 use super::{append, keywrap};
-use crate::awslc::ffi::Aes;
-use crate::awslc::{Block, Way};
+use crate::awslc::ffi::{Aead, Aes, ccm_open, ccm_seal};
+use crate::awslc::{AeadKind, Block, Way};
 use crate::error::OpError;
 use hsmd_proto::mechanism::Family;
-use hsmd_proto::params::{CtrParams, GcmParams, Params};
+use hsmd_proto::params::{CcmParams, ChaChaParams, CtrParams, GcmParams, Params};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -19,6 +20,8 @@ pub(crate) const fn is_cipher(family: Family) -> bool {
             | Family::AesCbcPad
             | Family::AesCtr
             | Family::AesGcm
+            | Family::AesCcm
+            | Family::ChaChaPoly
             | Family::AesKw
             | Family::AesKwp
     )
@@ -45,6 +48,8 @@ pub(crate) fn crypt(
             Way::Encrypt => gcm_seal(key, gcm, data, out),
             Way::Decrypt => gcm_open(key, gcm, data, out),
         },
+        (Family::AesCcm, Params::Ccm(ccm)) => self::ccm(key, way, ccm, data, out),
+        (Family::ChaChaPoly, Params::ChaCha(chacha)) => self::chacha(key, way, chacha, data, out),
         (Family::AesKw, Params::None | Params::Iv(_)) => keywrap::kw(key.aes()?, way, params, data, out),
         (Family::AesKwp, Params::None | Params::Iv(_)) => keywrap::kwp(key.aes()?, way, params, data, out),
         (Family::RsaOaep | Family::RsaRaw, _) => Err(OpError::KeyType),
@@ -179,5 +184,53 @@ fn gcm_open(key: &Symmetric, params: &GcmParams, data: &[u8], out: &mut Vec<u8>)
                 .run(Way::Decrypt, &params.iv, &params.aad, data, target)
         };
         opened.ok_or(OpError::Encrypted)
+    })
+}
+
+/// CCM (SP 800-38C): the tag follows the text. The parameter has said how long the text is.
+fn ccm(key: &Symmetric, way: Way, params: &CcmParams, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    let (key, tag) = (key.value().expose(), params.mac_length as usize);
+    let fits = matches!(tag, 8 | 10 | 12 | 14 | 16) && (7..=13).contains(&params.nonce.len());
+    if !fits {
+        return Err(OpError::Parameter);
+    }
+    if !matches!(key.len(), 16 | 24 | 32) {
+        return Err(OpError::KeySize);
+    }
+    let text = match way {
+        Way::Encrypt => Some(data.len()),
+        Way::Decrypt => data.len().checked_sub(tag),
+    };
+    let text = text
+        .filter(|text| *text as u64 == params.data_length)
+        .ok_or(partial(way))?;
+    let (nonce, aad) = (&params.nonce[..], &params.aad[..]);
+    match way {
+        Way::Encrypt => append(out, text + tag, |target| {
+            let (front, back) = target.split_at_mut(text);
+            ccm_seal(key, nonce, aad, data, front, back).ok_or(OpError::Failed)
+        }),
+        Way::Decrypt => append(out, text, |target| {
+            let (data, tag) = data.split_at(text);
+            ccm_open(key, nonce, aad, data, tag, target).ok_or(OpError::Encrypted)
+        }),
+    }
+}
+
+/// ChaCha20 and Poly1305 (RFC 8439): a tag of 16 bytes follows the text.
+fn chacha(key: &Symmetric, way: Way, params: &ChaChaParams, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+    if params.nonce.len() != 12 {
+        return Err(OpError::Parameter);
+    }
+    let aead = Aead::new(AeadKind::ChaCha, key.value().expose(), 16).ok_or(OpError::KeySize)?;
+    let (length, error) = match way {
+        Way::Encrypt => (data.len() + 16, OpError::Failed),
+        Way::Decrypt => (
+            data.len().checked_sub(16).ok_or(OpError::EncryptedLength)?,
+            OpError::Encrypted,
+        ),
+    };
+    append(out, length, |target| {
+        aead.run(way, &params.nonce, &params.aad, data, target).ok_or(error)
     })
 }

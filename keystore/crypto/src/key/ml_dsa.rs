@@ -1,13 +1,12 @@
-//! ML-DSA and HashML-DSA (FIPS 204). The engine signs a message representative; which bytes it is made of, and that it is
-//! made for one of the two, is decided here.
+//! ML-DSA and HashML-DSA (FIPS 204). The engine signs a message representative, which is made here.
 
-use super::{append, rsa::with_digest};
+use super::append;
+use super::external::with_message;
 use crate::awslc::ffi::{Lattice, shake256};
 use crate::error::{KeyError, OpError};
 use crate::material::Input;
 use crate::secret::Secret;
-use hsmd_proto::ck::MechanismType;
-use hsmd_proto::mechanism::{Family, Row, digest_length};
+use hsmd_proto::mechanism::Row;
 use hsmd_proto::parameter_set::ParameterSet;
 use hsmd_proto::params::Params;
 
@@ -82,54 +81,10 @@ impl MlDsa {
         self.key.verify(&mu, signature).ok_or(OpError::Signature)
     }
 
-    /// The message representative (FIPS 204, 5.2 to 5.4, and 6.2, step 6): of the message with the domain separator 0, or of
-    /// its digest with 1 and the hash's object identifier.
+    /// The message representative (FIPS 204, 6.2, step 6).
     fn representative(&self, row: &Row, params: &Params, input: Input<'_>) -> Result<[u8; 64], OpError> {
-        let (context, named): (&[u8], _) = match params {
-            Params::None => (&[], None),
-            Params::SignContext(sign) => (&sign.context, sign.hash),
-            _ => return Err(OpError::Parameter),
-        };
-        let length = u8::try_from(context.len()).map_err(|_| OpError::Parameter)?;
-        match (row.family, row.hash, named) {
-            (Family::MlDsa, None, None) => {
-                let Input::Message(message) = input else {
-                    return Err(OpError::Data);
-                };
-                shake256(&[&self.tr, &[0, length], context, message]).ok_or(OpError::Failed)
-            }
-            (Family::HashMlDsa, Some(hash), None) => {
-                let domain = [1, length];
-                let oid = object_identifier(hash).ok_or(OpError::Parameter)?;
-                with_digest(hash, input, |digest| {
-                    shake256(&[&self.tr, &domain, context, &oid, digest]).ok_or(OpError::Failed)
-                })
-            }
-            (Family::HashMlDsa, None, Some(hash)) => {
-                let (Input::Message(digest) | Input::Digest(digest)) = input;
-                if Some(digest.len()) != digest_length(hash) {
-                    return Err(OpError::DataLength);
-                }
-                let oid = object_identifier(hash).ok_or(OpError::Parameter)?;
-                shake256(&[&self.tr, &[1, length], context, &oid, digest]).ok_or(OpError::Failed)
-            }
-            _ => Err(OpError::Parameter),
-        }
+        with_message(row, params, input, |message| {
+            shake256(&[&[&self.tr[..]][..], message].concat()).ok_or(OpError::Failed)
+        })
     }
-}
-
-/// DER of the hash's object identifier (FIPS 204, 5.4.1): 2.16.840.1.101.3.4.2.x.
-const fn object_identifier(hash: MechanismType) -> Option<[u8; 11]> {
-    let last = match hash {
-        MechanismType::SHA256 => 1,
-        MechanismType::SHA384 => 2,
-        MechanismType::SHA512 => 3,
-        MechanismType::SHA224 => 4,
-        MechanismType::SHA3_224 => 7,
-        MechanismType::SHA3_256 => 8,
-        MechanismType::SHA3_384 => 9,
-        MechanismType::SHA3_512 => 10,
-        _ => return None,
-    };
-    Some([0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, last])
 }

@@ -6,24 +6,30 @@
 mod agree;
 pub(crate) mod cipher;
 pub(crate) mod curve;
+mod external;
+mod hkdf;
 pub(crate) mod keywrap;
 pub(crate) mod mac;
 pub(crate) mod ml_dsa;
+pub(crate) mod ml_kem;
 pub(crate) mod montgomery;
 mod pkcs1;
 pub(crate) mod rsa;
+pub(crate) mod slh_dsa;
 pub(crate) mod symmetric;
 
-use crate::awslc::ffi::{Ec, Rsa};
+use crate::awslc::ffi::{Ec, Lattice, Rsa};
 use crate::awslc::{RsaHalf, Way};
 use crate::encoding;
 use crate::error::{KeyError, OpError};
 use crate::material::{Input, Material};
 use crate::secret::Secret;
+use crate::slh_dsa::{Private, Public};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, ParsedPublicKey};
+use hsmd_proto::ck::KeyType;
 use hsmd_proto::mechanism::{self, Family, Row};
 use hsmd_proto::meta::Curve;
-use hsmd_proto::params::{EcdhParams, Mechanism};
+use hsmd_proto::params::{EcdhParams, HkdfParams, Mechanism};
 use ml_dsa::MlDsa;
 use montgomery::Montgomery;
 use pkcs1::RejectionKey;
@@ -41,12 +47,17 @@ enum Inner {
     RsaPublic(Rsa),
     EcPrivate(Ec),
     EcPublic(Ec),
-    EdPrivate(Ed25519KeyPair, ParsedPublicKey),
+    /// The seed with the public key after it is what the instances with a context take.
+    EdPrivate(Ed25519KeyPair, ParsedPublicKey, Secret),
     EdPublic(ParsedPublicKey),
     MontgomeryPrivate(Montgomery),
     MontgomeryPublic([u8; 32]),
     MlDsaPrivate(MlDsa),
     MlDsaPublic(MlDsa),
+    MlKemPrivate(Lattice),
+    MlKemPublic(Lattice),
+    SlhDsaPrivate(Private),
+    SlhDsaPublic(Public),
 }
 
 impl Key {
@@ -68,15 +79,28 @@ impl Key {
             Material::EdPrivate { seed } => {
                 let key = curve::open_edwards_private(seed)?;
                 let public = curve::open_edwards_public(&point_of(key.public_key().as_ref()))?;
-                Inner::EdPrivate(key, public)
+                let whole = curve::edwards_whole(seed, &key);
+                Inner::EdPrivate(key, public, whole)
             }
             Material::EdPublic { point } => Inner::EdPublic(curve::open_edwards_public(point)?),
             Material::MontgomeryPrivate { scalar } => Inner::MontgomeryPrivate(montgomery::open_private(scalar)?),
             Material::MontgomeryPublic { point } => Inner::MontgomeryPublic(*point),
-            Material::LatticePrivate { set, seed, value } => {
+            Material::PqPrivate { set, seed, value } if set.key_type() == KeyType::ML_KEM => {
+                Inner::MlKemPrivate(ml_kem::open_private(*set, seed.as_ref(), value)?)
+            }
+            Material::PqPrivate { set, value, .. } if set.key_type() == KeyType::SLH_DSA => {
+                Inner::SlhDsaPrivate(slh_dsa::open_private(*set, value)?)
+            }
+            Material::PqPublic { set, value } if set.key_type() == KeyType::SLH_DSA => {
+                Inner::SlhDsaPublic(slh_dsa::open_public(*set, value)?)
+            }
+            Material::PqPublic { set, value } if set.key_type() == KeyType::ML_KEM => {
+                Inner::MlKemPublic(ml_kem::open_public(*set, value)?)
+            }
+            Material::PqPrivate { set, seed, value } => {
                 Inner::MlDsaPrivate(ml_dsa::open_private(*set, seed.as_ref(), value)?)
             }
-            Material::LatticePublic { set, value } => Inner::MlDsaPublic(ml_dsa::open_public(*set, value)?),
+            Material::PqPublic { set, value } => Inner::MlDsaPublic(ml_dsa::open_public(*set, value)?),
         }))
     }
 
@@ -88,6 +112,48 @@ impl Key {
     /// A private key of ML-DSA that is in hand already.
     pub(crate) const fn of_ml_dsa(key: MlDsa) -> Self {
         Self(Inner::MlDsaPrivate(key))
+    }
+
+    /// A private key of SLH-DSA that is in hand already.
+    pub(crate) const fn of_slh_dsa(key: Private) -> Self {
+        Self(Inner::SlhDsaPrivate(key))
+    }
+
+    /// Whether both halves of a private key are of one key, where [`Self::open`] did not look because it is much work: SLH-DSA.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match &self.0 {
+            Inner::SlhDsaPrivate(key) => key.is_whole(),
+            _ => true,
+        }
+    }
+
+    /// A private key of ML-KEM that is in hand already.
+    pub(crate) const fn of_ml_kem(key: Lattice) -> Self {
+        Self(Inner::MlKemPrivate(key))
+    }
+
+    /// Makes a shared secret and the ciphertext that the private half opens: C_EncapsulateKey.
+    ///
+    /// # Errors
+    /// `KeyType`; `Failed` if the engine could not.
+    pub fn encapsulate(&self) -> Result<(Vec<u8>, Secret), OpError> {
+        match &self.0 {
+            Inner::MlKemPrivate(key) | Inner::MlKemPublic(key) => key.encapsulate().ok_or(OpError::Failed),
+            _ => Err(OpError::KeyType),
+        }
+    }
+
+    /// The shared secret of a ciphertext: C_DecapsulateKey. One that was not made for this key gives a pseudo-random secret,
+    /// always the same (FIPS 203, 6.3).
+    ///
+    /// # Errors
+    /// `KeyType`; `EncryptedLength` for another length than the parameter set's.
+    pub fn decapsulate(&self, ciphertext: &[u8]) -> Result<Secret, OpError> {
+        match &self.0 {
+            Inner::MlKemPrivate(key) => ml_kem::decapsulate(key, ciphertext),
+            _ => Err(OpError::KeyType),
+        }
     }
 
     /// Signs, or makes a MAC: C_Sign.
@@ -104,9 +170,14 @@ impl Key {
             }
             (Inner::RsaPrivate(key, _), Family::RsaPss) => rsa::sign_pss(key, row.hash, &mechanism.params, input, out),
             (Inner::EcPrivate(key), Family::Ecdsa) => curve::sign_ecdsa(key, row.hash, input, out),
-            (Inner::EdPrivate(key, _), Family::Eddsa) => curve::sign_eddsa(key, input, out),
+            (Inner::EdPrivate(key, _, whole), Family::Eddsa) => {
+                curve::sign_eddsa((key, whole), &mechanism.params, input, out)
+            }
             (Inner::MlDsaPrivate(key), Family::MlDsa | Family::HashMlDsa) => {
                 key.sign(row, &mechanism.params, input, out)
+            }
+            (Inner::SlhDsaPrivate(key), Family::SlhDsa | Family::HashSlhDsa) => {
+                slh_dsa::sign(key, row, &mechanism.params, input, out)
             }
             (Inner::Symmetric(key), Family::Hmac | Family::AesCmac) => {
                 mac::sign(key, row, &mechanism.params, input, out)
@@ -132,11 +203,17 @@ impl Key {
             (Inner::EcPrivate(key) | Inner::EcPublic(key), Family::Ecdsa) => {
                 curve::verify_ecdsa(key, row.hash, input, signature)
             }
-            (Inner::EdPrivate(_, key) | Inner::EdPublic(key), Family::Eddsa) => {
-                curve::verify_eddsa(key, input, signature)
+            (Inner::EdPrivate(_, key, _) | Inner::EdPublic(key), Family::Eddsa) => {
+                curve::verify_eddsa(key, &mechanism.params, input, signature)
             }
             (Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key), Family::MlDsa | Family::HashMlDsa) => {
                 key.verify(row, &mechanism.params, input, signature)
+            }
+            (Inner::SlhDsaPrivate(key), Family::SlhDsa | Family::HashSlhDsa) => {
+                slh_dsa::verify(key.public(), row, &mechanism.params, input, signature)
+            }
+            (Inner::SlhDsaPublic(key), Family::SlhDsa | Family::HashSlhDsa) => {
+                slh_dsa::verify(key, row, &mechanism.params, input, signature)
             }
             (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaRaw) => {
                 let (Input::Message(data) | Input::Digest(data)) = input;
@@ -241,6 +318,17 @@ impl Key {
         }
     }
 
+    /// HKDF (PKCS#11 3.2, 6.62.5): `length` bytes.
+    ///
+    /// # Errors
+    /// `KeyType`; `Parameter` for a hash that this build does not have; `DataLength` for more bytes than HKDF gives.
+    pub fn hkdf(&self, params: &HkdfParams, length: usize) -> Result<Secret, OpError> {
+        match &self.0 {
+            Inner::Symmetric(key) => hkdf::derive(key, params, length),
+            _ => Err(OpError::KeyType),
+        }
+    }
+
     /// The public half; `None` for a secret key.
     #[must_use]
     pub fn public(&self) -> Option<Material> {
@@ -250,12 +338,18 @@ impl Key {
                 curve: key.curve(),
                 point: key.point()?.to_vec(),
             }),
-            Inner::EdPrivate(_, key) | Inner::EdPublic(key) => Some(Material::EdPublic {
+            Inner::EdPrivate(_, key, _) | Inner::EdPublic(key) => Some(Material::EdPublic {
                 point: point_of(key.as_ref()),
             }),
             Inner::MontgomeryPrivate(key) => Some(Material::MontgomeryPublic { point: *key.point() }),
             Inner::MontgomeryPublic(point) => Some(Material::MontgomeryPublic { point: *point }),
-            Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key) => Some(Material::LatticePublic {
+            Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key) => Some(Material::PqPublic {
+                set: key.set(),
+                value: key.public()?,
+            }),
+            Inner::SlhDsaPrivate(key) => Some(slh_dsa::material(key.public())),
+            Inner::SlhDsaPublic(key) => Some(slh_dsa::material(key)),
+            Inner::MlKemPrivate(key) | Inner::MlKemPublic(key) => Some(Material::PqPublic {
                 set: key.set(),
                 value: key.public()?,
             }),
@@ -269,7 +363,8 @@ impl Key {
         encoding::public_key_info(&self.public()?)
     }
 
-    /// The size in the mechanism table's unit: bits of a modulus or a curve, bytes of a secret or of a public key of ML-DSA.
+    /// The size in the mechanism table's unit: bits of a modulus or a curve, bytes of a secret or of a public key of ML-DSA
+    /// or ML-KEM.
     #[must_use]
     pub fn size(&self) -> u64 {
         match &self.0 {
@@ -279,6 +374,9 @@ impl Key {
             Inner::EdPrivate(..) | Inner::EdPublic(_) => Curve::Ed25519.bits(),
             Inner::MontgomeryPrivate(_) | Inner::MontgomeryPublic(_) => Curve::X25519.bits(),
             Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key) => key.set().public_bytes() as u64,
+            Inner::MlKemPrivate(key) | Inner::MlKemPublic(key) => key.set().public_bytes() as u64,
+            Inner::SlhDsaPrivate(key) => key.public().bytes().len() as u64,
+            Inner::SlhDsaPublic(key) => key.bytes().len() as u64,
         }
     }
 }
@@ -297,6 +395,10 @@ impl std::fmt::Debug for Key {
             Inner::MontgomeryPublic(_) => "Key(X25519 public)",
             Inner::MlDsaPrivate(_) => "Key(ML-DSA private)",
             Inner::MlDsaPublic(_) => "Key(ML-DSA public)",
+            Inner::MlKemPrivate(_) => "Key(ML-KEM private)",
+            Inner::MlKemPublic(_) => "Key(ML-KEM public)",
+            Inner::SlhDsaPrivate(_) => "Key(SLH-DSA private)",
+            Inner::SlhDsaPublic(_) => "Key(SLH-DSA public)",
         })
     }
 }
@@ -312,6 +414,8 @@ const fn signs(family: Family) -> bool {
             | Family::Eddsa
             | Family::MlDsa
             | Family::HashMlDsa
+            | Family::SlhDsa
+            | Family::HashSlhDsa
             | Family::Hmac
             | Family::AesCmac
     )

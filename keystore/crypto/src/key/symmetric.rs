@@ -9,12 +9,14 @@ use hsmd_proto::ck::MechanismType;
 use std::sync::OnceLock;
 
 /// The hashes that HMAC has.
-const HASHES: [MechanismType; 9] = [
+const HASHES: [MechanismType; 11] = [
     MechanismType::SHA_1,
     MechanismType::SHA224,
     MechanismType::SHA256,
     MechanismType::SHA384,
     MechanismType::SHA512,
+    MechanismType::SHA512_224,
+    MechanismType::SHA512_256,
     MechanismType::SHA3_224,
     MechanismType::SHA3_256,
     MechanismType::SHA3_384,

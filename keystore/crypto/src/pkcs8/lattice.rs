@@ -1,10 +1,11 @@
-//! What PKCS #8 holds of a private key of ML-DSA (RFC 9881, 6): its seed, its expanded form, or both.
+//! What PKCS #8 holds of a private key of ML-DSA (RFC 9881, 6) or ML-KEM (RFC 9935, 6): its seed, its expanded form, or both.
 
 use crate::encoding;
 use crate::material::Material;
 use crate::secret::Secret;
 use der::asn1::{ObjectIdentifier, OctetStringRef};
 use der::{Decode, Encode, Sequence};
+use hsmd_proto::ck::KeyType;
 use hsmd_proto::parameter_set::ParameterSet;
 use zeroize::Zeroizing;
 
@@ -36,7 +37,11 @@ pub(super) fn encode(seed: Option<&Secret>, value: &Secret) -> Option<Zeroizing<
 pub(super) fn decode(oid: ObjectIdentifier, der: &[u8]) -> Option<Material> {
     let set = ParameterSet::ALL
         .into_iter()
-        .find(|set| encoding::lattice(*set) == oid)?;
+        .find(|set| encoding::parameter_set(*set) == oid)?;
+    if set.key_type() == KeyType::SLH_DSA {
+        let (seed, value) = (None, Secret::from_slice(der));
+        return (value.len() == set.private_bytes()).then_some(Material::PqPrivate { set, seed, value });
+    }
     let tag = *der.first()?;
     if tag == SEED {
         let mut whole = Zeroizing::new(der.to_vec());
@@ -51,5 +56,5 @@ pub(super) fn decode(oid: ObjectIdentifier, der: &[u8]) -> Option<Material> {
         (Some(Secret::from_slice(both.seed.as_bytes())), both.expanded)
     };
     let value = Secret::from_slice(value.as_bytes());
-    Some(Material::LatticePrivate { set, seed, value })
+    Some(Material::PqPrivate { set, seed, value })
 }

@@ -72,19 +72,24 @@ pub(crate) enum Shape {
     EdPublic,
     MontgomeryPublic,
     MlDsaPublic,
+    MlKemPublic,
+    SlhDsaPublic,
     RsaPrivate,
     EcPrivate,
     EdPrivate,
     MontgomeryPrivate,
     MlDsaPrivate,
+    MlKemPrivate,
+    SlhDsaPrivate,
     Aes,
+    ChaCha,
     Generic,
     Hmac,
 }
 
 impl Shape {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Data,
         Self::Certificate,
         Self::AttributeCertificate,
@@ -98,12 +103,17 @@ impl Shape {
         Self::EdPublic,
         Self::MontgomeryPublic,
         Self::MlDsaPublic,
+        Self::MlKemPublic,
+        Self::SlhDsaPublic,
         Self::RsaPrivate,
         Self::EcPrivate,
         Self::EdPrivate,
         Self::MontgomeryPrivate,
         Self::MlDsaPrivate,
+        Self::MlKemPrivate,
+        Self::SlhDsaPrivate,
         Self::Aes,
+        Self::ChaCha,
         Self::Generic,
         Self::Hmac,
     ];
@@ -131,13 +141,18 @@ impl Shape {
             (ObjectClass::PUBLIC_KEY, KeyType::EC_EDWARDS) => Self::EdPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::EC_MONTGOMERY) => Self::MontgomeryPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::ML_DSA) => Self::MlDsaPublic,
+            (ObjectClass::PUBLIC_KEY, KeyType::ML_KEM) => Self::MlKemPublic,
+            (ObjectClass::PUBLIC_KEY, KeyType::SLH_DSA) => Self::SlhDsaPublic,
             (ObjectClass::PRIVATE_KEY, KeyType::RSA) => Self::RsaPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC) => Self::EcPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS) => Self::EdPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC_MONTGOMERY) => Self::MontgomeryPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::ML_DSA) => Self::MlDsaPrivate,
+            (ObjectClass::PRIVATE_KEY, KeyType::ML_KEM) => Self::MlKemPrivate,
+            (ObjectClass::PRIVATE_KEY, KeyType::SLH_DSA) => Self::SlhDsaPrivate,
             (ObjectClass::SECRET_KEY, KeyType::AES) => Self::Aes,
-            (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET) => Self::Generic,
+            (ObjectClass::SECRET_KEY, KeyType::CHACHA20) => Self::ChaCha,
+            (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET | KeyType::HKDF) => Self::Generic,
             (
                 ObjectClass::SECRET_KEY,
                 KeyType::SHA_1_HMAC
@@ -145,6 +160,8 @@ impl Shape {
                 | KeyType::SHA256_HMAC
                 | KeyType::SHA384_HMAC
                 | KeyType::SHA512_HMAC
+                | KeyType::SHA512_224_HMAC
+                | KeyType::SHA512_256_HMAC
                 | KeyType::SHA3_224_HMAC
                 | KeyType::SHA3_256_HMAC
                 | KeyType::SHA3_384_HMAC
@@ -162,13 +179,11 @@ impl Shape {
             Self::Profile => ObjectClass::PROFILE,
             Self::Mechanism => ObjectClass::MECHANISM,
             Self::Feature => ObjectClass::HW_FEATURE,
-            Self::RsaPublic | Self::EcPublic | Self::EdPublic | Self::MontgomeryPublic | Self::MlDsaPublic => {
-                ObjectClass::PUBLIC_KEY
-            }
-            Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate | Self::MontgomeryPrivate | Self::MlDsaPrivate => {
-                ObjectClass::PRIVATE_KEY
-            }
-            Self::Aes | Self::Generic | Self::Hmac => ObjectClass::SECRET_KEY,
+            Self::RsaPublic | Self::EcPublic | Self::EdPublic | Self::MontgomeryPublic => ObjectClass::PUBLIC_KEY,
+            Self::MlDsaPublic | Self::MlKemPublic | Self::SlhDsaPublic => ObjectClass::PUBLIC_KEY,
+            Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate | Self::MontgomeryPrivate => ObjectClass::PRIVATE_KEY,
+            Self::MlDsaPrivate | Self::MlKemPrivate | Self::SlhDsaPrivate => ObjectClass::PRIVATE_KEY,
+            Self::Aes | Self::ChaCha | Self::Generic | Self::Hmac => ObjectClass::SECRET_KEY,
         }
     }
 
@@ -212,15 +227,20 @@ impl Shapes {
     pub(crate) const CURVE_PRIVATE: Self = Self::SIGNING_PRIVATE.or(Self::MONTGOMERY_PRIVATE);
     pub(crate) const ML_DSA_PUBLIC: Self = Self(1 << Shape::MlDsaPublic as u16);
     pub(crate) const ML_DSA_PRIVATE: Self = Self(1 << Shape::MlDsaPrivate as u16);
+    pub(crate) const ML_KEM_PUBLIC: Self = Self(1 << Shape::MlKemPublic as u16);
+    pub(crate) const ML_KEM_PRIVATE: Self = Self(1 << Shape::MlKemPrivate as u16);
+    pub(crate) const SLH_DSA_PUBLIC: Self = Self(1 << Shape::SlhDsaPublic as u16);
+    pub(crate) const SLH_DSA_PRIVATE: Self = Self(1 << Shape::SlhDsaPrivate as u16);
     /// Keys with a parameter set.
-    pub(crate) const LATTICE_PUBLIC: Self = Self::ML_DSA_PUBLIC;
-    pub(crate) const LATTICE_PRIVATE: Self = Self::ML_DSA_PRIVATE;
-    pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC.or(Self::CURVE_PUBLIC).or(Self::LATTICE_PUBLIC);
-    pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE.or(Self::CURVE_PRIVATE).or(Self::LATTICE_PRIVATE);
+    pub(crate) const PQ_PUBLIC: Self = Self::ML_DSA_PUBLIC.or(Self::ML_KEM_PUBLIC).or(Self::SLH_DSA_PUBLIC);
+    pub(crate) const PQ_PRIVATE: Self = Self::ML_DSA_PRIVATE.or(Self::ML_KEM_PRIVATE).or(Self::SLH_DSA_PRIVATE);
+    pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC.or(Self::CURVE_PUBLIC).or(Self::PQ_PUBLIC);
+    pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE.or(Self::CURVE_PRIVATE).or(Self::PQ_PRIVATE);
     pub(crate) const AES: Self = Self(1 << Shape::Aes as u16);
+    pub(crate) const CHACHA: Self = Self(1 << Shape::ChaCha as u16);
     pub(crate) const GENERIC: Self = Self(1 << Shape::Generic as u16);
     pub(crate) const HMAC: Self = Self(1 << Shape::Hmac as u16);
-    pub(crate) const SECRET: Self = Self::AES.or(Self::GENERIC).or(Self::HMAC);
+    pub(crate) const SECRET: Self = Self::AES.or(Self::CHACHA).or(Self::GENERIC).or(Self::HMAC);
     pub(crate) const KEYS: Self = Self::PUBLIC.or(Self::PRIVATE).or(Self::SECRET);
     /// Who made them with SoftHSM and said nothing could read them only after a login.
     pub(crate) const PRIVATE_BY_DEFAULT: Self = Self::PRIVATE.or(Self::SECRET).or(Self::DATA);

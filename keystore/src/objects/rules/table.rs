@@ -164,9 +164,13 @@ pub(crate) static RULES: &[Rule] = &[
     free(
         A::ENCRYPT,
         S::PUBLIC.or(S::SECRET),
-        Default::Usage(S::RSA_PUBLIC.or(S::AES)),
+        Default::Usage(S::RSA_PUBLIC.or(S::AES).or(S::CHACHA)),
     ),
-    free(A::DECRYPT, KEYS_WITH_VALUE, Default::Usage(S::RSA_PRIVATE.or(S::AES))),
+    free(
+        A::DECRYPT,
+        KEYS_WITH_VALUE,
+        Default::Usage(S::RSA_PRIVATE.or(S::AES).or(S::CHACHA)),
+    ),
     free(
         A::SIGN,
         KEYS_WITH_VALUE,
@@ -174,13 +178,20 @@ pub(crate) static RULES: &[Rule] = &[
             S::RSA_PRIVATE
                 .or(S::SIGNING_PRIVATE)
                 .or(S::ML_DSA_PRIVATE)
+                .or(S::SLH_DSA_PRIVATE)
                 .or(S::SECRET),
         ),
     ),
     free(
         A::VERIFY,
         S::PUBLIC.or(S::SECRET),
-        Default::Usage(S::RSA_PUBLIC.or(S::SIGNING_PUBLIC).or(S::ML_DSA_PUBLIC).or(S::SECRET)),
+        Default::Usage(
+            S::RSA_PUBLIC
+                .or(S::SIGNING_PUBLIC)
+                .or(S::ML_DSA_PUBLIC)
+                .or(S::SLH_DSA_PUBLIC)
+                .or(S::SECRET),
+        ),
     ),
     free(A::SIGN_RECOVER, S::PRIVATE, Default::False),
     free(A::VERIFY_RECOVER, S::PUBLIC, Default::False),
@@ -188,6 +199,10 @@ pub(crate) static RULES: &[Rule] = &[
     free(A::UNWRAP, S::PRIVATE, Default::Usage(S::RSA_PRIVATE)),
     free(A::WRAP, S::SECRET, Default::LegacyUsage(S::AES)),
     free(A::UNWRAP, S::SECRET, Default::LegacyUsage(S::AES)),
+    free(A::ENCAPSULATE, S::PUBLIC, Default::Usage(S::ML_KEM_PUBLIC)),
+    free(A::DECAPSULATE, S::PRIVATE, Default::Usage(S::ML_KEM_PRIVATE)),
+    fixed(A::ENCAPSULATE_TEMPLATE, S::PUBLIC, W::MAKE, Default::Absent),
+    fixed(A::DECAPSULATE_TEMPLATE, S::PRIVATE, W::MAKE, Default::Absent),
     fixed(A::WRAP_TEMPLATE, S::PUBLIC.or(S::SECRET), W::MAKE, Default::Absent),
     fixed(A::UNWRAP_TEMPLATE, KEYS_WITH_VALUE, W::MAKE, Default::Absent),
     fixed(
@@ -262,23 +277,35 @@ pub(crate) static RULES: &[Rule] = &[
     fixed(A::EC_POINT, S::CURVE_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::EC_POINT, S::CURVE_PRIVATE, W::CREATE, Default::Computed),
     fixed(A::VALUE, S::CURVE_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
-    // 6.67 ML-DSA; one of seed and value is enough
+    // 6.67 ML-DSA, 6.68 ML-KEM, 6.69 SLH-DSA; of the first two one of seed and value is enough
     fixed(
         A::PARAMETER_SET,
-        S::LATTICE_PUBLIC,
+        S::PQ_PUBLIC,
         W::CREATE.or(W::GENERATE),
         Default::Computed,
     )
     .required(W::CREATE.or(W::GENERATE)),
-    fixed(A::PARAMETER_SET, S::LATTICE_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
-    fixed(A::VALUE, S::LATTICE_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
-    fixed(A::VALUE, S::LATTICE_PRIVATE, W::CREATE, Default::Computed),
-    fixed(A::SEED, S::LATTICE_PRIVATE, W::CREATE, Default::Computed),
+    fixed(A::PARAMETER_SET, S::PQ_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::VALUE, S::PQ_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::VALUE, S::PQ_PRIVATE, W::CREATE, Default::Computed),
+    fixed(
+        A::SEED,
+        S::ML_DSA_PRIVATE.or(S::ML_KEM_PRIVATE),
+        W::CREATE,
+        Default::Computed,
+    ),
     // 6.7, 6.13, 6.20 to 6.23 generic secrets, AES, HMAC keys
     fixed(A::VALUE, S::SECRET, W::CREATE, Default::Computed).required(W::CREATE),
+    // All keys of ChaCha20 have the same length.
     fixed(
         A::VALUE_LEN,
-        S::SECRET,
+        S::CHACHA,
+        W::GENERATE.or(W::UNWRAP).or(W::DERIVE),
+        Default::Computed,
+    ),
+    fixed(
+        A::VALUE_LEN,
+        S::AES.or(S::GENERIC).or(S::HMAC),
         W::GENERATE.or(W::UNWRAP).or(W::DERIVE),
         Default::Computed,
     )

@@ -7,6 +7,7 @@ mod digest;
 mod durable;
 mod families;
 mod grants;
+mod kem;
 mod lattice;
 mod mechanisms;
 mod model;

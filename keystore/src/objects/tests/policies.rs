@@ -2,8 +2,21 @@
 //! and what tightening does. The attacks under these policies are tests of the C interface.
 
 use hsmd_crypto::selftest::{Outcome, Report};
+use hsmd_proto::params::CcmParams;
 
 use super::*;
+
+fn ccm(nonce: &[u8]) -> Mechanism {
+    Mechanism {
+        kind: M::AES_CCM,
+        params: Params::Ccm(CcmParams {
+            data_length: 1,
+            nonce: nonce.to_vec(),
+            aad: Vec::new(),
+            mac_length: 16,
+        }),
+    }
+}
 
 fn refused<T>(result: Result<T, Rv>) -> Rv {
     result.err().unwrap_or(Rv::OK)
@@ -47,6 +60,18 @@ fn strict_encrypts_under_its_own_ivs_only() {
         let asked = |key: &ObjectView, mechanism| refused(bench.keys.make_iv(&bench.user, &key.name(), &mechanism));
         assert_eq!(asked(&dumb, gcm(&[0; 12])), Rv::KEY_FUNCTION_NOT_PERMITTED);
         assert_eq!(asked(&key, ctr()), Rv::MECHANISM_INVALID);
+        // A nonce of CCM is as good as an IV of GCM, and neither serves twice.
+        let made = bench.keys.make_iv(&bench.user, &key.name(), &ccm(&[0; 12])).unwrap();
+        assert_eq!(
+            refused(bench.encrypt(&key, &ccm(&[7; 12]), b"x")),
+            Rv::MECHANISM_PARAM_INVALID
+        );
+        let sealed = bench.encrypt(&key, &ccm(&made), b"x").unwrap();
+        assert_eq!(
+            refused(bench.encrypt(&key, &ccm(&made), b"y")),
+            Rv::MECHANISM_PARAM_INVALID
+        );
+        assert_eq!(bench.decrypt(&key, &ccm(&made), &sealed), Ok(b"x".to_vec()));
     }
     let bench = bench(Policy::Standard);
     let key = bench.aes(&[]).unwrap();

@@ -18,6 +18,7 @@ pub(crate) struct Ec {
 impl Ec {
     fn empty(curve: Curve) -> Option<Self> {
         let name = match curve {
+            Curve::P224 => sys::NID_secp224r1,
             Curve::P256 => sys::NID_X9_62_prime256v1,
             Curve::P384 => sys::NID_secp384r1,
             Curve::P521 => sys::NID_secp521r1,

@@ -17,12 +17,12 @@ mod quantum;
 mod rsa;
 mod sha;
 
-pub(crate) use aead::Aead;
+pub(crate) use aead::{Aead, ccm_open, ccm_seal};
 pub(crate) use aes::Aes;
-pub(crate) use curve25519::{x25519, x25519_public};
+pub(crate) use curve25519::{ed25519_sign, ed25519_verify, x25519, x25519_public};
 pub(crate) use ec::Ec;
 pub(crate) use hash::{Hasher, Hmac, digest};
-pub(crate) use quantum::{Lattice, shake256};
+pub(crate) use quantum::{Lattice, Shake, shake256};
 pub(crate) use rsa::Rsa;
 pub(crate) use sha::Sha;
 
@@ -75,6 +75,7 @@ native! {
     EC_KEY => EC_KEY_free,
     EC_POINT => EC_POINT_free,
     ECDSA_SIG => ECDSA_SIG_free,
+    EVP_CIPHER_CTX => EVP_CIPHER_CTX_free,
     EVP_MD_CTX => EVP_MD_CTX_free,
     EVP_PKEY => EVP_PKEY_free,
     EVP_PKEY_CTX => EVP_PKEY_CTX_free,
@@ -163,6 +164,8 @@ fn message_digest(hash: MechanismType) -> Option<*const sys::EVP_MD> {
             MechanismType::SHA256 => sys::EVP_sha256(),
             MechanismType::SHA384 => sys::EVP_sha384(),
             MechanismType::SHA512 => sys::EVP_sha512(),
+            MechanismType::SHA512_224 => sys::EVP_sha512_224(),
+            MechanismType::SHA512_256 => sys::EVP_sha512_256(),
             MechanismType::SHA3_224 => sys::EVP_sha3_224(),
             MechanismType::SHA3_256 => sys::EVP_sha3_256(),
             MechanismType::SHA3_384 => sys::EVP_sha3_384(),

@@ -40,6 +40,8 @@ impl Sha {
             M::SHA256 => State::Sha256(start(sys::SHA256_Init)?),
             M::SHA384 => State::Sha512(start(sys::SHA384_Init)?),
             M::SHA512 => State::Sha512(start(sys::SHA512_Init)?),
+            M::SHA512_224 => State::Sha512(start(sys::SHA512_224_Init)?),
+            M::SHA512_256 => State::Sha512(start(sys::SHA512_256_Init)?),
             _ => return None,
         };
         Some(Self { hash, state })
@@ -49,8 +51,8 @@ impl Sha {
     pub(crate) fn update(&mut self, data: &[u8]) -> Option<()> {
         let (data, length) = view(data);
         let data = data.cast();
-        // SAFETY: initialised contexts, borrowed alone; reads `length` bytes. SHA-224 and SHA-384 differ from their
-        // siblings in Init and Final only.
+        // SAFETY: initialised contexts, borrowed alone; reads `length` bytes. SHA-224, SHA-384
+        // and SHA-512/t differ from their siblings in Init and Final only.
         check(unsafe {
             match &mut self.state {
                 State::Sha1(context) => sys::SHA1_Update(context, data, length),
@@ -71,6 +73,8 @@ impl Sha {
                 (State::Sha256(context), M::SHA224) => sys::SHA224_Final(to, context),
                 (State::Sha256(context), _) => sys::SHA256_Final(to, context),
                 (State::Sha512(context), M::SHA384) => sys::SHA384_Final(to, context),
+                (State::Sha512(context), M::SHA512_224) => sys::SHA512_224_Final(to, context),
+                (State::Sha512(context), M::SHA512_256) => sys::SHA512_256_Final(to, context),
                 (State::Sha512(context), _) => sys::SHA512_Final(to, context),
             }
         })?;
