@@ -41,6 +41,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gnutls-cli", "gnutls-bin"),
     ("certutil", "libnss3-tools"),
     ("modutil", "libnss3-tools"),
+    ("cmsutil", "libnss3-tools"),
     ("nginx", "nginx-light"),
     ("unshare", "util-linux"),
     ("ip", "iproute2"),

@@ -44,6 +44,7 @@ pages! {
     openvpn_and_strongswan_use_the_token: "vpn" needs "openvpn" "pki" "certtool" "openssl" "setsid" "python3" "pkcs11-tool";
     kerberos_gives_a_ticket: "kerberos" needs "kinit" "klist" "krb5kdc" "kdb5_util" "kadmin.local" "openssl" "setsid" "pkcs11-tool";
     python_signs_decrypts_and_signs_pdf: "python" needs "openssl" "pkcs11-tool";
+    nss_certifies_and_signs_mail: "nss" needs "certutil" "modutil" "cmsutil" "openssl";
 }
 
 fn folder() -> PathBuf {
