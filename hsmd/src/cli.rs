@@ -3,6 +3,7 @@
 use crate::config::{Config, ConfigError};
 use crate::dev::{self, DevOptions};
 use crate::init::{self, InitOptions};
+use crate::join::{self, JoinOptions};
 use crate::node::{Node, StartError};
 use crate::restore::{self, RestoreOptions};
 use crate::server::{self, ServeError};
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand};
 use hsmd_keystore::{Keystore, MasterKey};
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A network HSM in software: keys live in this daemon, applications use them through PKCS#11.
 #[derive(Parser)]
@@ -30,6 +32,8 @@ enum Command {
     Dev(DevOptions),
     /// Makes a store, its master key and a configuration file.
     Init(InitOptions),
+    /// Makes a place for a further node of the fleet that shares an etcd.
+    Join(JoinOptions),
     /// Makes a daemon out of a backup of everything, in an empty folder.
     Restore(RestoreOptions),
     /// Serves a store.
@@ -45,6 +49,9 @@ enum Command {
         config: Option<PathBuf>,
     },
 }
+
+/// How long a start waits for its place in the fleet before it says that it is ready all the same.
+const ENTERING: Duration = Duration::from_secs(10);
 
 /// Why a command failed: one to three lines for the user.
 #[derive(Debug, thiserror::Error)]
@@ -106,16 +113,17 @@ impl Failure {
             E::RestoreUnfinished => "\n  remedy: repeat `hsmd restore` with the same arguments",
             E::BackupKeyExposed { .. } => "\n  remedy: chmod 0400 the key file, and think about who may have read it",
             E::PrefixTaken => {
-                "\n  remedy: name another prefix; a second node joins a fleet, which this version cannot do yet"
+                "\n  remedy: a further node of that fleet is made by `hsmd join`; for a store of its own name another prefix"
             }
             E::Unreachable(_) => {
                 "\n  remedy: see that etcd runs there (etcdctl endpoint health), and that store.url, store.etcd_ca, store.etcd_cert and store.etcd_key are right"
             }
-            E::Store(hsmd_store::OpenError::InUse { .. }) => {
-                "\n  remedy: stop that daemon; one node at a time uses a store in etcd in this version"
-            }
+            E::Store(hsmd_store::OpenError::InUse { .. }) => "\n  remedy: stop that daemon",
             E::Store(hsmd_store::OpenError::WentBack { .. }) => {
-                "\n  remedy: bring the newer etcd back; see docs/etcd.md before anything else"
+                "\n  remedy: bring the newer etcd back; if it is lost, `hsmctl fleet accept-rollback` (docs/fleet.md)"
+            }
+            E::NoFleet => {
+                "\n  remedy: see that --store names the prefix of the fleet, and that its first node has been started once"
             }
             E::StoreLost => {
                 "\n  remedy: see that store.url and store.data_dir name the store that is in use (after `hsmctl store migrate`: the new one)"
@@ -140,6 +148,7 @@ impl Cli {
         match self.command {
             Command::Dev(options) => dev::run(&options),
             Command::Init(options) => init::run(&options),
+            Command::Join(options) => join::run(&options),
             Command::Restore(options) => restore::run(&options),
             Command::Serve { config } => serve(Config::read(&config)?),
             Command::Config { config } => {
@@ -164,9 +173,17 @@ fn serve(config: Config) -> Result<(), Failure> {
     let keystore = Keystore::open(&config.store.data_dir, &master, &options)
         .map_err(|error| Failure::keystore(&config.store.data_dir, error))?;
     drop(master);
-    let node = Node::new(keystore, config, protection)?;
+    let mut node = Node::new(keystore, config, protection)?;
     trouble::report(&node.keystore);
-    Ok(server::run(node, |_| Ok(()))?)
+    node.enter_fleet().map_err(Failure::Other)?;
+    Ok(server::run(node, |node| {
+        if let Some(fleet) = &node.fleet
+            && !fleet.wait_until_it_serves(ENTERING)
+        {
+            tracing::warn!("this node has no place in the fleet yet; requests are refused until it has");
+        }
+        Ok(())
+    })?)
 }
 
 /// Writes to standard output, the place for data.

@@ -61,6 +61,11 @@ pub struct InitOptions {
 }
 
 impl InitOptions {
+    /// The configuration file to make.
+    pub(crate) fn config_path(&self) -> Result<PathBuf, Failure> {
+        files::absolute(&self.config)
+    }
+
     /// For a restore: the rest as by default.
     pub(crate) fn new(config: PathBuf, data_dir: Option<PathBuf>, master_key: Option<PathBuf>) -> Self {
         Self {

@@ -4,6 +4,7 @@ use crate::audit::{Feed, Uses};
 use crate::config::Config;
 use crate::control::{Denials, Model, Open};
 use crate::data::{Clients, Pulse, Traffic, Turnstile};
+use crate::fleet::{Fleet, Inside, NoPlace};
 use crate::memory::Protection;
 use crate::metrics::{Calls, Requests};
 use crate::pki::{Pki, PkiError};
@@ -36,6 +37,8 @@ pub struct Node {
     pub(crate) requests: Requests,
     /// Requests of the control plane.
     pub(crate) calls: Calls,
+    /// `None`: the store is this daemon's alone.
+    pub(crate) fleet: Option<Arc<Fleet>>,
 }
 
 /// Where logins end.
@@ -112,7 +115,41 @@ impl Node {
             started: Instant::now(),
             requests: Requests::default(),
             calls: Calls::default(),
+            fleet: None,
         })
+    }
+
+    /// Takes this node's place among those that share its store, if there can be others.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn enter_fleet(&mut self) -> Result<(), String> {
+        self.fleet = Fleet::start(&self.keystore, &self.config)?;
+        Ok(())
+    }
+
+    /// Before a request's work: whether this node may answer it (INV-6).
+    ///
+    /// # Errors
+    /// [`NoPlace`].
+    pub(crate) fn enter(&self) -> Result<Option<Inside>, NoPlace> {
+        self.fleet.as_ref().map(|fleet| fleet.enter()).transpose()
+    }
+
+    /// Before its reply: whether this node may still, and whether all others know what they must (INV-6).
+    ///
+    /// # Errors
+    /// [`NoPlace`]: nothing of the work may leave.
+    pub(crate) fn leave(&self, inside: Option<Inside>) -> Result<(), NoPlace> {
+        match (&self.fleet, inside) {
+            (Some(fleet), Some(inside)) => fleet.leave(inside),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether requests are answered.
+    pub(crate) fn serves(&self) -> bool {
+        self.fleet.as_ref().is_none_or(|fleet| fleet.serves()) && self.keystore.may_serve()
     }
 
     /// The control plane's records and what changes them.

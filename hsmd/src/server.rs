@@ -81,6 +81,7 @@ pub async fn serve(
     let control = tokio::spawn(control);
     let metrics = tokio::spawn(metrics.run(node.clone()));
     let housekeeper = tokio::spawn(housekeeping(node.clone()));
+    follow_control(&node)?;
     let watchdog = tokio::spawn(notify::watchdog());
     let syslog = tokio::spawn(audit::forward(node.clone()));
     ready(&node).map_err(ServeError::Ready)?;
@@ -109,8 +110,14 @@ pub async fn serve(
         // It may be gone already; a stale one would be replaced at the next start.
         let _ = std::fs::remove_file(socket);
     }
-    let keystore = node.keystore.clone();
-    let closed = tokio::task::spawn_blocking(move || keystore.close()).await;
+    let (keystore, fleet) = (node.keystore.clone(), node.fleet.clone());
+    let closed = tokio::task::spawn_blocking(move || {
+        if let Some(fleet) = fleet {
+            fleet.stop();
+        }
+        keystore.close()
+    });
+    let closed = closed.await;
     match closed {
         Ok(Ok(())) => tracing::info!("stopped"),
         Ok(Err(error)) => return Err(ServeError::Close(error.to_string())),
@@ -128,6 +135,25 @@ fn signalled() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// What other nodes change of the control plane's records is seen here, some moments later.
+fn follow_control(node: &Arc<Node>) -> io::Result<()> {
+    let Some(fleet) = node.fleet.clone() else { return Ok(()) };
+    let node = Arc::downgrade(node);
+    let thread = std::thread::Builder::new().name("hsmd-fleet-view".into());
+    thread.spawn(move || {
+        let mut seen = 0;
+        while let Some(next) = fleet.control_changed(seen) {
+            let Some(node) = node.upgrade() else { return };
+            seen = next;
+            if let Err(error) = node.model.refresh() {
+                tracing::error!(%error, "what another node has changed cannot be read");
+            }
+            node.end_strangers();
+        }
+    })?;
+    Ok(())
 }
 
 /// Wipes the keys of partitions that nobody has asked for a while.

@@ -17,6 +17,7 @@ use crate::objects::Latches;
 use crate::options::Options;
 use crate::records::{FORMAT, Formatted};
 use crate::seal::{Barrier, FleetSecret, Kind};
+use crate::shared::Sharing;
 use crate::ticket::TicketKeys;
 
 /// How often and how long an unknown outcome is asked after.
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     /// `Latches::open(&store, &barrier, &fleet)`.
     pub(crate) latches: Latches,
+    /// What others write to the same store.
+    pub(crate) sharing: Sharing,
 }
 
 /// What became of a batch, once it is known.
@@ -53,7 +56,7 @@ pub(crate) enum Committed {
 impl Core {
     /// Commits and finds out.
     pub(crate) fn commit(&self, batch: Batch) -> Result<Committed, Error> {
-        commit(&self.store, batch)
+        self.sharing.commit(&self.store, batch)
     }
 
     /// Commits an act together with its records in the audit log: neither is without the other (INV-2), and a disk that has no

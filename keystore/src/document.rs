@@ -4,6 +4,7 @@
 //! (`history`) for those who watch.
 
 mod calls;
+mod follow;
 mod history;
 mod limits;
 mod table;

@@ -43,11 +43,33 @@ pub(crate) fn open(dir: &Path, record: &RootRecord, options: &Options) -> Result
     )?)
 }
 
+/// Where a store in etcd is, for whoever has no keys of it yet.
+#[cfg(feature = "etcd")]
+pub(crate) fn bare(dir: &Path, options: &Options) -> Option<EtcdOptions> {
+    let place = options.etcd.as_ref()?;
+    let mut etcd = EtcdOptions::new(place.url.clone(), WriterId([0; 16]), dir.to_owned());
+    etcd.tls.clone_from(&place.tls);
+    Some(etcd)
+}
+
+/// Leaves what a further node needs in the store; one that is on files has none.
+pub(crate) fn offer(dir: &Path, options: &Options, value: &[u8]) -> Result<(), Error> {
+    #[cfg(feature = "etcd")]
+    if let Some(etcd) = bare(dir, options) {
+        hsmd_store::offer_join_value(&etcd, value)?;
+    }
+    #[cfg(not(feature = "etcd"))]
+    let _ = (dir, options, value);
+    Ok(())
+}
+
 #[cfg(feature = "etcd")]
 fn etcd_options(dir: &Path, record: &RootRecord, place: &EtcdPlace, options: &Options) -> EtcdOptions {
     let mut etcd = EtcdOptions::new(place.url.clone(), WriterId(record.node.0), dir.to_owned());
     etcd.tls.clone_from(&place.tls);
     etcd.create = !record.complete;
+    etcd.alone = options.alone;
+    etcd.accept_rollback = options.accept_rollback;
     etcd.keep_revisions = place.keep_revisions;
     etcd.faults = options.faults.clone();
     if let Some(on_fatal) = &options.on_fatal {

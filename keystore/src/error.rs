@@ -70,6 +70,12 @@ pub enum Error {
     /// The store has stopped, after a failed sync or a close.
     #[error("the store has stopped")]
     Stopped,
+    /// This node is out of its fleet, or about to enter it again: nothing was written.
+    #[error("this node has no place in the fleet at the moment")]
+    Fenced,
+    /// No node has offered its place under this prefix of etcd.
+    #[error("there is no fleet under this prefix of etcd")]
+    NoFleet,
     /// Whether the write happened could not be found out; ask again.
     #[error("the outcome of the write is unknown")]
     OutcomeUnknown,

@@ -4,6 +4,7 @@
 
 mod crypto_user;
 mod flags;
+mod following;
 mod grants;
 mod lifecycle;
 mod lockout;
@@ -29,7 +30,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 pub use self::crypto_user::RoleState;
 pub use self::flags::TokenState;
 pub use self::grants::GrantId;
-pub(crate) use self::lifecycle::load_all;
+pub(crate) use self::lifecycle::{id_of_root, load_all};
 pub(crate) use self::quota::Usage;
 pub use self::quota::{Quota, Used};
 pub use self::rekey::{Rekey, RekeyError};
@@ -236,6 +237,7 @@ impl KeySet {
 
     /// Begins a write of objects: holds the root still until the answer is dropped. Not to be taken twice by one thread.
     pub(crate) fn begin_write(&self) -> Writing<'_> {
+        self.core.sharing.catch_up(&self.core.store);
         let gate = self.gate.read();
         Writing {
             root: self.root(),

@@ -15,7 +15,7 @@ use hsmd_crypto::seal::hmac;
 use hsmd_crypto::secret::{Secret, SecretArray};
 use hsmd_proto::ids::{KeySetId, NodeId, OperationId};
 use hsmd_store::{
-    BackupInfo, Batch, CheckReport, FolderLock, Limits, LoadReport, RootFiles, Store, StoreKeys, StoreStatus,
+    BackupInfo, Batch, CheckReport, FolderLock, Limits, LoadReport, Revision, RootFiles, Store, StoreKeys, StoreStatus,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -33,6 +33,7 @@ use crate::records::{AnchorRecord, FORMAT};
 use crate::root::{RootFile, RootRecord};
 use crate::seal::{Barrier, FleetSecret, Kind};
 use crate::secrets;
+use crate::shared::{Sharing, read_keyring};
 use crate::ticket::{TicketKey, TicketKeys};
 
 /// The folder of the store, inside the keystore's.
@@ -59,6 +60,8 @@ struct Inner {
     dev: bool,
     /// Groups whose own root record does not open.
     damaged: Vec<String>,
+    /// The revision of the store from which on changes of others are news.
+    read_from: Revision,
     /// When logins were last looked through.
     housekept: AtomicU64,
 }
@@ -156,12 +159,16 @@ impl Keystore {
             return Err(Error::DevMark { dev: record.dev });
         }
         let (store, report) = engine::open(dir, &record, options)?;
+        if options.is_etcd() && read_keyring(&store, &mut record)? {
+            file.write(&record)?;
+        }
         let core = core(store, &record, options)?;
         check_anchor(&core, &record)?;
         if !record.complete {
             record.complete = true;
             file.write(&record)?;
         }
+        engine::offer(dir, options, &file.value(&record))?;
         let dev = record.dev;
         let files = Files {
             root: Mutex::new((file, record)),
@@ -172,6 +179,8 @@ impl Keystore {
     }
 
     fn assemble(core: Arc<Core>, files: Option<Files>, dev: bool) -> Self {
+        // Before anything is read: what comes after is followed.
+        let read_from = core.store.revision();
         let documents = Documents::load(&core);
         let loaded = key_set::load_all(&core);
         let key_sets = loaded
@@ -188,6 +197,7 @@ impl Keystore {
             files,
             dev,
             damaged: loaded.damaged,
+            read_from,
         }))
     }
 
@@ -375,6 +385,10 @@ impl Keystore {
         });
         let mut next = record.duplicate();
         next.tickets = keys;
+        if !self.share_keys(&next)? {
+            // Another node has made one; it comes by itself.
+            return Ok(());
+        }
         file.write(&next)?;
         core.ticket_keys
             .replace(next.tickets.iter().map(TicketKey::duplicate).collect());
@@ -395,11 +409,55 @@ impl Keystore {
         let version = next.barrier.last().map_or(1, |(version, _)| version + 1);
         let key = SecretArray::random();
         next.barrier.push((version, key.duplicate()));
-        // Durable before the first record is sealed under it.
+        // Durable before the first record is sealed under it, and known to all nodes before.
         file.write(&next)?;
+        if !self.share_keys(&next)? {
+            file.write(record)?;
+            return Err(Error::Contended);
+        }
         self.0.core.barrier.add(version, key);
         *record = next;
         Ok(())
+    }
+
+    /// Keys of other nodes, which `change` puts into the root record; true: there were new ones.
+    pub(crate) fn change_keys(
+        &self,
+        change: impl FnOnce(&Store, &mut RootRecord) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let core = &self.0.core;
+        let Some(files) = &self.0.files else { return Ok(()) };
+        let mut root = files.root.lock();
+        let (file, record) = &mut *root;
+        let mut next = record.duplicate();
+        if !change(&core.store, &mut next)? {
+            return Ok(());
+        }
+        file.write(&next)?;
+        for (version, key) in &next.barrier {
+            if !record.barrier.iter().any(|(known, _)| known == version) {
+                core.barrier.add(*version, key.duplicate());
+            }
+        }
+        core.ticket_keys
+            .replace(next.tickets.iter().map(TicketKey::duplicate).collect());
+        *record = next;
+        Ok(())
+    }
+
+    /// Where a follower begins.
+    pub(crate) fn read_from(&self) -> Revision {
+        self.0.read_from
+    }
+
+    /// What is weak of it: a thread that holds the keystore would keep it open.
+    pub(crate) fn downgrade(&self) -> WeakKeystore {
+        WeakKeystore(Arc::downgrade(&self.0))
+    }
+
+    /// A key set is gone.
+    pub(crate) fn forget(&self, id: KeySetId) {
+        self.0.key_sets.write().remove(&id);
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -430,6 +488,15 @@ impl Keystore {
     }
 }
 
+/// A keystore, if it is still there.
+pub(crate) struct WeakKeystore(std::sync::Weak<Inner>);
+
+impl WeakKeystore {
+    pub(crate) fn upgrade(&self) -> Option<Keystore> {
+        self.0.upgrade().map(Keystore)
+    }
+}
+
 impl std::fmt::Debug for Keystore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Keystore({})", self.node())
@@ -457,6 +524,7 @@ pub(crate) fn core(store: Store, record: &RootRecord, options: &Options) -> Resu
         node_secret: SecretArray::random(),
         ticket_keys: TicketKeys::new(record.tickets.iter().map(TicketKey::duplicate).collect()),
         clock: Clock::new(),
+        sharing: Sharing::new(options.is_etcd()),
     }))
 }
 

@@ -29,6 +29,7 @@ mod records;
 mod root;
 mod seal;
 mod secrets;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -50,6 +51,7 @@ pub use error::Error;
 pub use hsmd_crypto::Input;
 pub use hsmd_crypto::pin::PinCost;
 pub use hsmd_crypto::secret::Secret;
+pub use hsmd_fleet::{NodeId as FleetNodeId, Standing};
 pub use hsmd_store::container::{
     ContainerError, HEADER_BYTES as BACKUP_HEADER_BYTES, Header as BackupHeader, KeySource as BackupKeySource,
 };
@@ -65,4 +67,5 @@ pub use master_key::MasterKey;
 pub use merge::{Copied, Joined, KeySetChange, MergeError, MergeKeys};
 pub use objects::{DigestFrom, DigestStep, ObjectRef, ObjectView};
 pub use options::Options;
+pub use shared::{Followed, NodeFacts, Peers, take_barrier};
 pub use ticket::Ticket;

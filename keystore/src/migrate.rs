@@ -47,6 +47,10 @@ impl Keystore {
         if record.restoring || !record.complete {
             return Err(Error::NotInitialized);
         }
+        let from = &Options {
+            alone: true,
+            ..from.clone()
+        };
         let (source, _) = engine::open(dir, &record, from)?;
         let moved = copy(dir, &source, &record, to, progress);
         source.close()?;

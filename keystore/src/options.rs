@@ -33,6 +33,10 @@ pub struct Options {
     /// The etcd that holds the records; `None`: sled, in the keystore's folder.
     #[cfg(feature = "etcd")]
     pub etcd: Option<EtcdPlace>,
+    /// No other node may have the store in etcd open.
+    pub alone: bool,
+    /// A store in etcd whose history went backwards is taken as it is: the operator's decision.
+    pub accept_rollback: bool,
     /// Size of a journal segment in bytes.
     pub segment_bytes: u64,
     /// The audit log.
@@ -58,6 +62,8 @@ impl Default for Options {
             max_logins: 4096,
             #[cfg(feature = "etcd")]
             etcd: None,
+            alone: false,
+            accept_rollback: false,
             segment_bytes: 64 << 20,
             audit: AuditOptions::default(),
             self_tests: None,

@@ -58,48 +58,60 @@ impl RootFile {
     /// [`Error::NotInitialized`], [`Error::RootDamaged`], [`Error::UnknownFormat`], [`Error::WrongMasterKey`], [`Error::Io`].
     pub(crate) fn open(files: RootFiles, master: &MasterKey) -> Result<(Self, RootRecord), Error> {
         let (_, value) = files.read()?.ok_or(Error::NotInitialized)?;
-        let (header, sealed) = value.split_at_checked(HEADER).ok_or(Error::RootDamaged)?;
-        if !header.starts_with(MAGIC) {
-            return Err(Error::RootDamaged);
-        }
-        let number = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        if number(MAGIC.len()) != FORMAT {
-            return Err(Error::UnknownFormat(number(MAGIC.len())));
-        }
-        if header[SALT - 1] != u8::from(master.is_passphrase()) {
-            return Err(Error::WrongMasterKey);
-        }
-        let salt = header[SALT..].first_chunk().ok_or(Error::RootDamaged)?;
-        let cost = PinCost {
-            memory_kib: number(COST),
-            passes: number(COST + 4),
-            lanes: number(COST + 8),
-        };
-        let key = master.sealing_key(salt, &cost)?;
-        // INV-7: the wrong key is named as such; what the right key does not open is damaged.
-        if !equal(check(&key).expose(), &header[CHECK..]) {
-            return Err(Error::WrongMasterKey);
-        }
-        let key = SealKey::new(&key);
-        let plain = key.open(&[header], sealed).map_err(|_| Error::RootDamaged)?;
-        let record = RootRecord::decode(&plain).ok_or(Error::RootDamaged)?;
-        Ok((
-            Self {
-                files: Mutex::new(files),
-                header: header.to_vec(),
-                key,
-            },
-            record,
-        ))
+        let (header, key, record) = unseal(&value, master)?;
+        let files = Mutex::new(files);
+        Ok((Self { files, header, key }, record))
+    }
+
+    /// Opens a value that [`RootFile::value`] made, wherever it was kept.
+    ///
+    /// # Errors
+    /// As [`RootFile::open`].
+    pub(crate) fn read(value: &[u8], master: &MasterKey) -> Result<RootRecord, Error> {
+        Ok(unseal(value, master)?.2)
     }
 
     /// Writes both files; they are durable when this returns.
     pub(crate) fn write(&self, record: &RootRecord) -> Result<(), Error> {
-        let mut value = self.header.clone();
-        value.extend_from_slice(&self.key.seal(&[&self.header], &record.encode()));
-        self.files.lock().write(&value)?;
+        self.files.lock().write(&self.value(record))?;
         Ok(())
     }
+
+    /// The record, sealed by the master key.
+    pub(crate) fn value(&self, record: &RootRecord) -> Vec<u8> {
+        let mut value = self.header.clone();
+        value.extend_from_slice(&self.key.seal(&[&self.header], &record.encode()));
+        value
+    }
+}
+
+fn unseal(value: &[u8], master: &MasterKey) -> Result<(Vec<u8>, SealKey, RootRecord), Error> {
+    let (header, sealed) = value.split_at_checked(HEADER).ok_or(Error::RootDamaged)?;
+    if !header.starts_with(MAGIC) {
+        return Err(Error::RootDamaged);
+    }
+    let number = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    if number(MAGIC.len()) != FORMAT {
+        return Err(Error::UnknownFormat(number(MAGIC.len())));
+    }
+    if header[SALT - 1] != u8::from(master.is_passphrase()) {
+        return Err(Error::WrongMasterKey);
+    }
+    let salt = header[SALT..].first_chunk().ok_or(Error::RootDamaged)?;
+    let cost = PinCost {
+        memory_kib: number(COST),
+        passes: number(COST + 4),
+        lanes: number(COST + 8),
+    };
+    let key = master.sealing_key(salt, &cost)?;
+    // INV-7: the wrong key is named as such; what the right key does not open is damaged.
+    if !equal(check(&key).expose(), &header[CHECK..]) {
+        return Err(Error::WrongMasterKey);
+    }
+    let key = SealKey::new(&key);
+    let plain = key.open(&[header], sealed).map_err(|_| Error::RootDamaged)?;
+    let record = RootRecord::decode(&plain).ok_or(Error::RootDamaged)?;
+    Ok((header.to_vec(), key, record))
 }
 
 fn check(key: &SecretArray<32>) -> SecretArray<32> {

@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     AuditKey = 23,
     /// The latch key of another fleet, whose objects were restored here.
     LatchKey = 30,
+    /// Of a node, or of the fleet itself.
+    Node = 40,
 }
 
 impl Kind {

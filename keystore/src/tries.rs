@@ -83,6 +83,27 @@ impl Tries {
         self.gates.lock().clear();
     }
 
+    /// Another node has written the counter under this path: copies are read again, and whoever waits for a place looks anew.
+    pub(crate) fn follow(&self, path: &Path, version: u64) {
+        let gate = self.gates.lock().get(path).cloned();
+        if let Some(gate) = gate {
+            let mut state = gate.state.lock();
+            if state.version != version {
+                gate.forget(&mut state);
+            }
+            gate.changed.notify_all();
+        }
+    }
+
+    /// Other nodes may have come or gone: who waits for a place that one of them has left looks again.
+    pub(crate) fn look_again(&self) {
+        let gates: Vec<_> = self.gates.lock().values().cloned().collect();
+        for gate in gates {
+            gate.fresh.store(false, Ordering::Release);
+            gate.changed.notify_all();
+        }
+    }
+
     /// Sets how many failures lock; 0: as configured. Before the first try.
     pub(crate) fn limit(&self, limit: u32) {
         self.limit.store(limit, Ordering::Relaxed);

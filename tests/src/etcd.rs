@@ -1,6 +1,7 @@
 //! One etcd of a test's own, on ports that the system gives, its data in memory.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -12,8 +13,9 @@ use crate::wait;
 /// A running etcd; it ends with the value.
 pub struct Etcd {
     port: u16,
+    peer: u16,
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Etcd {
@@ -30,31 +32,45 @@ impl Etcd {
             .or_else(|_| tempfile::tempdir())
             .expect("a folder");
         let (port, peer) = (free(), free());
-        let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer}"));
-        let child = Command::new(program("etcd"))
-            .args(["--name", "one", "--data-dir"])
-            .arg(folder.path().join("data"))
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("one={peer}")])
-            .args(["--heartbeat-interval", "100", "--election-timeout", "1000"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd starts");
         let mut etcd = Self {
             port,
-            child,
-            _folder: folder,
+            peer,
+            child: spawn(folder.path(), port, peer),
+            folder,
         };
+        etcd.listens().then_some(etcd)
+    }
+
+    fn listens(&mut self) -> bool {
         let listens = wait::until(wait::PATIENCE, || {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
                 return Some(true);
             }
-            etcd.child.try_wait().expect("the state of a child").map(|_| false)
+            self.child.try_wait().expect("the state of a child").map(|_| false)
         });
-        listens?.then_some(etcd)
+        listens.unwrap_or(false)
+    }
+
+    /// Keeps a copy of everything that is in it now, as a snapshot does.
+    pub fn save(&mut self) {
+        self.replace("data", "saved");
+    }
+
+    /// Puts that copy in place of what is there: an etcd that was restored from an old snapshot.
+    pub fn restore(&mut self) {
+        self.replace("saved", "data");
+    }
+
+    /// Copies a folder over the other one while no etcd runs.
+    fn replace(&mut self, from: &str, to: &str) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let (from, to) = (self.folder.path().join(from), self.folder.path().join(to));
+        let _ = std::fs::remove_dir_all(&to);
+        let copied = Command::new("cp").arg("-a").args([&from, &to]).status();
+        assert!(copied.expect("cp").success());
+        self.child = spawn(self.folder.path(), self.port, self.peer);
+        assert!(self.listens(), "etcd comes back");
     }
 
     /// What `hsmd init --store` takes, with a prefix of this name.
@@ -77,7 +93,25 @@ impl Drop for Etcd {
     }
 }
 
-fn free() -> u16 {
+fn spawn(folder: &Path, port: u16, peer: u16) -> Child {
+    let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer}"));
+    Command::new(program("etcd"))
+        .args(["--name", "one", "--data-dir"])
+        .arg(folder.join("data"))
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("one={peer}")])
+        .args(["--heartbeat-interval", "100", "--election-timeout", "1000"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("etcd starts")
+}
+
+/// A port that nobody listens on.
+#[must_use]
+pub fn free() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("its address").port()
 }

@@ -59,13 +59,46 @@ impl Served {
         served
     }
 
-    fn prepare_token(&self) {
-        let endpoint = format!("unix://{}", self.data.join("control.sock").display());
-        let mut command = Command::new(binaries().join("hsmctl"));
-        succeed(command.args(["--endpoint", &endpoint, "partition", "create", LABEL]));
+    /// A further node of this daemon's fleet, on a folder of its own.
+    #[must_use]
+    pub fn join(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::Builder::new().prefix("hsmd").tempdir().expect("a folder");
+        let (data, config) = (folder.path().join("data"), folder.path().join("hsmd.toml"));
+        let key = folder.path().join("master.key");
+        fs::copy(self.folder.path().join("master.key"), &key).expect("the master key is copied");
+        let mut join = Command::new(binaries().join("hsmd"));
+        join.arg("join").arg("--config").arg(&config).args(arguments);
+        succeed(join.arg("--data-dir").arg(&data));
+        let text = fs::read_to_string(&config).expect("the configuration");
+        fs::write(&config, set(&text, &[SETTINGS, settings].concat())).expect("the configuration");
+        let mut served = Self {
+            folder,
+            data,
+            child: None,
+        };
+        served.launch(&[]).expect("the daemon starts");
+        served.write_client_file();
+        served
+    }
+
+    fn write_client_file(&self) {
         // Three starts one after the other take longer than 10 s on a busy machine.
         let client = format!("socket = {:?}\ndeadline_ms = 30000\n", self.data.join("hsmd.sock"));
         fs::write(self.client_file(), client).expect("a client file");
+    }
+
+    /// `hsmctl`, at this daemon.
+    #[must_use]
+    pub fn hsmctl(&self) -> Command {
+        let endpoint = format!("unix://{}", self.data.join("control.sock").display());
+        let mut command = Command::new(binaries().join("hsmctl"));
+        command.args(["--endpoint", &endpoint]);
+        command
+    }
+
+    fn prepare_token(&self) {
+        succeed(self.hsmctl().args(["partition", "create", LABEL]));
+        self.write_client_file();
         let module = self.module();
         module.initialize().expect("C_Initialize");
         let slot = module.slots(false).expect("C_GetSlotList")[0];

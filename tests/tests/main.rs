@@ -12,6 +12,7 @@ mod control;
 mod disk;
 mod docs;
 mod etcd;
+mod fleet;
 mod fork;
 mod frames;
 mod full_disk;

@@ -3,12 +3,13 @@
 
 use super::scene::{REQUEST, RequestScene};
 use crate::control::Caller;
+use crate::node::Node;
 use hsmd_keystore::Keystore;
 use hsmd_keystore::audit::{Act, Event, Outcome, Who};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
@@ -87,7 +88,7 @@ fn act(path: &str) -> Option<Act> {
 
 /// Puts [`AuditService`] around services.
 #[derive(Clone)]
-pub(crate) struct AuditLayer(pub(crate) Keystore);
+pub(crate) struct AuditLayer(pub(crate) Arc<Node>);
 
 impl<S> Layer<S> for AuditLayer {
     type Service = AuditService<S>;
@@ -95,7 +96,7 @@ impl<S> Layer<S> for AuditLayer {
     fn layer(&self, inner: S) -> AuditService<S> {
         AuditService {
             inner,
-            keystore: self.0.clone(),
+            node: self.0.clone(),
         }
     }
 }
@@ -104,7 +105,7 @@ impl<S> Layer<S> for AuditLayer {
 #[derive(Clone)]
 pub(crate) struct AuditService<S> {
     inner: S,
-    keystore: Keystore,
+    node: Arc<Node>,
 }
 
 impl<S> Service<Request<Body>> for AuditService<S>
@@ -124,7 +125,7 @@ where
         // The one that is ready serves; the clone is for the next request.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        let keystore = self.keystore.clone();
+        let (keystore, fleet) = (self.node.keystore.clone(), self.node.fleet.clone());
         let path = request.uri().path().to_owned();
         let act = act(&path);
         let scene = Arc::new(RequestScene {
@@ -132,6 +133,7 @@ where
             act: act.unwrap_or(Act::Control),
             method: path.trim_start_matches('/').to_owned(),
             recorded: AtomicBool::new(false),
+            barrier: AtomicU64::new(0),
         });
         Box::pin(async move {
             let response = REQUEST.scope(scene.clone(), inner.call(request)).await?;
@@ -147,6 +149,14 @@ where
                 }
                 (_, Code::Ok) | (None, Code::NotFound | Code::InvalidArgument | Code::Unimplemented) => {}
                 (_, code) => keystore.audit().note(scene.event().result(Outcome::Grpc(code as i32))),
+            }
+            // INV-6: what must hold on every node does before the caller is told.
+            if let (Some(fleet), position @ 1..) = (fleet, scene.barrier.load(Ordering::Acquire)) {
+                let applied = tokio::task::spawn_blocking(move || fleet.barrier(position)).await;
+                if !matches!(applied, Ok(Ok(()))) {
+                    let status = Status::unavailable("it is done here; whether all nodes know is not known; try again");
+                    return Ok(status.into_http());
+                }
             }
             Ok(response)
         })

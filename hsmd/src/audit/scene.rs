@@ -3,9 +3,10 @@
 use crate::data::{Access, Peer};
 use crate::slots::Slots;
 use hsmd_keystore::audit::{self, Act, Event, Place, Scene, Who};
+use hsmd_keystore::take_barrier;
 use hsmd_proto::ids::SlotId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// A connection of the data plane: its thread's scene for as long as it lasts.
 pub(crate) struct ConnectionScene {
@@ -58,6 +59,8 @@ pub(super) struct RequestScene {
     /// Service and method.
     pub(super) method: String,
     pub(super) recorded: AtomicBool,
+    /// What all nodes of the fleet must have applied before the answer; 0: nothing.
+    pub(super) barrier: AtomicU64,
 }
 
 impl RequestScene {
@@ -123,7 +126,13 @@ tokio::task_local! {
 pub(crate) fn in_scene<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let scene = REQUEST.try_with(Arc::clone).ok();
     move || match scene {
-        Some(scene) => audit::within(scene, work),
+        Some(scene) => {
+            let done = audit::within(Arc::clone(&scene) as Arc<dyn Scene>, work);
+            if let Some(position) = take_barrier() {
+                scene.barrier.fetch_max(position, Ordering::AcqRel);
+            }
+            done
+        }
         None => work(),
     }
 }

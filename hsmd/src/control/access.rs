@@ -80,6 +80,7 @@ const IDENTITY: &str = "hsmd.identity.v1.Identity";
 const RECORDS: &str = "hsmd.records.v1.Records";
 const BACKUP: &str = "hsmd.backup.v1.Backup";
 const AUDIT_LOG: &str = "hsmd.audit.v1.Audit";
+const FLEET: &str = "hsmd.fleet.v1.Fleet";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
@@ -154,6 +155,9 @@ const TABLE: &[Row] = &[
     (AUDIT_LOG, "Verify", AUDIT),
     (AUDIT_LOG, "SetUse", AUDIT),
     (AUDIT_LOG, "ListUse", AUDIT),
+    (FLEET, "ListNodes", ALL),
+    (FLEET, "Drain", ADMIN),
+    (FLEET, "RemoveNode", ADMIN),
     (HEALTH, "Check", ALL),
     (HEALTH, "Watch", ALL),
     (REFLECTION, "ServerReflectionInfo", ALL),

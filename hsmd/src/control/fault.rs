@@ -74,7 +74,7 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         ModelError::Damaged(_) => (Code::DataLoss, Fault::Internal),
         ModelError::Keystore(Store::Restore(error)) => restore_kind(error),
         ModelError::Keystore(Store::Full | Store::TooLarge) => (Code::ResourceExhausted, Fault::Service),
-        ModelError::Keystore(Store::Stopped) => (Code::Unavailable, Fault::Service),
+        ModelError::Keystore(Store::Stopped | Store::Fenced) => (Code::Unavailable, Fault::Service),
         ModelError::Keystore(_) | ModelError::Token(_) | ModelError::Authority(_) => (Code::Internal, Fault::Internal),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::gate::GateLayer;
 use super::incoming::Sockets;
-use super::{admin, backup, cloudhsm, documents, identity};
+use super::{admin, backup, cloudhsm, documents, fleet, identity};
 use crate::audit::{self, AuditLayer};
 use crate::metrics::CallCount;
 use crate::node::Node;
@@ -11,6 +11,7 @@ use hsmd_control::admin::hsm_admin_server::HsmAdminServer;
 use hsmd_control::audit::audit_server::AuditServer;
 use hsmd_control::backup::backup_server::BackupServer;
 use hsmd_control::cloudhsm::cloud_hsm_server::CloudHsmServer;
+use hsmd_control::fleet::fleet_server::FleetServer;
 use hsmd_control::identity::identity_server::IdentityServer;
 use hsmd_control::records::records_server::RecordsServer;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(crate) async fn serve(node: Arc<Node>, sockets: Sockets, mut stop: watch::Re
     health.set_serving::<RecordsServer<documents::Service>>().await;
     health.set_serving::<BackupServer<backup::Service>>().await;
     health.set_serving::<IdentityServer<identity::Service>>().await;
+    health.set_serving::<FleetServer<fleet::Service>>().await;
     health.set_serving::<AuditServer<audit::Service>>().await;
     let describe = || {
         tonic_reflection::server::Builder::configure()
@@ -56,10 +58,11 @@ pub(crate) async fn serve(node: Arc<Node>, sockets: Sockets, mut stop: watch::Re
     let log = AuditServer::new(audit::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
     let backup = BackupServer::new(backup::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
     let identity = IdentityServer::new(identity::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
+    let fleet = FleetServer::new(fleet::Service(node.clone())).max_decoding_message_size(MAX_MESSAGE);
     Server::builder()
         .layer(CallCount(node.calls.clone()))
         .layer(GateLayer(node.clone()))
-        .layer(AuditLayer(node.keystore.clone()))
+        .layer(AuditLayer(node.clone()))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .concurrency_limit_per_connection(node.config.control.max_streams as usize)
         .max_concurrent_streams(node.config.control.max_streams)
@@ -72,6 +75,7 @@ pub(crate) async fn serve(node: Arc<Node>, sockets: Sockets, mut stop: watch::Re
         .add_service(log)
         .add_service(backup)
         .add_service(identity)
+        .add_service(fleet)
         .serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone: stop as well.
             let _ = stop.wait_for(|stop| *stop).await;

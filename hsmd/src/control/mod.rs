@@ -20,6 +20,7 @@ mod denials;
 mod documents;
 mod fault;
 mod fields;
+mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;

@@ -220,15 +220,7 @@ impl Model {
     /// # Errors
     /// Damaged records and the keystore's errors.
     pub(crate) fn load(keystore: Keystore, config: Config, slots: Arc<Slots>) -> Result<Self, ModelError> {
-        let state = State {
-            hsms: read_all(&keystore, HSM_PREFIX)?,
-            partitions: read_all(&keystore, PARTITION_PREFIX)?,
-            groups: read_all(&keystore, GROUP_PREFIX)?,
-            clients: read_all(&keystore, CLIENT_PREFIX)?,
-            administrators: read_all(&keystore, ADMIN_PREFIX)?,
-            users: read_all(&keystore, USER_PREFIX)?,
-            counter: read_all(&keystore, SLOTS)?.remove("").unwrap_or_default(),
-        };
+        let state = State::read(&keystore)?;
         let model = Self {
             keystore,
             config,
@@ -245,6 +237,20 @@ impl Model {
         model.finish_interrupted()?;
         model.show();
         Ok(model)
+    }
+
+    /// Reads all records again: another node has changed some.
+    ///
+    /// # Errors
+    /// As [`Model::load`]; what was known stays.
+    pub(crate) fn refresh(&self) -> Result<(), ModelError> {
+        let mut state = self.state.lock();
+        *state = State::read(&self.keystore)?;
+        self.pin_clients(&state);
+        self.pin_administrators(&state);
+        drop(state);
+        self.show();
+        Ok(())
     }
 
     /// Records an HSM as PENDING. The same client token again gives the HSM that it made.
@@ -470,6 +476,18 @@ impl Model {
 }
 
 impl State {
+    fn read(keystore: &Keystore) -> Result<Self, ModelError> {
+        Ok(Self {
+            hsms: read_all(keystore, HSM_PREFIX)?,
+            partitions: read_all(keystore, PARTITION_PREFIX)?,
+            groups: read_all(keystore, GROUP_PREFIX)?,
+            clients: read_all(keystore, CLIENT_PREFIX)?,
+            administrators: read_all(keystore, ADMIN_PREFIX)?,
+            users: read_all(keystore, USER_PREFIX)?,
+            counter: read_all(keystore, SLOTS)?.remove("").unwrap_or_default(),
+        })
+    }
+
     /// Whether a living HSM other than `except` has this address.
     pub(super) fn has_address(&self, ip: &str, except: &str) -> bool {
         self.hsms

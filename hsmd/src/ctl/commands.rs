@@ -4,8 +4,8 @@ use super::connect::connect;
 use super::exit::{Error, Exit};
 use super::profile::Target;
 use super::{
-    Command, Format, alias, audit, backup, certificate, client, env, group, hsm, partition, setup, snippet, status,
-    tag, usage, wait, watch,
+    Command, Format, alias, audit, backup, certificate, client, env, fleet, group, hsm, partition, setup, snippet,
+    status, tag, usage, wait, watch,
 };
 
 /// Runs a command.
@@ -37,6 +37,7 @@ pub(super) async fn run(command: Command, target: &Target, format: Format) -> Re
         Command::Connection(command) => usage::connection(channel, command, format).await,
         Command::Log(command) => usage::log(channel, command, format).await,
         Command::SetupClient(options) => setup::run(channel, options, format).await,
+        Command::Fleet(command) => fleet::run(channel, command, format).await,
         Command::Zones => hsm::zones(channel, format).await,
         // Answered above, or before a daemon is looked for.
         Command::Env | Command::Snippet(_) | Command::Cloudhsm(_) => Ok(Exit::Ok),

@@ -14,6 +14,7 @@ mod doctor;
 mod env;
 mod exit;
 mod expiry;
+mod fleet;
 mod group;
 mod hsm;
 mod import;
@@ -145,6 +146,9 @@ enum Command {
         after_help = "Examples:\n  hsmctl import app.key app.pem --token payments --pin-file pin.txt\n  hsmctl import new.key --label signer --id 01 --token payments --pin-file pin.txt --dry-run\n  hsmctl import --softhsm softhsm-tokens --from-pin-file pin.txt --token payments --pin-file pin.txt"
     )]
     Import(import::Options),
+    /// The nodes that share this daemon's store.
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
     /// Lists availability zones.
     #[command(after_help = "Example:\n  hsmctl zones -o json")]
     Zones,
@@ -203,6 +207,7 @@ fn run(cli: Cli) -> Result<Exit, exit::Error> {
         Command::Doctor(options) => doctor::run(&options, &cli.target, cli.output),
         Command::Store(command) => store::run(&command),
         Command::Import(options) => import::run(&options, cli.output),
+        Command::Fleet(fleet::Fleet::AcceptRollback(options)) => fleet::accept(&options),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| exit::Error::failed(&error))?;

@@ -45,12 +45,18 @@ pub(super) enum End {
     Stopping,
     #[error("the client was removed or changed")]
     Cut,
+    /// Another node may answer what this one may not: the client asks it, with the same ids (INV-10).
+    #[error("this node has no place in the fleet now")]
+    NoPlace,
 }
 
 impl End {
     /// An ordinary end needs no line in the log.
     pub(super) const fn is_ordinary(&self) -> bool {
-        matches!(self, Self::Read(ReadError::Closed) | Self::Stopping | Self::Cut)
+        matches!(
+            self,
+            Self::Read(ReadError::Closed) | Self::Stopping | Self::Cut | Self::NoPlace
+        )
     }
 }
 
@@ -188,7 +194,7 @@ impl Connection<'_> {
         let place = match place(&request, &Sections(section), &self.known_ticket) {
             Place::Inline if whole => {
                 let asks = (&self.peer, caller);
-                return Ok(perform(self.node, asks, request, Sections(section), &mut self.writer));
+                return perform(self.node, asks, request, Sections(section), &mut self.writer);
             }
             Place::Inline => Place::Cpu,
             place => place,
@@ -216,7 +222,7 @@ impl Connection<'_> {
         }
         let logout = matches!(request.op, Some(Op::Logout(_)));
         let asks = (&self.peer, caller);
-        let reply = perform(self.node, asks, request, Sections(section), &mut self.writer);
+        let reply = perform(self.node, asks, request, Sections(section), &mut self.writer)?;
         if logout || reply.rv != Rv::OK.0 {
             self.known_ticket = WipingVec::new();
         }
@@ -236,6 +242,8 @@ impl Connection<'_> {
             application,
         });
         tracing::debug!(%application, program = ?hello.program, version = hello.version, "hello");
+        // Whoever has other servers goes to them.
+        self.node.enter().map_err(|_| End::NoPlace)?;
         Ok(wire::Reply {
             rv: Rv::OK.0,
             revision: 0,
@@ -292,7 +300,9 @@ fn perform(
     request: Request,
     sections: Sections<'_>,
     writer: &mut FrameWriter,
-) -> wire::Reply {
+) -> Result<wire::Reply, End> {
+    // INV-6: a node that may have lost its place answers nothing, whether that happens before the work or during it.
+    let inside = node.enter().map_err(|_| End::NoPlace)?;
     let name = request.op.as_ref().map_or("unknown", dispatch::name);
     let act = request.op.as_ref().and_then(dispatch::act);
     let slot = request.slot;
@@ -301,7 +311,8 @@ fn perform(
         tracing::error!(request = name, slot, "a request panicked; please report this");
         Err(Rv::GENERAL_ERROR)
     });
-    match answer {
+    node.leave(inside).map_err(|_| End::NoPlace)?;
+    Ok(match answer {
         Ok(result) => wire::Reply {
             rv: Rv::OK.0,
             revision: node.keystore.revision(),
@@ -316,7 +327,7 @@ fn perform(
             writer.clear();
             failure(rv)
         }
-    }
+    })
 }
 
 fn execute(
@@ -355,16 +366,7 @@ fn execute(
         sections,
         writer,
     };
-    // INV-6: a node that may have lost its place answers nothing, whether that happens before the work or during it.
-    if !node.keystore.may_serve() {
-        return Err(Rv::DEVICE_ERROR);
-    }
-    let answer = dispatch::run(op, &mut call);
-    if node.keystore.may_serve() {
-        answer
-    } else {
-        Err(Rv::DEVICE_ERROR)
-    }
+    dispatch::run(op, &mut call)
 }
 
 const fn failure(rv: Rv) -> wire::Reply {

@@ -22,7 +22,7 @@ pub(super) fn readiness(node: &Node) -> Readiness {
     let quarantined = status.quarantined.iter();
     blocking.extend(quarantined.map(|name| format!("{name} cannot be trusted and is not served")));
     let troubles = trouble::troubles(&node.keystore);
-    let ready = blocking.is_empty() && !status.store.stopped && !status.store.full && node.keystore.may_serve();
+    let ready = blocking.is_empty() && !status.store.stopped && !status.store.full && node.serves();
     blocking.extend(troubles);
     Readiness {
         ready,

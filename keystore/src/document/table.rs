@@ -218,6 +218,16 @@ impl Table {
         found
     }
 
+    /// Forgets the one tombstone whose name fits: another node has purged it.
+    pub(super) fn drop_tombstone(&mut self, fits: impl Fn(&str) -> bool) {
+        let mut dead = self.entries.iter().filter(|(_, entry)| entry.value.is_none());
+        let name = dead.find(|(name, _)| fits(name)).map(|(name, _)| name.clone());
+        if let Some(name) = name {
+            self.entries.remove(&name);
+            self.trim_tombstones();
+        }
+    }
+
     /// Forgets tombstones that are purged.
     pub(super) fn forget(&mut self, purged: &[(String, u64)]) {
         for (name, stored) in purged {

@@ -97,7 +97,7 @@ fn note_prefix(prefixes: &mut Vec<String>, path: &Path) {
     }
 }
 
-fn id_of_root(path: &Path) -> Option<KeySetId> {
+pub(crate) fn id_of_root(path: &Path) -> Option<KeySetId> {
     let id = path.as_str().strip_prefix("/ks/")?.strip_suffix("/root")?;
     KeySetId::from_hex(id)
 }
@@ -173,10 +173,30 @@ impl KeySet {
     /// `root` is durable: makes it the one in use. Another epoch ends all logins but `except`; another incarnation forgets all
     /// objects. The caller holds the gate for writing.
     pub(crate) fn switch(&self, root: Root, except: Option<&Login>) {
+        let (before, now) = self.switch_memory(root, except);
+        if before.epoch == now.epoch {
+            return;
+        }
+        if before.incarnation != now.incarnation {
+            if before.incarnation > 0 {
+                self.core.background.purge(prefix_of(self.id, before.incarnation));
+            }
+            return;
+        }
+        // The records of ended logins are void by their epoch; this only tidies up.
+        for (path, _) in self.core.store.scan(now.path("login").as_str()) {
+            if except.is_none_or(|except| login_path(&now, except.id) != path) {
+                self.core.background.delete(path);
+            }
+        }
+    }
+
+    /// What [`KeySet::switch`] does in memory; the roots before and after.
+    pub(super) fn switch_memory(&self, root: Root, except: Option<&Login>) -> (Arc<Root>, Arc<Root>) {
         let before = self.root.swap(Arc::new(root));
         let now = self.root();
         if before.epoch == now.epoch {
-            return;
+            return (before, now);
         }
         let _opening = self.opening.lock();
         for entry in self.logins.take_all() {
@@ -200,17 +220,8 @@ impl KeySet {
             self.objects.clear();
             self.damaged.lock().clear();
             self.hidden.lock().clear();
-            if before.incarnation > 0 {
-                self.core.background.purge(prefix_of(self.id, before.incarnation));
-            }
-            return;
         }
-        // The records of ended logins are void by their epoch; this only tidies up.
-        for (path, _) in self.core.store.scan(now.path("login").as_str()) {
-            if except.is_none_or(|except| login_path(&now, except.id) != path) {
-                self.core.background.delete(path);
-            }
-        }
+        (before, now)
     }
 
     /// `C_InitToken` (PKCS#11 3.2, 5.5.7): a new incarnation with the SO's PIN and this label, without objects and user PIN, and
@@ -321,6 +332,7 @@ impl KeySet {
         event: Event,
         change: impl FnOnce(&mut Root) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        self.core.sharing.catch_up(&self.core.store);
         let _gate = self.gate.write();
         let mut root = Root::clone(&self.root());
         change(&mut root)?;

@@ -55,6 +55,12 @@ impl Usage {
         self.bytes.store(used.bytes, Ordering::Relaxed);
     }
 
+    /// Counts what another node has written, whatever the quota.
+    pub(crate) fn add(&self, of: Used) {
+        self.objects.fetch_add(of.objects, Ordering::Relaxed);
+        self.bytes.fetch_add(of.bytes, Ordering::Relaxed);
+    }
+
     /// Takes a share.
     ///
     /// # Errors

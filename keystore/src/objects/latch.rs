@@ -161,6 +161,17 @@ impl Latches {
         latch
     }
 
+    /// Another node has set a latch, or brought the key of another fleet: a record of this path.
+    pub(crate) fn follow(&self, barrier: &Barrier, path: &Path, version: u64, value: &[u8]) {
+        if let Some(material) = material_of(path) {
+            self.mark(material);
+        } else if path.as_str().starts_with(KEYS) {
+            let opened = barrier.open(path, version, Kind::LatchKey, value);
+            let key = opened.ok().and_then(|key| SecretArray::from_slice(&key));
+            self.adopt(key, &[]);
+        }
+    }
+
     fn mark(&self, material: MaterialHash) {
         let latch = self.cell(material);
         latch.wrapping.store(true, Ordering::Release);

@@ -43,8 +43,9 @@ use hsmd_proto::attribute::Template;
 use hsmd_proto::ids::UniqueId;
 
 pub use digest::{DigestFrom, DigestStep};
-pub(crate) use latch::Latches;
+pub(crate) use latch::{KEYS as LATCH_KEYS, Latches, PREFIX as LATCHES};
 pub(crate) use table::ObjectTable;
+pub(crate) use table::{Stored, read};
 
 /// What copying objects from one key set to another needs of them.
 pub(crate) mod merging {

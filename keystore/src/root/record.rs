@@ -88,6 +88,24 @@ impl RootRecord {
         }
     }
 
+    /// Takes over the rotated keys of another record of the same store; true if one of them is new here.
+    pub(crate) fn take_keys(&mut self, other: &Self) -> bool {
+        let mut new = false;
+        for (version, key) in &other.barrier {
+            if !self.barrier.iter().any(|(known, _)| known == version) {
+                self.barrier.push((*version, key.duplicate()));
+                new = true;
+            }
+        }
+        self.barrier.sort_by_key(|(version, _)| *version);
+        let newest = |record: &Self| record.tickets.last().map_or(0, |key| key.version);
+        if newest(other) > newest(self) {
+            self.tickets = other.tickets.iter().map(TicketKey::duplicate).collect();
+            new = true;
+        }
+        new
+    }
+
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         // All at once: a vector that grows leaves copies behind.
         let adopted: usize = self.adopted.iter().map(|(label, _)| FRAME + 33 + label.len()).sum();

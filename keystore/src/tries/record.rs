@@ -4,6 +4,7 @@ use hsmd_proto::ids::OperationId;
 
 use crate::core::Core;
 use crate::records::{FORMAT, FailureRecord, ReservationRecord, TriesRecord};
+use crate::shared::runs;
 
 /// How many failed attempts are remembered by id.
 const FAILED: usize = 16;
@@ -13,6 +14,8 @@ const FAILED: usize = 16;
 pub(crate) struct Run {
     node: [u8; 16],
     generation: u64,
+    /// Of other nodes: the run of their process, or `None` if there is none any more.
+    others: Vec<([u8; 16], Option<u64>)>,
     limit: usize,
 }
 
@@ -21,6 +24,7 @@ impl Run {
         Self {
             node: core.node.0,
             generation: core.generation,
+            others: if core.sharing.is_on() { runs(core) } else { Vec::new() },
             limit: usize::try_from(core.options.pin_tries).unwrap_or(usize::MAX).max(1),
         }
     }
@@ -34,7 +38,12 @@ impl Run {
     }
 
     fn ended(&self, reservation: &ReservationRecord) -> bool {
-        reservation.node == self.node && reservation.generation != self.generation
+        if reservation.node == self.node {
+            return reservation.generation != self.generation;
+        }
+        // A node that is fenced, or has begun again, gives no verdict any more. Of one that nobody knows nothing is known.
+        let other = self.others.iter().find(|(node, _)| *node == *reservation.node);
+        other.is_some_and(|(_, run)| *run != Some(reservation.generation))
     }
 }
 
@@ -108,6 +117,7 @@ pub(crate) fn reserve(mut record: TriesRecord, run: &Run, attempt: &OperationId)
         if !run.ended(place) {
             return None;
         }
+        place.node = run.node.to_vec();
         place.generation = run.generation;
         return Some(record);
     }
@@ -209,6 +219,7 @@ mod tests {
         Run {
             node: [1; 16],
             generation,
+            others: Vec::new(),
             limit: 10,
         }
     }

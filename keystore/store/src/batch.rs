@@ -162,7 +162,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            compares: 100,
+            // A hundred, and the one that every batch of a node in a fleet has.
+            compares: 101,
             // A hundred for what is done, and room for the record of the act.
             writes: 104,
             batch_bytes: 1 << 20,

@@ -2,6 +2,7 @@
 //! the rest (compare, versions, heads, watch), so an engine knows nothing of conditions.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::batch::{Batch, Revision};
 use crate::path::Path;
@@ -91,6 +92,18 @@ pub(crate) trait Standing: Send + Sync {
 
     /// Adds the engine's figures.
     fn status(&self, status: &mut StoreStatus);
+
+    /// How far memory follows, in the engine's own numbers.
+    fn position(&self) -> u64;
+
+    /// The position of a batch's revision.
+    fn position_of(&self, revision: Revision) -> u64;
+
+    /// Waits until memory has come further than `position`, at most so long; says how far it is.
+    fn past(&self, position: u64, patience: Duration) -> u64;
+
+    /// Asks the engine's quorum where it is, and waits until memory is there; `None`: no answer in that time.
+    fn sync(&self, patience: Duration) -> Option<u64>;
 }
 
 /// Keeps nothing: the records live in the shared layer's memory.

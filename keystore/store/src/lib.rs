@@ -51,7 +51,7 @@ mod tree;
 mod watch;
 
 #[cfg(feature = "etcd")]
-pub use etcd::{EtcdOptions, EtcdTls, EtcdUrl, EtcdUrlError, WriterId};
+pub use etcd::{EtcdOptions, EtcdTls, EtcdUrl, EtcdUrlError, WriterId, join_value, offer_join_value};
 
 pub use batch::{Batch, CommitError, Compare, Limit, Limits, Outcome, Record, Revision, Write};
 pub use faults::{Fault, Faults, Loss, Step};

@@ -102,6 +102,8 @@ pub(crate) struct Staged {
     pub(crate) total: Sum,
     pub(crate) revision: Revision,
     overlay: HashMap<Path, Option<Record>>,
+    /// Another process has written it.
+    pub(crate) foreign: bool,
     /// For engines that others write to.
     pub(crate) shared: Option<Guards>,
 }

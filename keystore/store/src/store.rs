@@ -4,6 +4,8 @@
 //! makes them durable with one sync, applies and answers them, and hands the lead to the first who came meanwhile. Reads take
 //! the state's lock, which is held for writing only while a durable stage is applied, so no read waits for a disk.
 
+mod shared;
+
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::batch::{Batch, CommitError, Limits, Outcome, Record, Revision};
+use crate::batch::{Batch, CommitError, Compare, Limits, Outcome, Record, Revision};
 use crate::engine::{Durable, Engine, EngineError, Load, Memory, Standing};
 #[cfg(feature = "etcd")]
 use crate::etcd::{self, EtcdOptions};
@@ -49,6 +51,8 @@ struct Inner {
     keeper: Option<Keeper>,
     /// Of an engine that can be cut off; `None`: requests may always be answered, and the engine itself tells its figures.
     standing: Option<Arc<dyn Standing>>,
+    /// On what all batches rest.
+    guard: RwLock<Option<Compare>>,
 }
 
 /// What engine threads need of the store.
@@ -149,6 +153,7 @@ impl Store {
             history: parts.history,
             keeper: parts.keeper,
             standing: parts.standing,
+            guard: RwLock::default(),
         }))
     }
 
@@ -189,7 +194,17 @@ impl Store {
     ///
     /// # Errors
     /// [`CommitError`]: the batch was not written (for [`CommitError::Stopped`] after a failed sync: may be found written later).
-    pub fn commit(&self, batch: Batch) -> Result<Outcome, CommitError> {
+    pub fn commit(&self, mut batch: Batch) -> Result<Outcome, CommitError> {
+        let guard = self.0.guard.read().clone();
+        batch.compares.extend(guard);
+        self.commit_as(batch, false)
+    }
+
+    /// As [`Store::commit`], whatever [`Store::guard`] says: for what changes that.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_unguarded(&self, batch: Batch) -> Result<Outcome, CommitError> {
         self.commit_as(batch, false)
     }
 

@@ -31,6 +31,8 @@ pub struct Changes {
     pub operation: [u8; 16],
     /// The changes, in the order of the batch.
     pub changes: Vec<Change>,
+    /// Another process has written them: whoever keeps copies of records has not seen them yet.
+    pub foreign: bool,
 }
 
 /// The changes that were asked for are no longer kept: load the prefix again and watch from [`crate::Store::revision`].
@@ -85,6 +87,7 @@ impl History {
                 revision: commit.revision,
                 operation: commit.operation,
                 changes: changes.collect(),
+                foreign: staged.foreign,
             }));
             kept.newest = commit.revision;
             if kept.entries.len() > self.at_most
@@ -161,6 +164,7 @@ impl Watch {
                         revision: entry.revision,
                         operation: entry.operation,
                         changes,
+                        foreign: entry.foreign,
                     }));
                 }
             }
@@ -176,6 +180,14 @@ impl Watch {
                 None => self.history.moved.wait(&mut kept),
             }
         }
+    }
+
+    /// As [`Watch::next`], without waiting.
+    ///
+    /// # Errors
+    /// [`Compacted`]: this watch was too slow.
+    pub fn try_next(&mut self) -> Result<Option<Changes>, Compacted> {
+        self.next(Duration::ZERO)
     }
 
     /// Everything up to this revision has been seen.

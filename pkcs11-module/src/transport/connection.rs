@@ -65,6 +65,8 @@ pub(crate) struct Connection {
     pace: Pace,
     /// What the last reply said of the daemon.
     crowded: bool,
+    /// Which of several servers is at the other end.
+    pub(crate) server: usize,
 }
 
 impl Connection {
@@ -81,6 +83,7 @@ impl Connection {
             longest,
             pace: Pace::default(),
             crowded: false,
+            server: 0,
         }
     }
 

@@ -2,7 +2,7 @@
 //! request, with the same ids, is sent again until the deadline (INV-10).
 
 use super::connection::{Broken, Connection};
-use super::remote::{Refusal, Servers};
+use super::remote::{Refusal, SILENCE, Servers};
 use super::stream::{Socket, Stream};
 use super::{Failure, believable};
 use crate::abi::os::{self, Event};
@@ -104,7 +104,7 @@ impl Pool {
                     let give_up = started + self.config.deadline * WORKING;
                     match self.attempt(&mut connection, session, &mut build, lent, give_up) {
                         Ok(reply) => return self.finish(connection, reply, read),
-                        Err(broken) => broken,
+                        Err(broken) => self.leave(&connection, broken),
                     }
                 }
                 Err(Unreachable::Absent) => return Err(Failure::Absent),
@@ -125,6 +125,17 @@ impl Pool {
                 self.event.wait(Some(pause.min(left)));
             }
             tries += 1;
+        }
+    }
+
+    /// With several servers, one that broke off or fell silent is left for the next, which knows the request by its ids (INV-10).
+    fn leave(&self, connection: &Connection, broken: Broken) -> Broken {
+        match (&self.servers, broken) {
+            (Some(servers), Broken::Ended | Broken::Silent) if servers.several() => {
+                servers.leave(connection.server);
+                Broken::Ended
+            }
+            (_, broken) => broken,
         }
     }
 
@@ -200,10 +211,12 @@ impl Pool {
     fn connect(&self, left: Duration) -> Result<Connection, Unreachable> {
         let connection = match &self.servers {
             Some(servers) => {
-                let found = servers.try_each(left, |server, share| {
+                let found = servers.try_each(left, |at, server, share| {
                     let register = |socket: &Arc<Socket>| self.register(socket);
                     let stream = servers.open(server, share, &self.event, &register)?;
-                    self.greet(stream, share)
+                    let mut connection = self.greet(stream, share)?;
+                    connection.server = at;
+                    Ok(connection)
                 });
                 found.map_err(|broken| match broken {
                     Some(Broken::Refused) => self.unreachable(Unreachable::Stranger),
@@ -212,7 +225,14 @@ impl Pool {
             }
             None => self.connect_locally(left)?,
         };
-        let ready = connection.set_patience(self.config.deadline);
+        // A server that works on a request says so every 250 ms.
+        let several = self.servers.as_ref().is_some_and(Servers::several);
+        let patience = if several {
+            SILENCE.min(self.config.deadline)
+        } else {
+            self.config.deadline
+        };
+        let ready = connection.set_patience(patience);
         ready.map_err(|_| self.unreachable(Unreachable::NotNow))?;
         self.connected_once.store(true, Ordering::SeqCst);
         Ok(connection)

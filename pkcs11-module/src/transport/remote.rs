@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// Of several servers, one that says nothing for this long is left.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
+
 /// The servers of a client, and how to know them.
 pub(crate) struct Servers {
     list: Vec<Server>,
@@ -34,6 +37,20 @@ impl Servers {
         }))
     }
 
+    /// Whether there is another one to go to.
+    pub(crate) fn several(&self) -> bool {
+        self.list.len() > 1
+    }
+
+    /// The one at this place broke off or fell silent: the next one goes first from now on.
+    pub(crate) fn leave(&self, at: usize) {
+        let next = (at + 1) % self.list.len().max(1);
+        // Another thread may have gone on already.
+        let _ = self
+            .good
+            .compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Tries the servers, each for its share of the time, until `greet` is content with one.
     ///
     /// # Errors
@@ -41,7 +58,7 @@ impl Servers {
     pub(crate) fn try_each<T, E: Refusal>(
         &self,
         patience: Duration,
-        mut greet: impl FnMut(&Server, Duration) -> Result<T, E>,
+        mut greet: impl FnMut(usize, &Server, Duration) -> Result<T, E>,
     ) -> Result<T, Option<E>> {
         let begun = Instant::now();
         let (count, first) = (self.list.len(), self.good.load(Ordering::Relaxed));
@@ -51,7 +68,8 @@ impl Servers {
             let left = patience.saturating_sub(begun.elapsed());
             // One that is silent does not use up the time of those after it.
             let share = left / u32::try_from(count - tried).unwrap_or(u32::MAX);
-            match greet(&self.list[at], share) {
+            let share = if self.several() { share.min(SILENCE) } else { share };
+            match greet(at, &self.list[at], share) {
                 Ok(answer) => {
                     self.good.store(at, Ordering::Relaxed);
                     return Ok(answer);

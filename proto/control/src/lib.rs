@@ -45,6 +45,8 @@ packages! {
     identity: "hsmd.identity.v1",
     /// The audit log, for auditors.
     audit: "hsmd.audit.v1",
+    /// The daemons that share a store.
+    fleet: "hsmd.fleet.v1",
 }
 
 /// The metadata key of a call of [`records`] that is refused with ABORTED: the version that the record has, 0 for none.

@@ -15,7 +15,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hsmd-crypto", &["hsmd-proto"]),
     ("hsmd-store", &[]),
     ("hsmd-fleet", &[]),
-    ("hsmd-keystore", &["hsmd-proto", "hsmd-crypto", "hsmd-store"]),
+    (
+        "hsmd-keystore",
+        &["hsmd-proto", "hsmd-crypto", "hsmd-store", "hsmd-fleet"],
+    ),
     (
         "hsmd",
         &[
@@ -24,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "hsmd-tls",
             "hsmd-crypto",
             "hsmd-store",
+            "hsmd-fleet",
             "hsmd-keystore",
             "hsmd-import",
         ],

@@ -81,7 +81,8 @@ fn parse(cell: &Cell, events: &[Event]) -> Option<Revised> {
                     return None;
                 }
             }
-            Name::Beat(_) => {}
+            // Sealed by the master key: what is no such thing helps nobody.
+            Name::Join | Name::Beat(_) => {}
             Name::Stray => {
                 tracing::warn!(key = %String::from_utf8_lossy(&kv.key).escape_debug(), "a key under the store's prefix is none of the store's");
             }
@@ -110,7 +111,9 @@ fn take(cell: &Cell, revision: u64, revised: Revised) {
                     misfits(&state, hasher, &heads, &commits, &revised.heads)
                 };
                 if misfits.is_empty() {
-                    staged = Some(stage(&state, hasher, &mut heads, commits, revised.heads));
+                    let mut ours = stage(&state, hasher, &mut heads, commits, revised.heads);
+                    ours.foreign = !own;
+                    staged = Some(ours);
                 } else {
                     troubled.extend(misfits);
                 }

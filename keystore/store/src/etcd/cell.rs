@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Handle;
 
 use crate::batch::Revision;
 use crate::engine::Standing;
 use crate::etcd::anchor::{Anchor, Mark};
-use crate::etcd::api::ResponseHeader;
+use crate::etcd::api::{RangeRequest, ResponseHeader};
 use crate::etcd::client::{Client, seen};
 use crate::etcd::layout::Layout;
 use crate::etcd::options::{EtcdOptions, WriterId};
@@ -60,7 +62,8 @@ pub(crate) type Hook = Box<dyn Fn(Fatal) + Send + Sync>;
 /// Shared by all threads of one open store.
 pub(crate) struct Cell {
     pub(crate) options: EtcdOptions,
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
+    pub(crate) handle: Handle,
     pub(crate) layout: Layout,
     pub(crate) shared: Arc<Shared>,
     pub(crate) history: Arc<History>,
@@ -95,6 +98,43 @@ impl Standing for Cell {
 
     fn status(&self, status: &mut StoreStatus) {
         status.etcd = Some(self.figures());
+    }
+
+    fn position(&self) -> u64 {
+        self.mark()
+    }
+
+    fn position_of(&self, revision: Revision) -> u64 {
+        etcd_revision(revision)
+    }
+
+    fn past(&self, position: u64, patience: Duration) -> u64 {
+        let until = Instant::now() + patience;
+        let mut applied = self.applied.lock();
+        while *applied <= position && !self.is_ending() {
+            if self.moved.wait_until(&mut applied, until).timed_out() {
+                break;
+            }
+        }
+        *applied
+    }
+
+    fn sync(&self, patience: Duration) -> Option<u64> {
+        let until = Instant::now() + patience;
+        let (done, answered) = sync_channel(1);
+        let (client, before) = (Arc::clone(&self.client), self.highest());
+        let request = RangeRequest {
+            key: self.layout.meta().into(),
+            ..RangeRequest::default()
+        };
+        self.handle.spawn(async move {
+            // Whoever asked may have given up.
+            let _ = done.send(client.range(request).await);
+        });
+        let answer = answered.recv_timeout(patience).ok()?.ok()?;
+        let revision = self.news(answer.header.as_ref(), before).ok()?;
+        let left = until.saturating_duration_since(Instant::now());
+        self.wait_for(revision, left).then_some(revision)
     }
 }
 

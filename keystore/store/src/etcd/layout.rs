@@ -13,6 +13,8 @@ pub(crate) struct Layout {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
     Meta,
+    /// What a node that joins needs.
+    Join,
     Writer(WriterId),
     Beat(WriterId),
     /// A writer's part of the head of a group.
@@ -36,6 +38,10 @@ impl Layout {
 
     pub(crate) fn meta(&self) -> Vec<u8> {
         self.key("/meta")
+    }
+
+    pub(crate) fn join(&self) -> Vec<u8> {
+        self.key("/join")
     }
 
     pub(crate) fn writer(&self, writer: WriterId) -> Vec<u8> {
@@ -74,6 +80,9 @@ impl Layout {
         let text = text.strip_prefix(self.prefix.as_str())?.strip_prefix('/')?;
         if text == "meta" {
             return Some(Name::Meta);
+        }
+        if text == "join" {
+            return Some(Name::Join);
         }
         if let Some(writer) = text.strip_prefix("writer/") {
             return Some(Name::Writer(hex(writer)?));
@@ -118,6 +127,7 @@ mod tests {
         let layout = Layout::new("/hsmd/prod");
         let (writer, path) = (WriterId([0xa5; 16]), Path::new("/ks/0a/00000001/o/ff").unwrap());
         assert_eq!(layout.name(&layout.meta()), Name::Meta);
+        assert_eq!(layout.name(&layout.join()), Name::Join);
         assert_eq!(layout.name(&layout.writer(writer)), Name::Writer(writer));
         assert_eq!(layout.name(&layout.beat(writer)), Name::Beat(writer));
         for group in ["/fleet", "/ks/0a", "/ks"] {

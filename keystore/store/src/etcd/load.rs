@@ -115,7 +115,7 @@ pub(crate) async fn everything(client: &Client, layout: &Layout, hasher: &Hasher
             Ok(record) => writers.push((writer, record)),
             Err(_) => tracing::error!(%writer, "the record of a writer in etcd is damaged"),
         },
-        Name::Meta | Name::Beat(_) | Name::Stray => {}
+        Name::Meta | Name::Join | Name::Beat(_) | Name::Stray => {}
     })
     .await?;
     for (writer, record) in &writers {
@@ -214,7 +214,7 @@ pub(crate) async fn difference(cell: &Cell) -> Result<Difference, Failure> {
                 difference.writers.push((writer, record));
             }
         }
-        Name::Meta | Name::Beat(_) | Name::Stray => {}
+        Name::Meta | Name::Join | Name::Beat(_) | Name::Stray => {}
     })
     .await?;
     difference.revision = revision;

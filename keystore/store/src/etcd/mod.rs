@@ -6,6 +6,7 @@
 //! | key | what |
 //! |---|---|
 //! | `meta` | format and timeline of the store, tagged with its keys |
+//! | `join` | what a node that joins needs besides the master key, sealed by it |
 //! | `record<path>` | a record: format, version, sealed value |
 //! | `head<group>//<writer>` | what one writer has added to a group's head; a group's head is the sum over all writers |
 //! | `writer/<writer>` | generation and sequence of a writer, the operations of its last transaction |
@@ -25,6 +26,7 @@ mod cell;
 mod client;
 mod engine;
 mod follow;
+mod join;
 mod layout;
 mod load;
 mod open;
@@ -46,6 +48,7 @@ mod api {
     tonic::include_proto!("etcdserverpb");
 }
 
+pub use join::{join_value, offer_join_value};
 pub use options::{EtcdOptions, EtcdTls, EtcdUrl, EtcdUrlError, WriterId};
 
 pub(crate) use open::open;

@@ -108,9 +108,8 @@ impl Opening {
                 (kv.mod_revision.cast_unsigned(), record)
             }
         };
-        if let Some(mark) = self.mark
+        if let Some(mark) = self.remembered(Some(&found))
             && old.sequence < mark.sequence
-            && !self.options.accept_rollback
         {
             return Err(OpenError::WentBack {
                 seen: mark.revision,
@@ -135,9 +134,8 @@ impl Opening {
             put(&beat_key, beat.to_bytes()),
         ];
         let meta = if self.options.accept_rollback {
-            let meta = Meta {
-                timeline: random().map_err(std::io::Error::from)?,
-            };
+            let timeline = random().map_err(std::io::Error::from)?;
+            let meta = found.successor(timeline, self.mark.map(|mark| mark.timeline));
             ops.push(put(
                 &self.layout.meta(),
                 meta.to_bytes(&self.hasher, &self.layout.meta()),
@@ -209,10 +207,8 @@ impl Opening {
         let (revision, cluster) = seen(answer.header.as_ref());
         let meta = answer.kvs.first().map(|kv| Meta::read(&self.hasher, &key, &kv.value));
         let meta = meta.transpose().map_err(|_| OpenError::WrongKeys)?;
-        if let Some(mark) = self.mark
-            && !self.options.accept_rollback
-        {
-            let same = meta.is_some_and(|meta| meta.timeline == mark.timeline) && cluster == mark.cluster;
+        if let Some(mark) = self.remembered(meta.as_ref()) {
+            let same = meta.as_ref().is_some_and(|meta| meta.timeline == mark.timeline) && cluster == mark.cluster;
             if !same || revision < mark.revision {
                 return Err(OpenError::WentBack {
                     seen: mark.revision,
@@ -225,6 +221,13 @@ impl Opening {
             None if !self.options.create => Err(OpenError::Lost),
             None => Ok((cluster, self.make().await?, true)),
         }
+    }
+
+    /// What this node remembers and the store must not be behind; nothing, if an operator has accepted that it is.
+    fn remembered(&self, meta: Option<&Meta>) -> Option<Mark> {
+        let accepted = |mark: &Mark| meta.is_some_and(|meta| meta.previous.contains(&mark.timeline));
+        self.mark
+            .filter(|mark| !self.options.accept_rollback && !accepted(mark))
     }
 
     /// Marks an empty prefix as a store.
@@ -242,7 +245,10 @@ impl Opening {
             return Err(OpenError::WrongKeys);
         }
         let (key, timeline) = (self.layout.meta(), random().map_err(std::io::Error::from)?);
-        let meta = Meta { timeline };
+        let meta = Meta {
+            timeline,
+            previous: Vec::new(),
+        };
         let value = meta.to_bytes(&self.hasher, &key);
         let request = transaction(
             vec![changed_at(&key, 0)],
@@ -382,7 +388,8 @@ fn assemble(opening: Arc<Opening>, claimed: Claimed, anchor: Anchor, runtime: Ru
     });
     let cell = Arc::new(Cell {
         history: History::new(first_revision(revision), options.limits.history),
-        client,
+        client: Arc::new(client),
+        handle: runtime.handle().clone(),
         layout,
         shared: Arc::clone(&shared),
         generation: claimed.known.record.generation,

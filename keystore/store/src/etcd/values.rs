@@ -71,24 +71,42 @@ pub(crate) fn read_head(hasher: &Hasher, key: &[u8], value: &[u8]) -> Result<Hea
 }
 
 /// The store's own mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meta {
     /// Changes when the operator accepts that history went backwards.
     pub(crate) timeline: [u8; 16],
+    /// The timelines that ended so: who remembers one of them follows.
+    pub(crate) previous: Vec<[u8; 16]>,
 }
 
 impl Meta {
-    pub(crate) fn to_bytes(self, hasher: &Hasher, key: &[u8]) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, hasher: &Hasher, key: &[u8]) -> Vec<u8> {
         let mut body = vec![FORMAT];
         body.extend_from_slice(&self.timeline);
+        self.previous
+            .iter()
+            .for_each(|timeline| body.extend_from_slice(timeline));
         tagged(hasher, key, body)
+    }
+
+    /// The mark that follows this one when an operator has accepted what it says, for who remembers `known` besides.
+    pub(crate) fn successor(&self, timeline: [u8; 16], known: Option<[u8; 16]>) -> Self {
+        let mut previous = self.previous.clone();
+        for ended in [Some(self.timeline), known].into_iter().flatten() {
+            if !previous.contains(&ended) {
+                previous.push(ended);
+            }
+        }
+        Self { timeline, previous }
     }
 
     pub(crate) fn read(hasher: &Hasher, key: &[u8], value: &[u8]) -> Result<Self, Malformed> {
         let mut reader = untag(hasher, key, value)?;
-        let timeline = reader.array()?;
-        reader.end()?;
-        Ok(Self { timeline })
+        let (timeline, mut previous) = (reader.array()?, Vec::new());
+        while !reader.0.is_empty() {
+            previous.push(reader.array()?);
+        }
+        Ok(Self { timeline, previous })
     }
 }
 
@@ -199,7 +217,12 @@ mod tests {
             assert_eq!(WriterRecord::read(&hasher, b"key", &bad), Err(Malformed));
             assert_eq!(WriterRecord::read(&hasher, b"key", &bytes[..at]), Err(Malformed));
         }
-        let meta = Meta { timeline: [4; 16] };
+        let meta = Meta {
+            timeline: [4; 16],
+            previous: vec![[3; 16]],
+        };
+        let meta = meta.successor([5; 16], Some([2; 16]));
+        assert_eq!(meta.previous, [[3; 16], [4; 16], [2; 16]]);
         assert_eq!(Meta::read(&hasher, b"m", &meta.to_bytes(&hasher, b"m")), Ok(meta));
         assert_eq!(read_record(&record(7, b"sealed")), Ok((7, &b"sealed"[..])));
         assert_eq!(read_record(&record(0, b"sealed")), Err(Malformed));

@@ -1,0 +1,88 @@
+//! `hsmd.fleet.v1.Fleet`: the nodes that share this daemon's store.
+
+use crate::fleet::{Fleet as Driven, NodeView, phase_name};
+use crate::node::Node as Daemon;
+use hsmd_control::fleet::fleet_server::Fleet;
+use hsmd_control::fleet::{
+    DrainRequest, DrainResponse, ListNodesRequest, ListNodesResponse, Node, RemoveNodeRequest, RemoveNodeResponse,
+};
+use hsmd_keystore::Standing;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// The service.
+pub(super) struct Service(pub(super) Arc<Daemon>);
+
+impl Service {
+    fn fleet(&self) -> Result<Arc<Driven>, Status> {
+        let none = || Status::failed_precondition("this daemon's store is its own: there is no fleet");
+        self.0.fleet.clone().ok_or_else(none)
+    }
+}
+
+#[tonic::async_trait]
+impl Fleet for Service {
+    async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+        let Some(fleet) = &self.0.fleet else {
+            return Ok(Response::new(ListNodesResponse {
+                nodes: Vec::new(),
+                phase: "alone".into(),
+                serves: self.0.serves(),
+            }));
+        };
+        let nodes = fleet.nodes().map_err(|error| Status::data_loss(error.to_string()))?;
+        Ok(Response::new(ListNodesResponse {
+            nodes: nodes.into_iter().map(view).collect(),
+            phase: phase_name(fleet.phase()).into(),
+            serves: self.0.serves(),
+        }))
+    }
+
+    async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
+        self.fleet()?.drain();
+        Ok(Response::new(DrainResponse {}))
+    }
+
+    async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<Response<RemoveNodeResponse>, Status> {
+        let fleet = self.fleet()?;
+        let node = u128::from_str_radix(&request.into_inner().node, 16).ok();
+        let known = |node: &u128| {
+            let nodes = fleet.nodes().unwrap_or_default();
+            nodes.iter().any(|view| view.records.node.0 == *node)
+        };
+        let node = node
+            .filter(known)
+            .ok_or_else(|| Status::not_found("there is no such node"))?;
+        let removed = tokio::task::spawn_blocking(move || fleet.remove(hsmd_keystore::FleetNodeId(node))).await;
+        match removed {
+            Ok(Ok(())) => Ok(Response::new(RemoveNodeResponse {})),
+            Ok(Err(why)) => Err(Status::failed_precondition(why)),
+            Err(_) => Err(Status::internal("the request failed; see the daemon's log")),
+        }
+    }
+}
+
+fn view(node: NodeView) -> Node {
+    let NodeView { records, facts, own } = node;
+    let standing = match records.standing {
+        Standing::Loading => "loading",
+        Standing::Serving => "serving",
+        Standing::Left => "left",
+        Standing::Fenced { .. } => "fenced",
+        Standing::Removed => "removed",
+    };
+    let beat = records.beat.as_ref();
+    Node {
+        id: format!("{:032x}", records.node.0),
+        name: facts.name,
+        address: facts.address,
+        standing: standing.into(),
+        generation: records.generation.0,
+        beats: records.beat_version,
+        applied: beat.map_or(0, |beat| beat.applied.0),
+        draining: beat.is_some_and(|beat| beat.draining),
+        version: facts.version,
+        level: beat.map_or(0, |beat| beat.level),
+        own,
+    }
+}
