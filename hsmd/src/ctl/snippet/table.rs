@@ -206,7 +206,11 @@ pub(super) const TABLE: &[App] = &[
         about: "DNSSEC keys of OpenDNSSEC",
         tested: false,
         files: &[("conf.xml", OPENDNSSEC_CONF)],
-        run: &["<export>", "ods-hsmutil -c '<folder>/conf.xml' list"],
+        run: &[
+            "<export>",
+            "# put the PIN into <folder>/conf.xml, or leave the element out and log in first: ods-hsmutil -c ... login",
+            "ods-hsmutil -c '<folder>/conf.xml' list",
+        ],
     },
     App {
         name: "openssl",
@@ -281,7 +285,7 @@ pub(super) const TABLE: &[App] = &[
         files: &[("strongswan.conf", STRONGSWAN_CONF)],
         run: &[
             "<export>",
-            "STRONGSWAN_CONF='<folder>/strongswan.conf' pki --keyid 01 --type priv",
+            "STRONGSWAN_CONF='<folder>/strongswan.conf' pki --keyid --keyid 01 --type priv",
         ],
     },
     App {
