@@ -43,6 +43,16 @@ pub(crate) fn open(dir: &Path, record: &RootRecord, options: &Options) -> Result
     )?)
 }
 
+/// What a node before has left there.
+pub(crate) fn offered(dir: &Path, options: &Options) -> Result<Option<Vec<u8>>, Error> {
+    #[cfg(feature = "etcd")]
+    if let Some(etcd) = bare(dir, options) {
+        return Ok(hsmd_store::join_value(&etcd)?);
+    }
+    let _ = (dir, options);
+    Ok(None)
+}
+
 /// Where a store in etcd is, for whoever has no keys of it yet.
 #[cfg(feature = "etcd")]
 pub(crate) fn bare(dir: &Path, options: &Options) -> Option<EtcdOptions> {

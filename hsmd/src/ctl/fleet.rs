@@ -24,14 +24,16 @@ pub(super) enum Fleet {
     Status,
     /// The node that is asked answers what it has begun, takes no more, and leaves the fleet; it enters again when it is started
     /// again.
-    #[command(after_help = "Needs a store in etcd. hsmctl fleet drain --yes")]
+    #[command(after_help = "With a store in etcd. Example:\n  hsmctl fleet drain --yes")]
     Drain {
         /// Do it without asking.
         #[arg(long)]
         yes: bool,
     },
     /// Keeps a node that has left or is fenced out for good.
-    #[command(after_help = "Needs a store in etcd. hsmctl fleet remove 0123456789abcdef0123456789abcdef --yes")]
+    #[command(
+        after_help = "With a store in etcd. Example:\n  hsmctl fleet remove 0123456789abcdef0123456789abcdef --yes"
+    )]
     Remove {
         /// The node's id: 32 hexadecimal digits.
         node: String,
@@ -41,7 +43,9 @@ pub(super) enum Fleet {
     },
     /// Takes a store in etcd that has forgotten something as it is: a new timeline begins, and all logins end. Once for a fleet, on
     /// one node, while its daemon is stopped; then the daemons start again.
-    #[command(after_help = "Needs a store in etcd. hsmctl fleet accept-rollback --config /etc/hsmd/hsmd.toml --yes")]
+    #[command(
+        after_help = "With a store in etcd. Example:\n  hsmctl fleet accept-rollback --config /etc/hsmd/hsmd.toml --yes"
+    )]
     AcceptRollback(Accept),
 }
 

@@ -22,6 +22,7 @@ use crate::core::{Committed, commit, path};
 use crate::error::Error;
 use crate::records::FORMAT;
 use crate::seal::{Barrier, Kind};
+use crate::shared::is_standing;
 
 /// A segment of fewer bytes is written again with what comes next, so that a calm log is not one record an entry.
 const SMALL: usize = 4 << 10;
@@ -372,6 +373,8 @@ impl Chainer {
         let batch = self.batch(&next, (number, version, &segment), gone, &drops);
         match commit(&self.shared.store, batch)? {
             Committed::Done(_) => {}
+            // This node is out of its fleet for the moment: the round is made again.
+            Committed::Conflict(path) if is_standing(&path) => return Err(Error::Fenced),
             Committed::Conflict(path) => return Err(Error::Damaged(path.to_string())),
         }
         self.tip_version += 1;

@@ -8,6 +8,7 @@ use hsmd_crypto::random;
 use hsmd_proto::ids::NodeId;
 use hsmd_store::{FolderLock, RootFiles};
 
+use crate::engine;
 use crate::error::Error;
 use crate::keystore::Keystore;
 use crate::master_key::MasterKey;
@@ -21,7 +22,6 @@ impl Keystore {
     /// # Errors
     /// [`Error::AlreadyInitialized`], [`Error::NoFleet`], [`Error::WrongMasterKey`], and as [`Keystore::open`]. Nothing of the fleet
     /// is changed then.
-    #[cfg(feature = "etcd")]
     pub fn join(dir: &Path, master: &MasterKey, options: &Options) -> Result<Self, Error> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let lock = FolderLock::take(dir)?;
@@ -29,8 +29,7 @@ impl Keystore {
         if files().read()?.is_some() {
             return Err(Error::AlreadyInitialized);
         }
-        let place = crate::engine::bare(dir, options).ok_or(Error::NoFleet)?;
-        let value = hsmd_store::join_value(&place)?.ok_or(Error::NoFleet)?;
+        let value = engine::offered(dir, options)?.ok_or(Error::NoFleet)?;
         let mut record = RootFile::read(&value, master)?;
         if !record.complete || record.restoring {
             return Err(Error::NoFleet);

@@ -22,7 +22,7 @@ pub(crate) use self::follow::What;
 pub(crate) use self::keyring::read as read_keyring;
 pub use self::port::Peers;
 pub use self::records::NodeFacts;
-pub(crate) use self::records::runs;
+pub(crate) use self::records::{is_standing, runs};
 use crate::core::{Committed, commit};
 use crate::error::Error;
 use crate::objects::LATCHES;

@@ -120,6 +120,11 @@ pub(super) fn name(path: &str) -> Option<Name> {
     }
 }
 
+/// Whether this is a node's standing, on which its batches rest.
+pub(crate) fn is_standing(path: &Path) -> bool {
+    matches!(name(path.as_str()), Some(Name::Standing(_)))
+}
+
 pub(super) fn standing(standing: Standing) -> StandingRecord {
     let (number, by) = match standing {
         Standing::Loading => (1, Vec::new()),
