@@ -36,12 +36,7 @@ const KINDS: [&str; 15] = [
 // INV-1
 #[test]
 fn random_calls_do_what_the_reference_model_says() {
-    let mut soak = Soak::new("model", 6000);
-    // Continuous integration walks one path. Another, HSMD_SEED=612955910, ends at a difference that waits for its explanation:
-    // a key whose own blob was unwrapped, and which is from outside since then, wraps a sensitive key.
-    if !Soak::is_long() && std::env::var_os("HSMD_SEED").is_none() {
-        soak.seed = 920_868_432;
-    }
+    let soak = Soak::new("model", 6000);
     let daemon = Daemon::start();
     let mut walk = Walk::new(&daemon, soak.seed);
     let mut wrong = None;

@@ -50,11 +50,9 @@ impl Wish {
     }
 }
 
-/// The value of a key, which copies and re-imports share: where it came from and what it did (docs/design.md, 8).
+/// The value of a key, which copies and re-imports share, and what it did (docs/design.md, 8).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Material {
-    /// Created, unwrapped, or readable at some moment.
-    pub(super) outside: bool,
     /// Has wrapped a sensitive key.
     pub(super) latched: bool,
     /// In bytes.
@@ -69,6 +67,10 @@ pub(super) struct Thing {
     /// In the order of [`FLAGS`].
     pub(super) flags: [bool; FLAGS.len()],
     pub(super) label: u8,
+    /// Created, unwrapped, or readable at some moment; copies have it from what they copy. Docs/design.md, 8, speaks of the
+    /// material: there an unwrapped blob of a key made here would make that key one from outside, too. The keystore looks at
+    /// the object, which has the same value and a history without a way out, and so does this model.
+    pub(super) outside: bool,
     /// Index into the model's materials.
     pub(super) material: usize,
     /// The session that a session object belongs to.
@@ -214,6 +216,7 @@ impl Model {
             key,
             flags: [false; FLAGS.len()],
             label: wish.label.unwrap_or(0),
+            outside: !made_here,
             material: 0,
             owner: None,
             alive: true,
@@ -253,16 +256,9 @@ impl Model {
 
     fn add(&mut self, mut thing: Thing, session: usize) -> usize {
         thing.owner = (!thing.is(CKA_TOKEN)).then_some(session);
-        self.notice(&thing);
+        thing.outside |= thing.readable();
         self.things.push(thing);
         self.things.len() - 1
-    }
-
-    /// A key that is readable at any moment is from outside for ever.
-    fn notice(&mut self, thing: &Thing) {
-        if thing.key && thing.readable() {
-            self.materials[thing.material].outside = true;
-        }
     }
 
     /// C_CreateObject (5.7.1) of data, or of an AES key with a new value.
@@ -274,17 +270,13 @@ impl Model {
             return Err(codes);
         }
         if let Some(size) = key {
-            thing.material = self.material(true, size);
+            thing.material = self.material(size);
         }
         Ok(self.add(thing, session))
     }
 
-    fn material(&mut self, outside: bool, size: usize) -> usize {
-        self.materials.push(Material {
-            outside,
-            latched: false,
-            size,
-        });
+    fn material(&mut self, size: usize) -> usize {
+        self.materials.push(Material { latched: false, size });
         self.materials.len() - 1
     }
 
@@ -296,7 +288,7 @@ impl Model {
         if !codes.is_empty() {
             return Err(codes);
         }
-        thing.material = self.material(false, size);
+        thing.material = self.material(size);
         Ok(self.add(thing, session))
     }
 
@@ -368,7 +360,7 @@ impl Model {
             return Err(codes);
         }
         Self::apply(&mut thing, wish);
-        self.notice(&thing);
+        thing.outside |= thing.readable();
         self.things[index] = thing;
         Ok(())
     }
@@ -441,7 +433,7 @@ impl Model {
         let sensitive = key.is(CKA_SENSITIVE);
         if opens && there && sensitive {
             let (with, what) = (self.materials[wrapping.material], self.materials[key.material]);
-            if with.outside && !wrapping.is(CKA_TRUSTED) {
+            if wrapping.outside && !wrapping.is(CKA_TRUSTED) {
                 codes.push(CKR_KEY_NOT_WRAPPABLE);
             }
             if with.size < what.size {
@@ -480,7 +472,6 @@ impl Model {
             return Err(codes);
         }
         thing.material = blob.holds;
-        self.materials[blob.holds].outside = true;
         Ok(self.add(thing, session))
     }
 }

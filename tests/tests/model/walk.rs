@@ -295,8 +295,7 @@ impl Walk {
         );
         while self.secret.len() < self.model.materials.len() {
             let thing = &self.model.things[*index];
-            self.secret
-                .push(!self.model.materials[self.secret.len()].outside && !thing.readable());
+            self.secret.push(!thing.outside);
             self.values.push(None);
         }
         self.look(session, *index)

@@ -461,6 +461,72 @@ fn a_key_that_was_ever_readable_wraps_no_sensitive_key() {
 }
 
 // The latch is on the material: the private half of a public key that wrapped is left with unwrapping.
+/// docs/decisions/0012: origin is kept with the object. A key whose own blob is unwrapped goes on wrapping, and what came out of
+/// the blob is no way to its value, nor to what it wraps.
+#[test]
+fn a_key_brought_back_by_its_own_blob_gives_nothing_away() {
+    let bench = bench(Policy::Standard);
+    let outer = bench.aes(&[yes(A::WRAP), yes(A::UNWRAP)]).unwrap();
+    let roles = [
+        yes(A::WRAP),
+        yes(A::UNWRAP),
+        yes(A::ENCRYPT),
+        yes(A::DECRYPT),
+        yes(A::EXTRACTABLE),
+    ];
+    let inner = bench.aes(&roles).unwrap();
+    let victim = victim(&bench);
+    let blob = bench.wrap(&outer, &kw(), &inner).unwrap();
+    // By no template does it come back readable, and by no mechanism but those of DESIGN 8.
+    for loose in [
+        [no(A::SENSITIVE), no(A::EXTRACTABLE)],
+        [yes(A::SENSITIVE), yes(A::EXTRACTABLE)],
+    ] {
+        let back = bench.unwrap(&outer, &kw(), &blob, &aes_template(&loose)).map(|_| ());
+        assert_eq!(back, Err(Rv::TEMPLATE_INCONSISTENT));
+    }
+    let usage = [
+        yes(A::WRAP),
+        yes(A::UNWRAP),
+        yes(A::ENCRYPT),
+        yes(A::DECRYPT),
+        yes(A::TOKEN),
+    ];
+    let back = bench.unwrap(&outer, &kw(), &blob, &aes_template(&usage)).unwrap();
+    assert_eq!(bench.read(&back, A::VALUE), Err(Rv::ATTRIBUTE_SENSITIVE));
+    for history in [A::LOCAL, A::ALWAYS_SENSITIVE, A::NEVER_EXTRACTABLE, A::EXTRACTABLE] {
+        assert!(!flag(&back, history), "{history:?}");
+    }
+    // The new object is from outside, with its copies. The old one is what it was.
+    for outside in [&back, &bench.copy(&back, &[]).unwrap()] {
+        assert_eq!(bench.wrap(outside, &kw(), &victim), Err(Rv::KEY_NOT_WRAPPABLE));
+    }
+    let sealed = bench.wrap(&inner, &kw(), &victim).unwrap();
+    // The latch is the material's: with neither object is the blob opened.
+    for key in [&inner, &back] {
+        for mechanism in [
+            kw(),
+            plain(M::AES_KEY_WRAP_KWP),
+            plain(M::AES_ECB),
+            cbc_pad(),
+            ctr(),
+            gcm(&[1; 12]),
+        ] {
+            let opened = bench.decrypt(key, &mechanism, &sealed);
+            assert_eq!(opened, Err(Rv::KEY_FUNCTION_NOT_PERMITTED), "{mechanism:?}");
+        }
+        let opened = bench.unwrap(
+            key,
+            &kw(),
+            &sealed,
+            &aes_template(&[no(A::SENSITIVE), yes(A::EXTRACTABLE)]),
+        );
+        assert_eq!(opened.map(|_| ()), Err(Rv::TEMPLATE_INCONSISTENT));
+        let opened = bench.unwrap(key, &kw(), &sealed, &aes_template(&[])).unwrap();
+        assert_eq!(bench.read(&opened, A::VALUE), Err(Rv::ATTRIBUTE_SENSITIVE));
+    }
+}
+
 #[test]
 fn both_halves_of_a_pair_share_the_latch() {
     let bench = bench(Policy::Standard);
