@@ -126,10 +126,8 @@ impl KeySet {
             return Ok(());
         }
         self.check_length(new)?;
-        let found = self
-            .core
-            .read::<PinRecord>(&path, Kind::Pin)
-            .map_err(|error| error.rv())?;
+        let (root, found) = self.pin_record(role)?;
+        let path = self.pin_path(&root, role);
         let proven = self.prove(caller, role, old, operation)?;
         let (before, version) = found.ok_or(Rv::USER_PIN_NOT_INITIALIZED)?;
         let mut record = pin::wrap(
@@ -256,17 +254,25 @@ impl KeySet {
         self.tries.gate(root.path(&format!("tries/so/{name}")))
     }
 
+    /// A root and a role's PIN under it. A restore that takes both away between the two looks is looked at again: it must not seem
+    /// as if the role had no PIN.
+    fn pin_record(&self, role: Role) -> Result<(Arc<Root>, Option<(PinRecord, u64)>), Rv> {
+        loop {
+            let root = self.root();
+            let read = |path| self.core.read::<PinRecord>(&path, Kind::Pin);
+            let record = match root.initialized() {
+                true => read(self.pin_path(&root, role)).map_err(|error| error.rv())?,
+                false => None,
+            };
+            if record.is_some() || self.root().incarnation == root.incarnation {
+                return Ok((root, record));
+            }
+        }
+    }
+
     /// The PIN check.
     pub(super) fn prove(&self, caller: &Caller, role: Role, pin: &[u8], attempt: OperationId) -> Result<Proven, Rv> {
-        let root = self.root();
-        let path = self.pin_path(&root, role);
-        let record = match root.initialized() {
-            true => self
-                .core
-                .read::<PinRecord>(&path, Kind::Pin)
-                .map_err(|error| error.rv())?,
-            false => None,
-        };
+        let (root, record) = self.pin_record(role)?;
         let Some((record, version)) = record else {
             pin::pretend(pin, &self.core.options.pin_cost);
             return Err(Rv::USER_PIN_NOT_INITIALIZED);
