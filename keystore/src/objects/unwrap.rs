@@ -116,12 +116,33 @@ fn opened(
     })
 }
 
+/// The DER value at the start, without up to seven zeros behind it: SoftHSM 2.6 fills a private key to whole blocks of eight
+/// bytes before it wraps with AES-KWP, which would do without.
+fn without_filling(value: &[u8]) -> &[u8] {
+    match der_length(value).and_then(|length| value.split_at_checked(length)) {
+        Some((der, filling)) if filling.len() < 8 && filling.iter().all(|byte| *byte == 0) => der,
+        _ => value,
+    }
+}
+
+/// How long the DER value says that it is, with its tag and length.
+fn der_length(value: &[u8]) -> Option<usize> {
+    let (&[_, first], rest) = value.split_first_chunk::<2>()?;
+    if first < 0x80 {
+        return Some(2 + usize::from(first));
+    }
+    let count = usize::from(first & 0x7f);
+    let bytes = rest.get(..count).filter(|bytes| bytes.len() <= 3)?;
+    let length = bytes.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte));
+    Some(2 + count + length)
+}
+
 /// The material in an opened blob, if it is of the shape that the template names.
 fn content(shape: Shape, value: Secret) -> Result<Material, Rv> {
     if shape.is_secret() {
         return Ok(Material::Secret(value));
     }
-    let material = pkcs8::decode(value.expose()).ok_or(Rv::WRAPPED_KEY_INVALID)?;
+    let material = pkcs8::decode(without_filling(value.expose())).ok_or(Rv::WRAPPED_KEY_INVALID)?;
     if material::shape_of(&material) == Some(shape) {
         Ok(material)
     } else {
