@@ -132,7 +132,8 @@ pub fn check_mechanism(operation: Operation, mechanism: &Mechanism, policy: Poli
     if operation == Operation::Sign && deterministic && engine {
         return Err(Rv::MECHANISM_PARAM_INVALID);
     }
-    if let (Operation::Encrypt, Some(nonce), true) = (operation, mechanism.params.nonce(), policy.makes_ivs())
+    if let (Operation::Encrypt | Operation::Wrap, Some(nonce), true) =
+        (operation, mechanism.params.nonce(), policy.makes_ivs())
         && nonce.len() != MADE_IV
     {
         return Err(Rv::MECHANISM_PARAM_INVALID);

@@ -18,7 +18,7 @@ impl Model {
         crypto_user_pin: Option<&[u8]>,
     ) -> Result<Rekey, ModelError> {
         let key_set = self.partition_keys(name)?;
-        let begun = key_set.begin_rekey_of_all(&administrator(), so_pin, user_pin, crypto_user_pin);
+        let begun = key_set.begin_rekey(&administrator(), so_pin, user_pin, crypto_user_pin);
         begun.map_err(|error| rekeyed(error, name))
     }
 }

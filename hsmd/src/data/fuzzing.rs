@@ -356,6 +356,7 @@ fn token() -> Vec<Vec<u8>> {
             Op::MakeIv(wire::MakeIv {
                 key: object(1),
                 mechanism: None,
+                wrapping: true,
             })
         }),
         input(|_| Op::ListSlots(wire::ListSlots {})),

@@ -92,24 +92,11 @@ struct NewPin {
 
 impl KeySet {
     /// Begins to change the PSK: checks the PINs of all roles, which are tries like any other, and wraps a new PSK under them.
-    /// [`Rekey::run`] does the rest.
+    /// [`Rekey::run`] does the rest. `None` is for a role without a PIN.
     ///
     /// # Errors
     /// [`RekeyError`]; nothing was changed.
     pub fn begin_rekey(
-        self: &Arc<Self>,
-        caller: &Caller,
-        so_pin: &[u8],
-        user_pin: Option<&[u8]>,
-    ) -> Result<Rekey, RekeyError> {
-        self.begin_rekey_of_all(caller, so_pin, user_pin, None)
-    }
-
-    /// [`Self::begin_rekey`] of a key set whose crypto user has a PIN, too.
-    ///
-    /// # Errors
-    /// [`RekeyError`]; nothing was changed.
-    pub fn begin_rekey_of_all(
         self: &Arc<Self>,
         caller: &Caller,
         so_pin: &[u8],

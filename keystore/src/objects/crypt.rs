@@ -45,7 +45,7 @@ impl KeySet {
     }
 
     /// An IV is used for one message. INV-1 holds without it; what is encrypted does not stay secret.
-    fn note_iv(
+    pub(super) fn note_iv(
         &self,
         key: &Object,
         material: MaterialHash,
@@ -65,14 +65,25 @@ impl KeySet {
         self.objects().ivs.note(material, nonce, tag)
     }
 
-    /// Makes the IV of one encryption with this key (DESIGN 8, "daemon-made IVs"): 96 random bits, good on this node, in this
-    /// run, for one message.
+    /// Makes the IV of one encryption, or wrap, with this key (DESIGN 8, "daemon-made IVs"): 96 random bits, good on this node, in
+    /// this run, for one message.
     ///
     /// # Errors
-    /// As C_EncryptInit; `CKR_MECHANISM_INVALID` where the mechanism takes no made IV or the policy takes the caller's.
-    pub fn make_iv(&self, context: &Context, key: &ObjectRef<'_>, mechanism: &Mechanism) -> Result<[u8; MADE_IV], Rv> {
-        let key = self.usable(context, Operation::Encrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
-        let material = key.material.ok_or(Rv::KEY_HANDLE_INVALID)?;
+    /// As C_EncryptInit or C_WrapKey; `CKR_MECHANISM_INVALID` where the mechanism takes no made IV or the policy takes the caller's.
+    pub fn make_iv(
+        &self,
+        context: &Context,
+        key: &ObjectRef<'_>,
+        mechanism: &Mechanism,
+        wrapping: bool,
+    ) -> Result<[u8; MADE_IV], Rv> {
+        let (operation, no_key) = if wrapping {
+            (Operation::Wrap, Rv::WRAPPING_KEY_HANDLE_INVALID)
+        } else {
+            (Operation::Encrypt, Rv::KEY_HANDLE_INVALID)
+        };
+        let key = self.usable(context, operation, mechanism, key, no_key)?;
+        let material = key.material.ok_or(no_key)?;
         if !self.policy().makes_ivs() || mechanism.params.nonce().is_none() {
             return Err(Rv::MECHANISM_INVALID);
         }

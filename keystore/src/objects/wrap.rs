@@ -9,6 +9,7 @@ use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::{Family, Row};
 use hsmd_proto::meta::KeyMeta;
 use hsmd_proto::params::{Mechanism, Params};
+use hsmd_proto::wipe::wipe;
 
 use super::access::Usable;
 use super::object::Object;
@@ -53,6 +54,14 @@ impl KeySet {
             OpError::DataLength | OpError::Data => Rv::KEY_SIZE_RANGE,
             error => error.rv(),
         })?;
+        if let (Params::Gcm(gcm), Some(material)) = (&mechanism.params, wrap.wrapping.material) {
+            let tag = out.get(wrap.value.len()..).unwrap_or_default();
+            let noted = self.note_iv(&wrap.wrapping, material, &gcm.iv, (false, tag));
+            if let Err(refused) = noted {
+                wipe(&mut out);
+                return Err(refused);
+            }
+        }
         if !first {
             self.core().audit.note(event);
         }
@@ -72,10 +81,11 @@ impl KeySet {
     ) -> Result<usize, Rv> {
         let wrap = self.checked(context, wrapping, mechanism, key)?;
         let length = wrap.value.len();
-        Ok(match wrap.row.family {
-            Family::AesCbcPad => (length / 16 + 1) * 16,
-            Family::AesKw => length + 8,
-            Family::AesKwp => length.next_multiple_of(8) + 8,
+        Ok(match (wrap.row.family, &mechanism.params) {
+            (Family::AesCbcPad, _) => (length / 16 + 1) * 16,
+            (Family::AesKw, _) => length + 8,
+            (Family::AesKwp, _) => length.next_multiple_of(8) + 8,
+            (Family::AesGcm, Params::Gcm(gcm)) => length + gcm.tag_bits as usize / 8,
             _ => wrap.wrapping.meta(false).map_or(0, KeyMeta::modulus_bytes),
         })
     }

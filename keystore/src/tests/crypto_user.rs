@@ -79,7 +79,7 @@ fn a_rekey_asks_for_the_crypto_users_pin_and_keeps_it() {
     let keystore = memory();
     let key_set = ready(&keystore);
     set(&key_set, PIN, CU_PIN).unwrap();
-    let begin = |pin| key_set.begin_rekey_of_all(&caller(1), SO_PIN, Some(PIN), pin);
+    let begin = |pin| key_set.begin_rekey(&caller(1), SO_PIN, Some(PIN), pin);
     assert!(matches!(
         begin(None),
         Err(crate::RekeyError::PinNeeded(Role::CryptoUser))

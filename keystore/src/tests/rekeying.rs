@@ -25,7 +25,9 @@ use crate::{MergeError, Quota, RekeyError};
 const LOCKED: u64 = 0x4_0000;
 
 fn rekey(key_set: &Arc<KeySet>) -> Result<u64, RekeyError> {
-    key_set.begin_rekey(&caller(9), SO_PIN, Some(PIN))?.run(&mut |_, _| {})
+    key_set
+        .begin_rekey(&caller(9), SO_PIN, Some(PIN), None)?
+        .run(&mut |_, _| {})
 }
 
 /// The PSK that the user's PIN gives now, from the record.
@@ -95,7 +97,7 @@ fn a_rekeyed_token_has_its_objects_and_pins_and_nothing_under_the_old_key() {
     let (old, used) = (psk(&key_set), key_set.used());
     assert_eq!(opens(&keystore, &key_set, &old), 130);
     let mut told = Vec::new();
-    let begun = key_set.begin_rekey(&caller(9), SO_PIN, Some(PIN)).unwrap();
+    let begun = key_set.begin_rekey(&caller(9), SO_PIN, Some(PIN), None).unwrap();
     let count = begun.run(&mut |done, of| told.push((done, of))).unwrap();
     assert_eq!(count, 131);
     assert!(told.is_sorted() && told.last() == Some(&(132, 132)), "{told:?}");
@@ -128,11 +130,11 @@ fn a_rekeyed_token_has_its_objects_and_pins_and_nothing_under_the_old_key() {
 fn pins_that_are_wrong_or_missing_are_refused_counted_and_go_along() {
     let keystore = memory();
     let empty = keystore.create_key_set(Policy::Standard).unwrap();
-    let refused = empty.begin_rekey(&caller(1), SO_PIN, None).err();
+    let refused = empty.begin_rekey(&caller(1), SO_PIN, None, None).err();
     assert!(matches!(refused, Some(RekeyError::Pin(Role::So, _))));
     let key_set = ready(&keystore);
     let before = key_set.root();
-    let begin = |so: &[u8], user: Option<&[u8]>| key_set.begin_rekey(&caller(9), so, user).err();
+    let begin = |so: &[u8], user: Option<&[u8]>| key_set.begin_rekey(&caller(9), so, user, None).err();
     assert!(matches!(begin(SO_PIN, None), Some(RekeyError::PinNeeded(Role::User))));
     assert!(matches!(
         begin(b"wrong pin", Some(PIN)),
@@ -144,7 +146,7 @@ fn pins_that_are_wrong_or_missing_are_refused_counted_and_go_along() {
     }
     assert!(key_set.root().is_same(&before), "nothing has changed");
     // Failures that came after the right PIN was proven: they are the new token's.
-    let begun = key_set.begin_rekey(&caller(9), SO_PIN, Some(PIN)).unwrap();
+    let begun = key_set.begin_rekey(&caller(9), SO_PIN, Some(PIN), None).unwrap();
     let wrong = || key_set.login(&caller(1), UserType::USER, b"wrong pin", operation());
     for _ in 0..9 {
         assert_eq!(wrong().err(), Some(Rv::PIN_INCORRECT));
@@ -161,7 +163,7 @@ fn whoever_changes_the_token_meanwhile_is_not_overwritten() {
     let keystore = memory();
     let (key_set, group) = two(&keystore);
     make_key(&key_set, &user(&key_set), "key");
-    let begun = || key_set.begin_rekey(&caller(9), SO_PIN, Some(PIN)).unwrap();
+    let begun = || key_set.begin_rekey(&caller(9), SO_PIN, Some(PIN), None).unwrap();
     let changed = |done: Result<u64, RekeyError>| assert!(matches!(done, Err(RekeyError::Changed)), "{done:?}");
     // A PIN that was changed after it was proven.
     let late = begun();

@@ -1,6 +1,7 @@
 //! CK_MECHANISM and its parameter structures, copied once into [`Mechanism`]. Whether a parameter fits is for
 //! `hsmd_proto::params`; here only the memory is made safe.
 
+use super::message::{GcmMessage, RawMessage};
 use cryptoki_sys::{
     CK_AES_CTR_PARAMS, CK_BYTE, CK_CCM_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS, CK_GCM_PARAMS,
     CK_HASH_SIGN_ADDITIONAL_CONTEXT, CK_HKDF_PARAMS, CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS,
@@ -24,7 +25,7 @@ pub(crate) struct RawMechanism<'a> {
     call: PhantomData<&'a CK_MECHANISM>,
 }
 
-impl RawMechanism<'_> {
+impl<'a> RawMechanism<'a> {
     /// # Safety
     /// `place` is NULL or a valid CK_MECHANISM whose parameter is valid for its length and, if it is the structure that
     /// the specification gives to the mechanism, has valid inner pointers, during `'a`; where it is the
@@ -51,6 +52,22 @@ impl RawMechanism<'_> {
         }
         // SAFETY: not NULL; the promise of `new`.
         Ok(MechanismType(unsafe { self.place.read_unaligned() }.mechanism))
+    }
+
+    /// The parameter of a single message, which C_WrapKeyAuthenticated takes with the mechanism: of AES-GCM.
+    ///
+    /// # Errors
+    /// `CKR_ARGUMENTS_BAD` for NULL, `CKR_MECHANISM_INVALID` for another mechanism, `CKR_MECHANISM_PARAM_INVALID`.
+    pub(crate) fn gcm_message(&self) -> Result<GcmMessage<'a>, Rv> {
+        if self.kind()? != MechanismType::AES_GCM {
+            return Err(Rv::MECHANISM_INVALID);
+        }
+        // SAFETY: not NULL (`kind`); the promise of `new`, which covers the parameter and what its pointers show.
+        let message = unsafe {
+            let raw = self.place.read_unaligned();
+            RawMessage::new(raw.pParameter, raw.ulParameterLen)
+        };
+        message.gcm().map_err(|_| Rv::MECHANISM_PARAM_INVALID)
     }
 
     /// Copies mechanism and parameter.
@@ -81,20 +98,38 @@ impl RawMechanism<'_> {
     /// Writes an IV where CK_GCM_PARAMS points, or a nonce where CK_CCM_PARAMS or CK_SALSA20_CHACHA20_POLY1305_PARAMS does, in
     /// place of one of the same length; anything else is left alone.
     pub(crate) fn put_iv(&self, iv: &[u8]) {
+        if let Some(place) = self.place_of_iv(iv.len()) {
+            // SAFETY: not NULL and as long as the source, which is the module's own; the promise of `new`.
+            unsafe { std::ptr::copy_nonoverlapping(iv.as_ptr(), place, iv.len()) };
+        }
+    }
+
+    /// Whether an IV of so many bytes, zeros now, can be written where CK_GCM_PARAMS points: other mechanisms read there only, so
+    /// an application may show it a constant, and writing to one would end the process (INV-9).
+    pub(crate) fn has_room_for_iv(&self, length: usize) -> bool {
+        let Some(place) = self.place_of_iv(length) else {
+            return false;
+        };
+        // By the kernel, which refuses where a write of our own would be a fault; not by glibc's function, which may write itself.
+        // SAFETY: the system call checks the memory itself.
+        let written = unsafe { libc::syscall(libc::SYS_getrandom, place, length, 0) };
+        if usize::try_from(written) != Ok(length) {
+            return false;
+        }
+        // SAFETY: it was written just now.
+        unsafe { std::ptr::write_bytes(place, 0, length) };
+        true
+    }
+
+    fn place_of_iv(&self, length: usize) -> Option<*mut u8> {
         if self.place.is_null() {
-            return;
+            return None;
         }
         // SAFETY: not NULL; the promise of `new`.
         let raw = unsafe { self.place.read_unaligned() };
         // SAFETY: the promise of `new`; `structure` looks at pointer and length before it reads.
-        let place = unsafe { nonce_place(&raw) };
-        if let Ok((place, length)) = place
-            && !place.is_null()
-            && length == iv.len() as CK_ULONG
-        {
-            // SAFETY: not NULL and as long as the source, which is the module's own; the promise of `new`.
-            unsafe { std::ptr::copy_nonoverlapping(iv.as_ptr(), place, iv.len()) };
-        }
+        let (place, stated) = unsafe { nonce_place(&raw) }.ok()?;
+        (!place.is_null() && stated == length as CK_ULONG).then_some(place)
     }
 }
 

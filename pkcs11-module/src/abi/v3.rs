@@ -140,11 +140,27 @@ entries! {
     table fn C_AsyncJoin(session: Session, _function: *mut CK_UTF8CHAR, _id: CK_ULONG, _data: *mut CK_BYTE,
                          _data_len: CK_ULONG) =>
         |i| ops::absent::asynchronous(i, session);
-    table fn C_WrapKeyAuthenticated(session: Session, mechanism: *mut CK_MECHANISM, _wrapping: Object, _key: Object,
-                                    _aad: *mut CK_BYTE, _aad_len: CK_ULONG, out: *mut CK_BYTE, out_len: *mut CK_ULONG) =>
-        |i| ops::absent::wrap_authenticated(i, session, &Mech::new(mechanism), Out::new(out, out_len));
-    table fn C_UnwrapKeyAuthenticated(session: Session, mechanism: *mut CK_MECHANISM, _unwrapping: Object,
-                                      blob: *mut CK_BYTE, blob_len: CK_ULONG, _template: *mut CK_ATTRIBUTE,
-                                      _count: CK_ULONG, _aad: *mut CK_BYTE, _aad_len: CK_ULONG, made: *mut Object) =>
-        |i| ops::absent::unwrap_authenticated(i, session, &Mech::new(mechanism), In::new(blob, blob_len), &Slot::new(made));
+    table fn C_WrapKeyAuthenticated(session: Session, mechanism: *mut CK_MECHANISM, wrapping: Object, key: Object,
+                                    aad: *mut CK_BYTE, aad_len: CK_ULONG, out: *mut CK_BYTE, out_len: *mut CK_ULONG) =>
+        |i| ops::wrap::wrap_authenticated(
+            i,
+            session,
+            &Mech::new(mechanism),
+            wrapping,
+            key,
+            In::new(aad, aad_len),
+            Out::new(out, out_len),
+        );
+    table fn C_UnwrapKeyAuthenticated(session: Session, mechanism: *mut CK_MECHANISM, unwrapping: Object,
+                                      blob: *mut CK_BYTE, blob_len: CK_ULONG, template: *mut CK_ATTRIBUTE,
+                                      count: CK_ULONG, aad: *mut CK_BYTE, aad_len: CK_ULONG, made: *mut Object) =>
+        |i| ops::wrap::unwrap_authenticated(
+            i,
+            session,
+            &Mech::new(mechanism),
+            unwrapping,
+            (In::new(blob, blob_len), In::new(aad, aad_len)),
+            &Tmpl::new(template, count),
+            &Slot::new(made),
+        );
 }

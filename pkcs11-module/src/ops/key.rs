@@ -47,7 +47,7 @@ pub(crate) fn admit(
     no_key: Rv,
 ) -> Result<Admitted, Rv> {
     let parsed = mechanism.parse()?;
-    let made = iv::wanted(asker, operation, &parsed)?;
+    let made = iv::wanted(asker, operation, &parsed, mechanism)?;
     let mut admitted = admit_parsed(asker, operation, parsed, key, no_key)?;
     if made {
         iv::fill_in(asker, &mut admitted, mechanism)?;

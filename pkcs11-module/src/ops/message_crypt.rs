@@ -20,7 +20,7 @@ use cryptoki_sys::{
     CKG_GENERATE_COUNTER_XOR, CKG_GENERATE_RANDOM, CKG_NO_GENERATE,
 };
 use hsmd_proto::ck::{MechanismType, Rv};
-use hsmd_proto::init::{MADE_IV, Operation};
+use hsmd_proto::init::Operation;
 use hsmd_proto::params::{GcmParams, Mechanism, Params};
 use hsmd_proto::returns::{Function, late};
 use hsmd_proto::wipe::WipingVec;
@@ -197,7 +197,8 @@ fn told(written: Written) -> Result<(), Rv> {
     }
 }
 
-fn gcm(iv: Vec<u8>, aad: Vec<u8>, tag_bits: u32) -> Mechanism {
+/// AES-GCM with this parameter.
+pub(crate) fn gcm(iv: Vec<u8>, aad: Vec<u8>, tag_bits: u32) -> Mechanism {
     Mechanism {
         kind: MechanismType::AES_GCM,
         params: Params::Gcm(GcmParams { iv, aad, tag_bits }),
@@ -214,11 +215,11 @@ fn next_iv(
     if side.direction == Direction::Decrypt || !asker.slot.policy().makes_ivs() {
         return operation.iv(side.direction, parameter);
     }
-    let asks = matches!(parameter.generator(), CKG_GENERATE | CKG_GENERATE_RANDOM);
-    if !asks || parameter.fixed_bits() != 0 || parameter.iv().len() != MADE_IV {
+    if !iv::asked_for(parameter) {
         return Err(Rv::ARGUMENTS_BAD);
     }
-    let made = iv::made(asker, operation.running.key.reference(), &operation.running.mechanism)
+    let running = &operation.running;
+    let made = iv::made(asker, Operation::Encrypt, running.key.reference(), &running.mechanism)
         .map_err(|rv| late(Function::Use, rv))?;
     parameter.put_iv(&made);
     Ok(made)
@@ -304,6 +305,21 @@ impl MessageOperation {
         let iv = advanced(counter);
         counter.used = counter.used.checked_add(1).ok_or(Rv::DATA_LEN_RANGE)?;
         Ok(iv)
+    }
+}
+
+/// The IV of a message that stands alone: given, or made here.
+///
+/// # Errors
+/// `CKR_MECHANISM_PARAM_INVALID` for too few random bits, and for counters, which have nothing to count.
+pub(crate) fn single_iv(parameter: &GcmMessage<'_>) -> Result<Vec<u8>, Rv> {
+    let (given, fixed) = (parameter.iv(), parameter.fixed_bits());
+    match parameter.generator() {
+        CKG_NO_GENERATE => Ok(given),
+        CKG_GENERATE | CKG_GENERATE_RANDOM if given.len() * 8 - fixed >= LEAST_RANDOM => {
+            Ok(random_after(&given, fixed))
+        }
+        _ => Err(Rv::MECHANISM_PARAM_INVALID),
     }
 }
 

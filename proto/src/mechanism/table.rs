@@ -336,7 +336,7 @@ const CLASSIC: &[Row] = &[
     aes(
         M::AES_GCM,
         Family::AesGcm,
-        CRYPT,
+        CRYPT.with(WRAP),
         ParamKind::Gcm,
         MultiPart::Collect,
         "6.13.5",

@@ -83,15 +83,25 @@ pub(super) fn wrapping(token: &Token<'_>) {
         }
     }
     let key = token.wrapping_key(&[]).expect("a wrapping key");
-    let gcm = Mechanism::Gcm {
-        iv: vec![1; 12],
+    let gcm = |byte| Mechanism::Gcm {
+        iv: vec![byte; 12],
         aad: Vec::new(),
         tag_bits: 128,
     };
     let ctr = Mechanism::Bytes(CKM_AES_CTR, [&128_usize.to_ne_bytes()[..], &[0; 16]].concat());
-    for mechanism in [Mechanism::Plain(CKM_AES_ECB), cbc(CKM_AES_CBC), ctr, gcm] {
+    for mechanism in [Mechanism::Plain(CKM_AES_ECB), cbc(CKM_AES_CBC), ctr] {
         refused(token.wrap(&mechanism, key, prize), CKR_MECHANISM_INVALID);
     }
+    // GCM wraps what may be read, under `strict` with the token's IV.
+    refused(token.wrap(&gcm(0), key, prize), CKR_KEY_NOT_WRAPPABLE);
+    refused(
+        token.wrap(&gcm(1), key, prize),
+        if token.strict() {
+            CKR_MECHANISM_PARAM_INVALID
+        } else {
+            CKR_KEY_NOT_WRAPPABLE
+        },
+    );
     let padded = token.wrap(&cbc(CKM_AES_CBC_PAD), key, prize);
     refused(
         padded,

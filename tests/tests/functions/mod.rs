@@ -26,6 +26,7 @@ macro_rules! newer {
 mod digest_key;
 mod each_use;
 mod roles;
+mod wrap_authenticated;
 
 /// An application with a login.
 struct Application {

@@ -21,6 +21,8 @@ struct Key {
     class: CK_OBJECT_CLASS,
     kind: KeyType,
     handle: Object,
+    /// The usage flags that it has; `None`: all that its type can have.
+    uses: Option<Vec<CK_ATTRIBUTE_TYPE>>,
 }
 
 /// An operation with a key: its Init function or the function that does it all, the table's operation, the class of key for
@@ -41,7 +43,7 @@ const fn doing(function: &'static str, operation: Operations, half: CK_OBJECT_CL
     }
 }
 
-const DOINGS: [Doing; 17] = [
+const DOINGS: [Doing; 19] = [
     doing("C_EncryptInit", Operations::ENCRYPT, CKO_PUBLIC_KEY),
     doing("C_DecryptInit", Operations::DECRYPT, CKO_PRIVATE_KEY),
     doing("C_SignInit", Operations::SIGN, CKO_PRIVATE_KEY),
@@ -67,12 +69,20 @@ const DOINGS: [Doing; 17] = [
         wrong_type: CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
         ..doing("C_DecapsulateKey", Operations::DECAPSULATE, CKO_PRIVATE_KEY)
     },
+    Doing {
+        wrong_type: CKR_WRAPPING_KEY_TYPE_INCONSISTENT,
+        ..doing("C_WrapKeyAuthenticated", Operations::WRAP, CKO_PUBLIC_KEY)
+    },
+    Doing {
+        wrong_type: CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+        ..doing("C_UnwrapKeyAuthenticated", Operations::UNWRAP, CKO_PRIVATE_KEY)
+    },
     // Not one of the table's operations: no key, and a look at what the function says of each mechanism.
     doing("C_DigestInit", Operations::DIGEST, CKO_SECRET_KEY),
 ];
 
 /// The parameter that a mechanism takes, if this test knows its kind.
-fn good(row: &Row, point: &[u8]) -> Option<Mechanism> {
+fn good(row: &Row, point: &[u8], policy: Policy) -> Option<Mechanism> {
     let kind = row.mechanism.0;
     let hash = row.hash.map_or(CKM_SHA256, |hash| hash.0);
     Some(match row.params {
@@ -81,7 +91,7 @@ fn good(row: &Row, point: &[u8]) -> Option<Mechanism> {
         ParamKind::Ctr => Mechanism::Bytes(kind, [&64_u64.to_ne_bytes()[..], &[7; 16]].concat()),
         ParamKind::MacLength => Mechanism::Bytes(kind, 8_u64.to_ne_bytes().to_vec()),
         ParamKind::Gcm => Mechanism::Gcm {
-            iv: vec![9; 12],
+            iv: vec![if policy.makes_ivs() { 0 } else { 9 }; 12],
             aad: Vec::new(),
             tag_bits: 128,
         },
@@ -134,6 +144,7 @@ fn mgf(hash: CK_MECHANISM_TYPE) -> CK_ULONG {
 struct Keys {
     list: Vec<Key>,
     point: Vec<u8>,
+    policy: Policy,
     /// Types of the table that this test has no template for.
     unknown: BTreeSet<KeyType>,
 }
@@ -143,6 +154,7 @@ impl Keys {
         let mut keys = Self {
             list: Vec::new(),
             point: Vec::new(),
+            policy,
             unknown: BTreeSet::new(),
         };
         let kinds: BTreeSet<KeyType> = TABLE
@@ -160,6 +172,7 @@ impl Keys {
             class: CKO_DATA,
             kind: KeyType(CK_ULONG::MAX),
             handle: data.expect("C_CreateObject"),
+            uses: None,
         });
         keys
     }
@@ -213,6 +226,8 @@ impl Keys {
                     &[CKA_SIGN],
                 );
             }
+            // On no list of `fips`, where agreement on other curves is.
+            CKK_EC_MONTGOMERY if self.policy == Policy::Fips => {}
             CKK_EC_MONTGOMERY => {
                 let curve = bytes(CKA_EC_PARAMS, [0x06, 0x03, 0x2b, 0x65, 0x6e]);
                 self.pair(stage, kind, CKM_EC_MONTGOMERY_KEY_PAIR_GEN, (curve, &[]), &[CKA_DERIVE]);
@@ -242,7 +257,7 @@ impl Keys {
         }
     }
 
-    fn push(&mut self, class: CK_OBJECT_CLASS, kind: KeyType, size: &str, handle: Object) {
+    fn push(&mut self, class: CK_OBJECT_CLASS, kind: KeyType, size: &str, uses: &[CK_ATTRIBUTE_TYPE], handle: Object) {
         let half = match class {
             CKO_PUBLIC_KEY => "public ",
             CKO_PRIVATE_KEY => "private ",
@@ -253,7 +268,19 @@ impl Keys {
             class,
             kind,
             handle,
+            uses: self.policy.makes_ivs().then(|| uses.to_vec()),
         });
+    }
+
+    /// One key for all uses, or, where one may not have them all, one that wraps and one for the rest.
+    fn roles(&self, uses: &[CK_ATTRIBUTE_TYPE]) -> Vec<Vec<CK_ATTRIBUTE_TYPE>> {
+        if self.policy == Policy::Standard {
+            return vec![uses.to_vec()];
+        }
+        let (wraps, rest): (Vec<_>, Vec<_>) = uses.iter().partition(|usage| [CKA_WRAP, CKA_UNWRAP].contains(usage));
+        let mut roles = vec![rest];
+        roles.extend((!wraps.is_empty()).then_some(wraps));
+        roles
     }
 
     /// Readable: what such a key wraps or derives does not change it (DESIGN 8).
@@ -271,29 +298,47 @@ impl Keys {
         size: CK_ULONG,
         uses: &[CK_ATTRIBUTE_TYPE],
     ) {
-        let mut template = Self::open(uses);
-        // Keys of ChaCha20 have one length, and CKM_CHACHA20_KEY_GEN takes none.
-        if kind.0 != CKK_CHACHA20 {
-            template.push(number(CKA_VALUE_LEN, size));
+        for uses in self.roles(uses) {
+            let mut template = Self::open(&uses);
+            // Keys of ChaCha20 have one length, and CKM_CHACHA20_KEY_GEN takes none.
+            if kind.0 != CKK_CHACHA20 {
+                template.push(number(CKA_VALUE_LEN, size));
+            }
+            let made = stage
+                .module
+                .generate_key(stage.session, &Mechanism::Plain(with), &template);
+            let name = format!(" {size}");
+            self.push(CKO_SECRET_KEY, kind, &name, &uses, made.expect("C_GenerateKey"));
         }
-        let made = stage
-            .module
-            .generate_key(stage.session, &Mechanism::Plain(with), &template);
-        self.push(CKO_SECRET_KEY, kind, &format!(" {size}"), made.expect("C_GenerateKey"));
     }
 
     fn created(&mut self, stage: &Stage, kind: KeyType) {
-        let mut template = Self::open(&[CKA_SIGN, CKA_VERIFY]);
+        let uses = [CKA_SIGN, CKA_VERIFY];
+        let mut template = Self::open(&uses);
         template.extend([
             number(CKA_CLASS, CKO_SECRET_KEY),
             number(CKA_KEY_TYPE, kind.0),
             bytes(CKA_VALUE, [5; 32]),
         ]);
         let made = stage.module.create(stage.session, &template);
-        self.push(CKO_SECRET_KEY, kind, "", made.expect("C_CreateObject"));
+        self.push(CKO_SECRET_KEY, kind, "", &uses, made.expect("C_CreateObject"));
     }
 
     fn pair(
+        &mut self,
+        stage: &Stage,
+        kind: KeyType,
+        with: CK_MECHANISM_TYPE,
+        (own, public_uses): (Attribute, &[CK_ATTRIBUTE_TYPE]),
+        private_uses: &[CK_ATTRIBUTE_TYPE],
+    ) {
+        let (public_roles, private_roles) = (self.roles(public_uses), self.roles(private_uses));
+        for (public_uses, private_uses) in public_roles.iter().zip(&private_roles) {
+            self.one_pair(stage, kind, with, (own.clone(), public_uses), private_uses);
+        }
+    }
+
+    fn one_pair(
         &mut self,
         stage: &Stage,
         kind: KeyType,
@@ -318,8 +363,8 @@ impl Keys {
         } else {
             format!(" {}", many / 2 + 1)
         };
-        self.push(CKO_PUBLIC_KEY, kind, &size, public);
-        self.push(CKO_PRIVATE_KEY, kind, &size, private);
+        self.push(CKO_PUBLIC_KEY, kind, &size, public_uses, public);
+        self.push(CKO_PRIVATE_KEY, kind, &size, private_uses, private);
     }
 }
 
@@ -334,7 +379,8 @@ fn expected(row: Option<&Row>, doing: &Doing, key: &Key, policy: Policy) -> Opti
         "C_MessageDecryptInit" => CKF_MESSAGE_DECRYPT,
         _ => 0,
     };
-    if row.flags_under(policy) & message != message {
+    let authenticated = doing.function.ends_with("Authenticated");
+    if row.flags_under(policy) & message != message || (authenticated && row.mechanism != MechanismType::AES_GCM) {
         return Some(CKR_MECHANISM_INVALID);
     }
     if doing.operation == Operations::DIGEST {
@@ -347,16 +393,37 @@ fn expected(row: Option<&Row>, doing: &Doing, key: &Key, policy: Policy) -> Opti
     };
     if key.class == CKO_DATA {
         return Some(match doing.function {
-            "C_WrapKey" => CKR_WRAPPING_KEY_HANDLE_INVALID,
-            "C_UnwrapKey" | "C_DecapsulateKey" => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+            "C_WrapKey" | "C_WrapKeyAuthenticated" => CKR_WRAPPING_KEY_HANDLE_INVALID,
+            "C_UnwrapKey" | "C_UnwrapKeyAuthenticated" | "C_DecapsulateKey" => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
             _ => CKR_KEY_HANDLE_INVALID,
         });
     }
     if !row.key_types.contains(&key.kind) || key.class != class {
         return Some(doing.wrong_type);
     }
+    let usage = usage_of(doing.function);
+    if key.uses.as_ref().is_some_and(|uses| !uses.contains(&usage)) {
+        return Some(CKR_KEY_FUNCTION_NOT_PERMITTED);
+    }
     // Wrapping, unwrapping and deriving look at more than the key.
     (doing.function.ends_with("Init")).then_some(CKR_OK)
+}
+
+/// The flag that a function wants of its key.
+fn usage_of(function: &str) -> CK_ATTRIBUTE_TYPE {
+    match function {
+        "C_EncryptInit" | "C_MessageEncryptInit" => CKA_ENCRYPT,
+        "C_DecryptInit" | "C_MessageDecryptInit" => CKA_DECRYPT,
+        "C_SignInit" | "C_MessageSignInit" => CKA_SIGN,
+        "C_SignRecoverInit" => CKA_SIGN_RECOVER,
+        "C_VerifyRecoverInit" => CKA_VERIFY_RECOVER,
+        "C_DeriveKey" => CKA_DERIVE,
+        "C_EncapsulateKey" => CKA_ENCAPSULATE,
+        "C_DecapsulateKey" => CKA_DECAPSULATE,
+        "C_WrapKey" | "C_WrapKeyAuthenticated" => CKA_WRAP,
+        "C_UnwrapKey" | "C_UnwrapKeyAuthenticated" => CKA_UNWRAP,
+        _ => CKA_VERIFY,
+    }
 }
 
 /// One cell: Init with the right parameter, then whatever the operation does, then nothing of it is left.
@@ -390,7 +457,14 @@ fn cell(stage: &mut Stage, mechanism: &Mechanism, doing: &Doing, key: &Key) -> R
             let (ciphertext, size) = &ciphertext;
             vec![h, mechanism, handle, address, count, *ciphertext, *size, out]
         }
+        "C_WrapKeyAuthenticated" => vec![h, mechanism, handle, target, 0, 0, out, length],
+        "C_UnwrapKeyAuthenticated" => vec![h, mechanism, handle, text, size, address, count, 0, 0, out],
         _ => vec![h, mechanism, handle],
+    };
+    // A copy: a token that makes an IV writes it there.
+    let mechanism = match mechanism {
+        Mechanism::Gcm { .. } if doing.function.ends_with("Authenticated") => stage.gcm_message(doing.function),
+        other => other.clone(),
     };
     mechanism.with(|mechanism| stage.raw(doing.function, &words(mechanism)))
 }
@@ -438,7 +512,7 @@ fn sweep(policy: Policy) {
     let (mut cells, mut begun, mut wrong) = (0, 0, Vec::new());
     for kind in all {
         let row = mechanism::row(MechanismType(kind));
-        let known = row.map_or(Some(Mechanism::Plain(kind)), |row| good(row, &keys.point));
+        let known = row.map_or(Some(Mechanism::Plain(kind)), |row| good(row, &keys.point, policy));
         let with = known.clone().unwrap_or(Mechanism::Plain(kind));
         for doing in &DOINGS {
             for key in &keys.list {
@@ -484,6 +558,7 @@ fn sweep(policy: Policy) {
         wrong.len(),
         wrong[..wrong.len().min(40)].join("\n")
     );
+    println!("{policy:?}: {cells} cells, {begun} operations began");
     assert!(begun > 150, "{begun} operations began");
     assert_eq!(panics(&daemon), 0);
 }
@@ -491,4 +566,14 @@ fn sweep(policy: Policy) {
 #[test]
 fn every_mechanism_with_every_key_for_every_operation_under_standard() {
     sweep(Policy::Standard);
+}
+
+#[test]
+fn every_mechanism_with_every_key_for_every_operation_under_strict() {
+    sweep(Policy::Strict);
+}
+
+#[test]
+fn every_mechanism_with_every_key_for_every_operation_under_fips() {
+    sweep(Policy::Fips);
 }

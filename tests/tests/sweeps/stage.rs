@@ -9,7 +9,7 @@ use hsmd_tests::daemon::{Daemon, LABEL, PIN, SO_PIN};
 use hsmd_tests::module::{Module, Object, Session};
 use hsmd_tests::rv::Rv;
 use hsmd_tests::signatures_3;
-use hsmd_tests::template::{self, Attribute, Mechanism, Template, bytes, flag, number};
+use hsmd_tests::template::{self, Attribute, Mechanism, Template, Word, bytes, flag, number};
 
 /// Every operation that C_SessionCancel ends.
 pub(crate) const ALL: CK_FLAGS = CKF_ENCRYPT
@@ -53,7 +53,8 @@ pub(crate) struct Stage {
     pub(crate) keys: Keys,
     /// The session object that calls copy, change and destroy.
     pub(crate) victim: Object,
-    /// The text under HMAC, under CBC with padding, signed with recovery; the target wrapped; the point of the curve.
+    /// The text under HMAC, under CBC with padding, as a message with its IV, signed with recovery; the target wrapped, and once more
+    /// by AES-GCM with its IV; the point of the curve.
     pub(crate) made: BTreeMap<&'static str, Vec<u8>>,
     pub(crate) newer: BTreeMap<&'static str, usize>,
     pub(crate) output: Box<[usize; 1024]>,
@@ -63,6 +64,12 @@ pub(crate) struct Stage {
 /// AES-CBC with padding.
 pub(crate) fn cbc() -> Mechanism {
     Mechanism::Bytes(CKM_AES_CBC_PAD, vec![7; 16])
+}
+
+/// AES-GCM under an IV of zeros; where the policy has the daemon make it, under the one that it writes there.
+fn gcm_into(iv: &mut [u8; 12]) -> Mechanism {
+    let place = iv.as_mut_ptr() as usize;
+    template::words(CKM_AES_GCM, &[place, 12, 96, 0, 0, 128].map(Word::Number))
 }
 
 const HMAC: Mechanism = Mechanism::Plain(CKM_SHA256_HMAC);
@@ -195,12 +202,16 @@ impl Stage {
             made.expect("C_GenerateKey");
         };
         let size = number(CKA_VALUE_LEN, 32);
-        generate(CKM_AES_KEY_GEN, token("aes", std::slice::from_ref(&size)));
-        generate(
-            CKM_GENERIC_SECRET_KEY_GEN,
-            token("hmac", &[size.clone(), flag(CKA_SIGN, true), flag(CKA_DERIVE, true)]),
-        );
-        let wraps = [size.clone(), flag(CKA_WRAP, true), flag(CKA_UNWRAP, true)];
+        // Every use is named, as `strict` wants it.
+        let uses = |size: &Attribute, uses: &[CK_ATTRIBUTE_TYPE]| -> Vec<Attribute> {
+            let flags = uses.iter().map(|usage| flag(*usage, true));
+            std::iter::once(size.clone()).chain(flags).collect()
+        };
+        let own = uses(&size, &[CKA_ENCRYPT, CKA_DECRYPT]);
+        generate(CKM_AES_KEY_GEN, token("aes", &own));
+        let own = uses(&size, &[CKA_SIGN, CKA_VERIFY, CKA_DERIVE]);
+        generate(CKM_GENERIC_SECRET_KEY_GEN, token("hmac", &own));
+        let wraps = uses(&size, &[CKA_WRAP, CKA_UNWRAP]);
         generate(CKM_AES_KEY_GEN, token("wrapping", &wraps));
         // Not sensitive: wrapping it leaves the wrapping key as it is (DESIGN 8).
         let open = [size, flag(CKA_SENSITIVE, false), flag(CKA_EXTRACTABLE, true)];
@@ -213,7 +224,7 @@ impl Stage {
         pair(
             CKM_RSA_PKCS_KEY_PAIR_GEN,
             token("recover public", &recover),
-            token("recover", &[flag(CKA_SIGN_RECOVER, true)]),
+            token("recover", &[flag(CKA_SIGN_RECOVER, true), flag(CKA_SIGN, true)]),
         );
         pair(
             CKM_EC_KEY_PAIR_GEN,
@@ -234,12 +245,9 @@ impl Stage {
         let (module, session, keys) = (&self.module, self.session, self.keys);
         let code = module.sign(session, &HMAC, keys.hmac, TEXT).expect("C_Sign");
         let sealed = module.encrypt(session, &cbc(), keys.aes, TEXT).expect("C_Encrypt");
-        let gcm = Mechanism::Gcm {
-            iv: super::words::IV.to_vec(),
-            aad: Vec::new(),
-            tag_bits: 128,
-        };
-        let message = module.encrypt(session, &gcm, keys.aes, TEXT).expect("C_Encrypt");
+        let (mut iv, mut iv_of_key) = ([0; 12], [0; 12]);
+        let message = module.encrypt(session, &gcm_into(&mut iv), keys.aes, TEXT);
+        let sealed_key = module.wrap(session, &gcm_into(&mut iv_of_key), keys.wrapping, keys.target);
         let padded = Mechanism::Plain(CKM_RSA_PKCS);
         let recoverable = module.sign(session, &padded, keys.recover, TEXT).expect("C_Sign");
         let wrap = Mechanism::Plain(CKM_AES_KEY_WRAP);
@@ -260,7 +268,10 @@ impl Stage {
         self.made = BTreeMap::from([
             ("code", code),
             ("sealed", sealed),
-            ("message", message),
+            ("message", message.expect("C_Encrypt")),
+            ("iv", std::hint::black_box(iv).to_vec()),
+            ("sealed key", sealed_key.expect("C_WrapKey")),
+            ("iv of key", std::hint::black_box(iv_of_key).to_vec()),
             ("recoverable", recoverable),
             ("wrapped", wrapped),
             ("point", point),

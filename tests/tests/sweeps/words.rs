@@ -10,8 +10,10 @@ use hsmd_tests::template::{self, Attribute, Mechanism, Template, bytes, flag, nu
 use super::stage::{ALL, MADE, Stage, TEXT, cbc};
 
 const BLANK_LABEL: &[u8; 32] = b"demo                            ";
-/// Of the sealed message.
-pub(crate) const IV: &[u8] = &[3; 12];
+/// Where in the output, in words, the parameter of a message lies.
+const AT: usize = 1000;
+/// Length of an IV of AES-GCM, in bytes.
+const IV: usize = 12;
 
 impl Stage {
     /// Calls a function as a good program would.
@@ -26,7 +28,7 @@ impl Stage {
         })
     }
 
-    fn mechanism(&self, name: &str) -> Mechanism {
+    fn mechanism(&mut self, name: &str) -> Mechanism {
         match name {
             "C_EncryptInit" | "C_DecryptInit" => cbc(),
             "C_DigestInit" => Mechanism::Plain(CKM_SHA256),
@@ -35,11 +37,7 @@ impl Stage {
             "C_GenerateKey" => Mechanism::Plain(CKM_AES_KEY_GEN),
             "C_GenerateKeyPair" => Mechanism::Plain(CKM_EC_KEY_PAIR_GEN),
             "C_WrapKey" | "C_UnwrapKey" => Mechanism::Plain(CKM_AES_KEY_WRAP),
-            "C_WrapKeyAuthenticated" | "C_UnwrapKeyAuthenticated" => Mechanism::Gcm {
-                iv: IV.to_vec(),
-                aad: Vec::new(),
-                tag_bits: 128,
-            },
+            "C_WrapKeyAuthenticated" | "C_UnwrapKeyAuthenticated" => self.gcm_message(name),
             "C_EncapsulateKey" | "C_DecapsulateKey" => Mechanism::Plain(CKM_ML_KEM),
             "C_DeriveKey" => Mechanism::Ecdh {
                 public: self.made["point"].clone(),
@@ -195,33 +193,42 @@ impl Stage {
                 vec![h, m, keys.wrapping as usize, keys.target as usize, 0, 0, out, p]
             }
             "C_UnwrapKeyAuthenticated" => {
-                vec![h, m, keys.wrapping as usize, text, size, address, count, 0, 0, out]
+                let (blob, length) = (
+                    self.made["sealed key"].as_ptr() as usize,
+                    self.made["sealed key"].len() - 16,
+                );
+                vec![h, m, keys.wrapping as usize, blob, length, address, count, 0, 0, out]
             }
             // One word, a session: the Final functions, C_CloseSession, C_Logout, the parallel ones.
             _ => vec![h],
         }
     }
 
+    /// AES-GCM with a CK_GCM_MESSAGE_PARAMS.
+    pub(crate) fn gcm_message(&mut self, name: &str) -> Mechanism {
+        let (_, bytes) = self.gcm(name);
+        let words = &self.output[AT..AT + bytes / size_of::<usize>()];
+        let bytes = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        Mechanism::Bytes(CKM_AES_GCM, bytes)
+    }
+
     /// A CK_GCM_MESSAGE_PARAMS in the last words of the output: a random IV for a new message, IV and tag of the sealed one.
     fn gcm(&mut self, name: &str) -> (usize, usize) {
-        const AT: usize = 1000;
         let base = self.output.as_mut_ptr() as usize;
         let word = size_of::<usize>();
         let (iv, tag) = (AT + 6, AT + 8);
-        let opens = name.contains("Decrypt");
+        let opens = name.contains("Decrypt") || name.contains("Unwrap");
         let generator = if opens { CKG_NO_GENERATE } else { CKG_GENERATE_RANDOM };
-        let structure = [
-            base + iv * word,
-            IV.len(),
-            0,
-            generator as usize,
-            base + tag * word,
-            128,
-        ];
+        let structure = [base + iv * word, IV, 0, generator as usize, base + tag * word, 128];
         self.output[AT..AT + 6].copy_from_slice(&structure);
         if opens {
-            let tail = &self.made["message"][TEXT.len()..];
-            for (at, bytes) in [(iv, IV), (tag, tail)] {
+            let (of, sealed) = if name.contains("Unwrap") {
+                ("iv of key", &self.made["sealed key"])
+            } else {
+                ("iv", &self.made["message"])
+            };
+            let tail = &sealed[sealed.len() - 16..];
+            for (at, bytes) in [(iv, &self.made[of][..]), (tag, tail)] {
                 for (index, part) in bytes.chunks(word).enumerate() {
                     let mut whole = [0; size_of::<usize>()];
                     whole[..part.len()].copy_from_slice(part);

@@ -29,7 +29,12 @@ fn strict_encrypts_under_its_own_ivs_only() {
         let bench = bench(policy);
         let key = bench.aes(&[yes(A::ENCRYPT), yes(A::DECRYPT)]).unwrap();
         let other = bench.aes(&[yes(A::ENCRYPT)]).unwrap();
-        let iv = |key: &ObjectView| bench.keys.make_iv(&bench.user, &key.name(), &gcm(&[0; 12])).unwrap();
+        let iv = |key: &ObjectView| {
+            bench
+                .keys
+                .make_iv(&bench.user, &key.name(), &gcm(&[0; 12]), false)
+                .unwrap()
+        };
         assert_eq!(
             refused(bench.encrypt(&key, &gcm(&[7; 12]), b"x")),
             Rv::MECHANISM_PARAM_INVALID
@@ -57,7 +62,8 @@ fn strict_encrypts_under_its_own_ivs_only() {
         assert_ne!(iv(&key), iv(&key));
         // Who may not encrypt gets no IV, and no other mechanism has one.
         let dumb = bench.aes(&[]).unwrap();
-        let asked = |key: &ObjectView, mechanism| refused(bench.keys.make_iv(&bench.user, &key.name(), &mechanism));
+        let asked =
+            |key: &ObjectView, mechanism| refused(bench.keys.make_iv(&bench.user, &key.name(), &mechanism, false));
         assert_eq!(asked(&dumb, gcm(&[0; 12])), Rv::KEY_FUNCTION_NOT_PERMITTED);
         assert_eq!(asked(&key, ctr()), Rv::MECHANISM_INVALID);
         // A nonce of CCM is as good as an IV of GCM, and neither serves twice.
@@ -75,8 +81,31 @@ fn strict_encrypts_under_its_own_ivs_only() {
     }
     let bench = bench(Policy::Standard);
     let key = bench.aes(&[]).unwrap();
-    let asked = bench.keys.make_iv(&bench.user, &key.name(), &gcm(&[0; 12]));
+    let asked = bench.keys.make_iv(&bench.user, &key.name(), &gcm(&[0; 12]), false);
     assert_eq!(refused(asked), Rv::MECHANISM_INVALID);
+}
+
+// A17, A22: a wrap is an encryption like another, and for keys that may be read.
+#[test]
+fn strict_wraps_by_gcm_under_its_own_ivs_and_nothing_sensitive() {
+    for policy in [Policy::Strict, Policy::Fips] {
+        let bench = bench(policy);
+        let key = bench.aes(&[yes(A::WRAP), yes(A::UNWRAP)]).unwrap();
+        let open = [no(A::SENSITIVE), yes(A::EXTRACTABLE)];
+        let (first, second) = (bench.aes(&open).unwrap(), bench.aes(&open).unwrap());
+        let prize = bench.aes(&[yes(A::EXTRACTABLE)]).unwrap();
+        let wrong = Err(Rv::MECHANISM_PARAM_INVALID);
+        assert_eq!(bench.wrap(&key, &gcm(&[7; 12]), &first), wrong);
+        let asked = |wrapping| bench.keys.make_iv(&bench.user, &key.name(), &gcm(&[0; 12]), wrapping);
+        assert_eq!(asked(false), Err(Rv::KEY_FUNCTION_NOT_PERMITTED));
+        let iv = asked(true).unwrap();
+        assert_eq!(bench.wrap(&key, &gcm(&iv), &prize), Err(Rv::KEY_NOT_WRAPPABLE));
+        let blob = bench.wrap(&key, &gcm(&iv), &first).unwrap();
+        assert_eq!(bench.wrap(&key, &gcm(&iv), &first).as_ref(), Ok(&blob), "a retry");
+        assert_eq!(bench.wrap(&key, &gcm(&iv), &second), wrong);
+        let back = bench.unwrap(&key, &gcm(&iv), &blob, &aes_template(&open)).unwrap();
+        assert_eq!(bench.read(&back, A::VALUE), bench.read(&first, A::VALUE));
+    }
 }
 
 #[test]
