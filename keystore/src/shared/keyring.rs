@@ -68,6 +68,6 @@ impl Keystore {
 
     /// Another node has rotated keys.
     pub(super) fn follow_keys(&self) -> Result<(), Error> {
-        self.change_keys(|store, next| read(store, next))
+        self.change_keys(read)
     }
 }
