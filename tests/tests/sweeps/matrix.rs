@@ -85,13 +85,15 @@ const DOINGS: [Doing; 19] = [
 fn good(row: &Row, point: &[u8], policy: Policy) -> Option<Mechanism> {
     let kind = row.mechanism.0;
     let hash = row.hash.map_or(CKM_SHA256, |hash| hash.0);
+    // Zeros ask for one of the daemon's.
+    let nonce = || vec![if policy.makes_ivs() { 0 } else { 9 }; 12];
     Some(match row.params {
         ParamKind::None | ParamKind::Eddsa => Mechanism::Plain(kind),
         ParamKind::Iv(length) | ParamKind::OptionalIv(length) => Mechanism::Bytes(kind, vec![7; length]),
         ParamKind::Ctr => Mechanism::Bytes(kind, [&64_u64.to_ne_bytes()[..], &[7; 16]].concat()),
         ParamKind::MacLength => Mechanism::Bytes(kind, 8_u64.to_ne_bytes().to_vec()),
         ParamKind::Gcm => Mechanism::Gcm {
-            iv: vec![if policy.makes_ivs() { 0 } else { 9 }; 12],
+            iv: nonce(),
             aad: Vec::new(),
             tag_bits: 128,
         },
@@ -107,12 +109,12 @@ fn good(row: &Row, point: &[u8], policy: Policy) -> Option<Mechanism> {
         },
         ParamKind::Ccm => Mechanism::Ccm {
             length: TEXT.len() as CK_ULONG,
-            nonce: vec![9; 12],
+            nonce: nonce(),
             aad: Vec::new(),
             tag: 16,
         },
         ParamKind::ChaCha => Mechanism::ChaCha {
-            nonce: vec![9; 12],
+            nonce: nonce(),
             aad: Vec::new(),
         },
         ParamKind::Hkdf if kind == CKM_HKDF_DERIVE => Mechanism::Hkdf {
