@@ -34,6 +34,8 @@ pub(super) fn decrypt(call: &mut Call<'_>, request: wire::Crypt) -> Answer {
 pub(super) fn make_iv(call: &mut Call<'_>, request: wire::MakeIv) -> Answer {
     let mechanism = mechanism_from_wire(request.mechanism)?;
     let key = object_ref(request.key.as_ref())?;
-    let iv = call.key_set()?.make_iv(&call.context, &key, &mechanism, request.wrapping)?;
+    let iv = call
+        .key_set()?
+        .make_iv(&call.context, &key, &mechanism, request.wrapping)?;
     Ok(Some(reply::Result::Output(call.writer.hide(&iv))))
 }

@@ -32,6 +32,9 @@ pub(super) struct Proven {
     pub(super) root: Arc<Root>,
 }
 
+/// A PIN record and its version.
+type Kept = (PinRecord, u64);
+
 impl KeySet {
     /// `C_Login` (PKCS#11 3.2, 5.6.8). `attempt` again is the same try: it is not counted again and makes no second login.
     ///
@@ -256,7 +259,7 @@ impl KeySet {
 
     /// A root and a role's PIN under it. A restore that takes both away between the two looks is looked at again: it must not seem
     /// as if the role had no PIN.
-    fn pin_record(&self, role: Role) -> Result<(Arc<Root>, Option<(PinRecord, u64)>), Rv> {
+    fn pin_record(&self, role: Role) -> Result<(Arc<Root>, Option<Kept>), Rv> {
         loop {
             let root = self.root();
             let read = |path| self.core.read::<PinRecord>(&path, Kind::Pin);

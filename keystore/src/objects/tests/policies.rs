@@ -67,7 +67,10 @@ fn strict_encrypts_under_its_own_ivs_only() {
         assert_eq!(asked(&dumb, gcm(&[0; 12])), Rv::KEY_FUNCTION_NOT_PERMITTED);
         assert_eq!(asked(&key, ctr()), Rv::MECHANISM_INVALID);
         // A nonce of CCM is as good as an IV of GCM, and neither serves twice.
-        let made = bench.keys.make_iv(&bench.user, &key.name(), &ccm(&[0; 12]), false).unwrap();
+        let made = bench
+            .keys
+            .make_iv(&bench.user, &key.name(), &ccm(&[0; 12]), false)
+            .unwrap();
         assert_eq!(
             refused(bench.encrypt(&key, &ccm(&[7; 12]), b"x")),
             Rv::MECHANISM_PARAM_INVALID
