@@ -415,6 +415,12 @@ impl Model {
         Ok(())
     }
 
+    /// Whether only the latch of its material keeps a key from this use.
+    pub(super) fn bars(&self, index: usize, usage: CK_ATTRIBUTE_TYPE) -> bool {
+        let thing = &self.things[index];
+        self.sees(thing) && thing.key && thing.is(usage) && self.materials[thing.material].latched
+    }
+
     /// C_WrapKey with CKM_AES_KEY_WRAP (5.18.3; docs/design.md, 8).
     pub(super) fn wrap(&mut self, by: usize, index: usize) -> Made {
         let (wrapping, key) = (&self.things[by], &self.things[index]);

@@ -395,6 +395,24 @@ impl Walk {
         )
     }
 
+    /// Init runs in the application, which may not know yet that another object of the same material has wrapped (docs/design.md,
+    /// 8). The daemon knows, and nothing comes out.
+    fn refuses_the_work(&mut self, init: &'static str, index: usize, session: CK_SESSION_HANDLE) -> Result<(), String> {
+        let function = init.trim_end_matches("Init");
+        let (mut output, mut length) = ([0_u8; 32], 32 as CK_ULONG);
+        let input = [7_u8; 16];
+        let words = [
+            session as usize,
+            input.as_ptr() as usize,
+            input.len(),
+            output.as_mut_ptr() as usize,
+            &raw mut length as usize,
+        ];
+        let rv = Rv(self.module.library.call(function, &words));
+        let refused = vec![CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_FUNCTION_FAILED];
+        self.compare(function, &format!("{index}, barred"), rv, Err(&refused))
+    }
+
     fn begin_operation(&mut self) -> Result<(), String> {
         let Some(index) = self.thing() else { return Ok(()) };
         let session = self.session();
@@ -405,6 +423,9 @@ impl Walk {
         let h = self.handle(session);
         let cbc = Mechanism::Bytes(CKM_AES_CBC, vec![0; 16]);
         let rv = code(self.module.start(function, h, &cbc, self.handles[index]));
+        if rv.0 == CKR_OK && self.model.bars(index, usage) {
+            return self.refuses_the_work(function, index, h);
+        }
         self.compare(function, &index.to_string(), rv, unit(&expected))?;
         if expected.is_ok() {
             // A NULL mechanism ends it (5.8.1).
