@@ -39,6 +39,8 @@ pub(crate) async fn beat(cell: Arc<Cell>, mut pulse: Pulse) {
                 etcd = pulse.revision,
                 "memory does not follow etcd; no beat"
             );
+            // An etcd that went back to before what memory waits for never tells it: it is asked.
+            resync(&cell, &mut pulse).await;
         }
         cell.write_anchor();
         let keep = cell.options.keep_revisions;
@@ -80,7 +82,7 @@ async fn once(cell: &Cell, pulse: &mut Pulse) {
     }
 }
 
-/// After a beat whose outcome is unknown: what etcd has. The right to serve is not extended by it.
+/// After a beat whose outcome is unknown, and while memory waits: what etcd has. The right to serve is not extended by it.
 async fn resync(cell: &Cell, pulse: &mut Pulse) {
     let before = cell.highest();
     let request = RangeRequest {
