@@ -41,20 +41,7 @@ impl Served {
     /// The same, with further arguments of `hsmd init`.
     #[must_use]
     pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::Builder::new().prefix("hsmd").tempdir().expect("a folder");
-        let data = folder.path().join("data");
-        let config = folder.path().join("hsmd.toml");
-        let mut init = Command::new(binaries().join("hsmd"));
-        init.arg("init").arg("--config").arg(&config).args(arguments);
-        succeed(init.arg("--data-dir").arg(&data));
-        let text = fs::read_to_string(&config).expect("the configuration");
-        fs::write(&config, set(&text, &[SETTINGS, settings].concat())).expect("the configuration");
-        let mut served = Self {
-            folder,
-            data,
-            child: None,
-        };
-        served.launch(&[]).expect("the daemon starts");
+        let served = Self::set_up("init", folder(), arguments, settings);
         served.prepare_token();
         served
     }
@@ -62,13 +49,19 @@ impl Served {
     /// A further node of this daemon's fleet, on a folder of its own.
     #[must_use]
     pub fn join(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::Builder::new().prefix("hsmd").tempdir().expect("a folder");
+        let (folder, key) = (folder(), "master.key");
+        fs::copy(self.folder.path().join(key), folder.path().join(key)).expect("the master key is copied");
+        let served = Self::set_up("join", folder, arguments, settings);
+        served.write_client_file();
+        served
+    }
+
+    /// `hsmd init` or `hsmd join`, then the daemon.
+    fn set_up(command: &str, folder: TempDir, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let (data, config) = (folder.path().join("data"), folder.path().join("hsmd.toml"));
-        let key = folder.path().join("master.key");
-        fs::copy(self.folder.path().join("master.key"), &key).expect("the master key is copied");
-        let mut join = Command::new(binaries().join("hsmd"));
-        join.arg("join").arg("--config").arg(&config).args(arguments);
-        succeed(join.arg("--data-dir").arg(&data));
+        let mut set_up = Command::new(binaries().join("hsmd"));
+        set_up.arg(command).arg("--config").arg(&config).args(arguments);
+        succeed(set_up.arg("--data-dir").arg(&data));
         let text = fs::read_to_string(&config).expect("the configuration");
         fs::write(&config, set(&text, &[SETTINGS, settings].concat())).expect("the configuration");
         let mut served = Self {
@@ -77,7 +70,6 @@ impl Served {
             child: None,
         };
         served.launch(&[]).expect("the daemon starts");
-        served.write_client_file();
         served
     }
 
@@ -268,6 +260,10 @@ impl Drop for Served {
             eprintln!("--- the daemon's log, its end ---\n{}", &log[start..]);
         }
     }
+}
+
+fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("hsmd").tempdir().expect("a folder")
 }
 
 /// Replaces values in a file that has every key.

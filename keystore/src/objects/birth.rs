@@ -41,6 +41,25 @@ pub(crate) struct Birth {
     pub(crate) never_extractable: bool,
 }
 
+impl Birth {
+    /// Of what was created, unwrapped, agreed or encapsulated: neither made here nor always sensitive, whatever the template says
+    /// (A21).
+    pub(crate) const fn outside(id: UniqueId, sequence: u64, request: [u8; 32]) -> Self {
+        Self {
+            id,
+            sequence,
+            request,
+            mechanism: None,
+            origin: Origin {
+                outside: true,
+                readable: false,
+            },
+            always_sensitive: false,
+            never_extractable: false,
+        }
+    }
+}
+
 /// A key's material with the key that was opened of it.
 pub(crate) struct Substance {
     pub(crate) material: Material,

@@ -5,7 +5,7 @@ use hsmd_proto::ck::{AttributeType as A, CertificateType, ObjectClass, Rv};
 use hsmd_proto::ids::UniqueId;
 
 use super::birth::{self, Birth, Substance};
-use super::object::{Origin, Values};
+use super::object::Values;
 use super::rules::{Plan, Shape, Shapes, Way, complete};
 use super::{ObjectView, access, material};
 use crate::audit::Act;
@@ -48,19 +48,7 @@ impl KeySet {
             },
             template,
         )?;
-        // A21: what comes from outside was neither made here nor always sensitive, whatever the template says.
-        let birth = Birth {
-            id,
-            sequence: self.objects().next_sequence(),
-            request,
-            mechanism: None,
-            origin: Origin {
-                outside: true,
-                readable: false,
-            },
-            always_sensitive: false,
-            never_extractable: false,
-        };
+        let birth = Birth::outside(id, self.objects().next_sequence(), request);
         let object = match key_type.filter(|_| shape.is_key()) {
             Some(key_type) => {
                 let values = draft.values.0.iter();

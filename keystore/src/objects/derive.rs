@@ -10,7 +10,7 @@ use hsmd_proto::mechanism::{digest_length, kdf_hash};
 use hsmd_proto::params::{EcdhParams, Mechanism, Params};
 
 use super::birth::{self, Birth, Substance};
-use super::object::{Object, Origin};
+use super::object::Object;
 use super::rules::{Plan, Shape, Way, complete};
 use super::{ObjectRef, ObjectView, access, policy};
 use crate::audit::Act;
@@ -74,16 +74,9 @@ impl KeySet {
         })?;
         let substance = Substance::check(shape, Material::Secret(value), policy)?;
         let birth = Birth {
-            id,
-            sequence: self.objects().next_sequence(),
-            request,
-            mechanism: None,
-            origin: Origin {
-                outside: true,
-                readable: false,
-            },
             always_sensitive: base.flag(A::ALWAYS_SENSITIVE),
             never_extractable: base.flag(A::NEVER_EXTRACTABLE),
+            ..Birth::outside(id, self.objects().next_sequence(), request)
         };
         let object = birth::key(&self.core().latches, policy, draft, key_type, substance, birth)?;
         self.settle_one(context, Act::KeyDerive, object)

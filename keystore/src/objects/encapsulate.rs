@@ -13,7 +13,7 @@ use hsmd_proto::policy::Policy;
 
 use super::birth::{self, Birth, Substance};
 use super::commit::ANSWER;
-use super::object::{Object, Origin};
+use super::object::Object;
 use super::rules::{Draft, Plan, Shape, Way, complete};
 use super::{ObjectRef, ObjectView, access, policy};
 use crate::audit::Act;
@@ -147,18 +147,7 @@ impl KeySet {
         let value = secret.expose().get(..length).ok_or(Rv::FUNCTION_FAILED)?;
         let material = Material::Secret(Secret::from_slice(value));
         let substance = Substance::check(draft.shape, material, policy)?;
-        let birth = Birth {
-            id,
-            sequence: self.objects().next_sequence(),
-            request,
-            mechanism: None,
-            origin: Origin {
-                outside: true,
-                readable: false,
-            },
-            always_sensitive: false,
-            never_extractable: false,
-        };
+        let birth = Birth::outside(id, self.objects().next_sequence(), request);
         birth::key_with(
             &self.core().latches,
             policy,

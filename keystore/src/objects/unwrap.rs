@@ -10,7 +10,6 @@ use hsmd_proto::mechanism::{Family, Row};
 use hsmd_proto::params::Mechanism;
 
 use super::birth::{self, Birth, Substance};
-use super::object::Origin;
 use super::rules::{Plan, Shape, Way, complete};
 use super::{ObjectRef, ObjectView, access, material, policy};
 use crate::audit::Act;
@@ -70,18 +69,7 @@ impl KeySet {
         // The blob says which curve; the draft takes it from there.
         material::put_curve(&mut draft, &material);
         let substance = Substance::check(shape, material, policy).map_err(|_| Rv::WRAPPED_KEY_INVALID)?;
-        let birth = Birth {
-            id,
-            sequence: self.objects().next_sequence(),
-            request,
-            mechanism: None,
-            origin: Origin {
-                outside: true,
-                readable: false,
-            },
-            always_sensitive: false,
-            never_extractable: false,
-        };
+        let birth = Birth::outside(id, self.objects().next_sequence(), request);
         let object = birth::key(&self.core().latches, policy, draft, key_type, substance, birth)?;
         self.settle_one(context, Act::KeyUnwrap, object)
     }
