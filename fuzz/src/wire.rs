@@ -190,9 +190,9 @@ pub(crate) fn reply_seeds() -> Vec<Vec<u8>> {
         frame(&|writer| reply::Result::Object(object(writer))),
         frame(&|writer| {
             reply::Result::Find(wire::FindReply {
-                unique_ids: vec![1; 32],
+                hits: vec![1; 34],
                 objects: vec![object(writer)],
-                more_ids: Some(writer.hide(&[1; 32])),
+                more_hits: Some(writer.hide(&[1; 34])),
             })
         }),
         frame(&|writer| {

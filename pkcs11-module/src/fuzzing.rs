@@ -126,7 +126,7 @@ fn read(result: Option<reply::Result>, sections: &Sections<'_>) -> Result<(), Fa
             .try_for_each(|object| view(object, sections)),
         Some(reply::Result::Objects(list)) => list.objects.into_iter().try_for_each(|object| view(object, sections)),
         Some(reply::Result::Find(found)) => {
-            sections.get_opt(found.more_ids.as_ref()).map_err(|_| Failure::Lost)?;
+            sections.get_opt(found.more_hits.as_ref()).map_err(|_| Failure::Lost)?;
             found.objects.into_iter().try_for_each(|object| view(object, sections))
         }
         Some(reply::Result::Attributes(list)) => {

@@ -423,6 +423,7 @@ mod tests {
             "operation",
             "attempt",
             "unique_ids",
+            "hits",
             "public_id",
             "private_id",
             "signature",

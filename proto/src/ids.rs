@@ -77,6 +77,38 @@ id128! {
     NodeId
 }
 
+/// A token object that a search found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// Its unique id.
+    pub id: UniqueId,
+    /// CKA_PRIVATE: the handle of a private object ends with the login, that of a public one does not (PKCS#11 3.2, 5.6.9).
+    pub private: bool,
+}
+
+impl Hit {
+    /// Bytes of one in a reply.
+    pub const BYTES: usize = 17;
+
+    /// As it goes over the wire.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [u8::from(self.private); Self::BYTES];
+        bytes[..16].copy_from_slice(&self.id.0);
+        bytes
+    }
+
+    /// Reads one that came over the wire; every value is one.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let [id @ .., private] = *bytes;
+        Self {
+            id: UniqueId(id),
+            private: private != 0,
+        }
+    }
+}
+
 /// A slot as the client sees it: small, allotted once, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(pub u32);

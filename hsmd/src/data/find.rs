@@ -1,34 +1,41 @@
-//! C_FindObjects: all ids of the hits in one reply, the first ones with their attributes.
+//! C_FindObjects: all hits in one reply, the first ones with their attributes.
 
 use super::call::{Answer, Call, unique_ids};
 use hsmd_proto::ck::Rv;
-use hsmd_proto::ids::UniqueId;
+use hsmd_proto::ids::{Hit, UniqueId};
 use hsmd_proto::wire::{self, reply};
 
 /// So many objects come with their attributes: libraries read several attributes of each key that they find.
 const WITH_ATTRIBUTES: usize = 64;
 /// The most objects that one request may fetch.
 const MAX_FETCH: usize = 256;
-/// So many ids lie in the body; further ones go into the section, which has no such bound.
-const IDS_IN_BODY: usize = 4096;
+/// So many hits lie in the body; further ones go into the section, which has no such bound.
+const HITS_IN_BODY: usize = 4096;
 /// What is kept free in a body for objects.
 const ROOM: usize = 256 << 10;
 
 pub(super) fn find(call: &mut Call<'_>, request: &wire::Find) -> Answer {
     let template = call.template(&request.template)?;
     let key_set = call.key_set()?;
-    let ids = key_set.find(&call.context, &template)?;
-    let first = &ids[..ids.len().min(WITH_ATTRIBUTES)];
-    let views = key_set.views(&call.context, first);
+    let hits = key_set.find(&call.context, &template)?;
+    let first: Vec<UniqueId> = hits.iter().take(WITH_ATTRIBUTES).map(|hit| hit.id).collect();
+    let views = key_set.views(&call.context, &first);
     let objects = fitting(call, &views);
-    let (first, more) = ids.split_at(ids.len().min(IDS_IN_BODY));
-    let bytes = |ids: &[UniqueId]| ids.iter().flat_map(|id| id.0).collect::<Vec<u8>>();
-    let more_ids = (!more.is_empty()).then(|| call.writer.hide(&bytes(more)));
+    let (first, more) = hits.split_at(hits.len().min(HITS_IN_BODY));
+    let more_hits = (!more.is_empty()).then(|| call.writer.hide(&bytes(more)));
     Ok(Some(reply::Result::Find(wire::FindReply {
-        unique_ids: bytes(first),
+        hits: bytes(first),
         objects,
-        more_ids,
+        more_hits,
     })))
+}
+
+fn bytes(hits: &[Hit]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(hits.len() * Hit::BYTES);
+    for hit in hits {
+        bytes.extend_from_slice(&hit.to_bytes());
+    }
+    bytes
 }
 
 pub(super) fn fetch(call: &mut Call<'_>, request: &wire::Fetch) -> Answer {

@@ -379,7 +379,7 @@ fn a_key_is_made_found_and_used() {
     let Some(reply::Result::Find(found)) = result else {
         panic!("{rv}")
     };
-    assert_eq!(found.unique_ids, private.unique_id);
+    assert_eq!(found.hits, [private.unique_id.as_slice(), &[1]].concat());
     assert_eq!(found.objects.len(), 1);
 
     let sign = |writer: &mut FrameWriter| {

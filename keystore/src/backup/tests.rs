@@ -108,7 +108,8 @@ pub(super) fn mac(keys: &KeySet, context: &Context, id: UniqueId) -> Result<Vec<
 }
 
 pub(super) fn labels(keys: &KeySet, context: &Context) -> Vec<String> {
-    let found = keys.find(context, &Template::default()).unwrap();
+    let hits = keys.find(context, &Template::default()).unwrap();
+    let found: Vec<_> = hits.into_iter().map(|hit| hit.id).collect();
     let label =
         |template: &Template| String::from_utf8_lossy(template.value(A::LABEL).unwrap_or_default()).into_owned();
     let views = keys.views(context, &found);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::Rv;
-use hsmd_proto::ids::UniqueId;
+use hsmd_proto::ids::{Hit, UniqueId};
 
 use super::built_in::is_built_in;
 use super::object::Object;
@@ -14,11 +14,11 @@ use crate::caller::Context;
 use crate::key_set::KeySet;
 
 impl KeySet {
-    /// Ids of all token objects that match and that the caller may see.
+    /// All token objects that match and that the caller may see.
     ///
     /// # Errors
     /// None so far.
-    pub fn find(&self, context: &Context, template: &Template) -> Result<Vec<UniqueId>, Rv> {
+    pub fn find(&self, context: &Context, template: &Template) -> Result<Vec<Hit>, Rv> {
         if let Some(class) = birth::class_of(template).ok().flatten()
             && is_built_in(class)
         {
@@ -27,7 +27,7 @@ impl KeySet {
             return Ok(own
                 .filter(|object| object.class() == class)
                 .filter(fits)
-                .map(|object| object.id)
+                .map(|object| object.hit())
                 .collect());
         }
         let private = access::sees_private(self, context);

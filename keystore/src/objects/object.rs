@@ -7,7 +7,7 @@ use hsmd_crypto::Key;
 use hsmd_crypto::secret::Secret;
 use hsmd_proto::attribute::{Attribute, Template, is_key_value};
 use hsmd_proto::ck::{AttributeType as A, CertificateType, KeyType, ObjectClass, Rv};
-use hsmd_proto::ids::{OperationId, UniqueId};
+use hsmd_proto::ids::{Hit, OperationId, UniqueId};
 use hsmd_proto::meta::{KeyMeta, Usage};
 
 use super::ObjectView;
@@ -192,6 +192,14 @@ impl Object {
 
     pub(crate) fn private(&self) -> bool {
         self.private
+    }
+
+    /// What a search tells of it.
+    pub(crate) fn hit(&self) -> Hit {
+        Hit {
+            id: self.id,
+            private: self.private,
+        }
     }
 
     pub(crate) fn flag(&self, attribute: A) -> bool {

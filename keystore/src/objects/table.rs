@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::AttributeType as A;
-use hsmd_proto::ids::{LoginId, OperationId, UniqueId};
+use hsmd_proto::ids::{Hit, LoginId, OperationId, UniqueId};
 use parking_lot::RwLock;
 
 use self::bucket::{Bucket, Order};
@@ -200,8 +200,8 @@ impl ObjectTable {
         }
     }
 
-    /// Ids of all objects that match, in the order of creation: no scan if the template names an indexed attribute.
-    pub(crate) fn find(&self, template: &Template, visible: impl Fn(&Object) -> bool) -> Vec<UniqueId> {
+    /// All objects that match, in the order of creation: no scan if the template names an indexed attribute.
+    pub(crate) fn find(&self, template: &Template, visible: impl Fn(&Object) -> bool) -> Vec<Hit> {
         let fits =
             |object: &Object| visible(object) && template.matches(object.class(), |attribute| object.shown(attribute));
         // The map itself is the index of unique ids.
@@ -210,7 +210,7 @@ impl ObjectTable {
             let object = id.and_then(|id| self.get(&id));
             return object
                 .filter(|object| fits(object))
-                .map(|object| object.id)
+                .map(|object| object.hit())
                 .into_iter()
                 .collect();
         }
@@ -228,13 +228,13 @@ impl ObjectTable {
             Some(bucket) => bucket
                 .iter()
                 .filter(|object| fits(object))
-                .map(|object| object.id)
+                .map(|object| object.hit())
                 .collect(),
             None => indexes
                 .all
                 .values()
                 .filter(|object| fits(object))
-                .map(|object| object.id)
+                .map(|object| object.hit())
                 .collect(),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hsmd_proto::attribute::{Attribute, Template};
 use hsmd_proto::ck::{AttributeType as A, MechanismType as M, ObjectClass, Rv};
-use hsmd_proto::ids::{JoinId, KeySetId, UniqueId};
+use hsmd_proto::ids::{Hit, JoinId, KeySetId, UniqueId};
 use hsmd_proto::params::Mechanism;
 
 use super::*;
@@ -90,7 +90,8 @@ pub(super) fn destroy(key_set: &KeySet, context: &Context, id: UniqueId) -> Resu
 pub(super) type Contents = BTreeSet<(UniqueId, Vec<u8>, Vec<u8>)>;
 
 pub(super) fn contents(key_set: &KeySet, context: &Context) -> Contents {
-    let ids = key_set.find(context, &Template::default()).unwrap();
+    let hits = key_set.find(context, &Template::default()).unwrap();
+    let ids: Vec<UniqueId> = hits.into_iter().map(|hit| hit.id).collect();
     let read = |id: &UniqueId| {
         let values = key_set
             .attributes(context, &crate::ObjectRef::token(*id), &[A::LABEL, A::VALUE])
@@ -216,8 +217,8 @@ fn a_join_brings_every_object_with_its_id_origin_and_latch() {
     );
     let order = into.find(&here, &Template::default()).unwrap();
     assert_eq!(
-        order.first(),
-        Some(&first),
+        order.first().map(|hit| hit.id),
+        Some(first),
         "in the order of creation, the group's first"
     );
     rename(&into, &here, kek.id, "changed").unwrap();
@@ -308,7 +309,8 @@ fn a_token_without_private_objects_needs_no_pin() {
     protect(&keystore, &from, true).unwrap();
     let joined = from.copy_objects(&into, JOIN, None, &|| true).unwrap();
     switch(&keystore, &from, joined).unwrap();
-    assert_eq!(into.find(&nobody(), &Template::default()).unwrap(), [id]);
+    let found = into.find(&nobody(), &Template::default()).unwrap();
+    assert_eq!(found, [Hit { id, private: false }]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use hsmd_proto::attribute::Template;
 use hsmd_proto::ck::{AttributeType, Rv};
 use hsmd_proto::convert::template_to_wire;
 use hsmd_proto::frame::Sections;
-use hsmd_proto::ids::UniqueId;
+use hsmd_proto::ids::{Hit, UniqueId};
 use hsmd_proto::wire::{self, reply, request};
 use std::sync::Arc;
 
@@ -53,9 +53,9 @@ fn matching(slot: &Slot, template: &Template) -> Vec<Arc<Object>> {
     slot.objects.of_sessions().into_iter().filter(fits).collect()
 }
 
-/// Asks for the ids of token objects; what the reply tells of the first ones is kept.
-fn ask(instance: &Instance, session: &Session, template: &Template) -> Result<Vec<UniqueId>, Rv> {
-    let (ids, views) = Asker::session(instance, session).call(
+/// Asks for token objects; what the reply tells of the first ones is kept.
+fn ask(instance: &Instance, session: &Session, template: &Template) -> Result<Vec<Hit>, Rv> {
+    let (hits, views) = Asker::session(instance, session).call(
         |writer| {
             request::Op::Find(wire::Find {
                 template: template_to_wire(template, writer),
@@ -68,19 +68,19 @@ fn ask(instance: &Instance, session: &Session, template: &Template) -> Result<Ve
         },
     )?;
     for (id, view) in views {
-        session.slot.objects.intern(&instance.handles, id, Some(view), None);
+        session.slot.objects.intern_view(&instance.handles, id, view, None);
     }
-    Ok(ids)
+    Ok(hits)
 }
 
-/// Ids, and what came along of some of them.
-type Found = (Vec<UniqueId>, Vec<(UniqueId, View)>);
+/// All hits, and what came along of some of them.
+type Found = (Vec<Hit>, Vec<(UniqueId, View)>);
 
 fn read(found: wire::FindReply, sections: &Sections<'_>) -> Result<Found, Failure> {
-    let more = sections.get_opt(found.more_ids.as_ref()).map_err(|_| Failure::Lost)?;
-    let (ids, rest) = found.unique_ids.as_chunks::<16>();
-    let (more, rest_of_more) = more.unwrap_or_default().as_chunks::<16>();
-    if !rest.is_empty() || !rest_of_more.is_empty() || found.objects.len() > ids.len() {
+    let more = sections.get_opt(found.more_hits.as_ref()).map_err(|_| Failure::Lost)?;
+    let (hits, rest) = found.hits.as_chunks::<{ Hit::BYTES }>();
+    let (more, rest_of_more) = more.unwrap_or_default().as_chunks::<{ Hit::BYTES }>();
+    if !rest.is_empty() || !rest_of_more.is_empty() || found.objects.len() > hits.len() {
         return Err(Failure::Lost);
     }
     let views: Vec<_> = found
@@ -92,7 +92,7 @@ fn read(found: wire::FindReply, sections: &Sections<'_>) -> Result<Found, Failur
     if views.iter().any(|(_, view)| !view.blob.is_empty()) {
         return Err(Failure::Lost);
     }
-    Ok((ids.iter().chain(more).copied().map(UniqueId).collect(), views))
+    Ok((hits.iter().chain(more).map(Hit::from_bytes).collect(), views))
 }
 
 /// C_FindObjects: never a request. What was destroyed since, and what a logout hid, is skipped.
@@ -107,8 +107,8 @@ pub(crate) fn next(
     let search = place.as_mut().ok_or(Rv::OPERATION_NOT_INITIALIZED)?;
     let slot = &session.slot;
     if search.epoch.is_some_and(|epoch| epoch != slot.epoch()) {
-        // The snapshot was taken under a login that is over: its private ids must not get handles again.
-        search.token_objects.clear();
+        // The snapshot was taken under a login that is over: its private objects must not get handles again.
+        search.token_objects.retain(|hit| !hit.private);
     }
     let mut page = Vec::new();
     while page.len() < room {
@@ -116,9 +116,9 @@ pub(crate) fn next(
             if !object.is_destroyed() {
                 page.push(object.handle.0);
             }
-        } else if let Some(id) = search.token_objects.pop_front() {
-            if !slot.objects.is_buried(id) {
-                page.push(slot.objects.intern(&instance.handles, id, None, None).handle.0);
+        } else if let Some(hit) = search.token_objects.pop_front() {
+            if !slot.objects.is_buried(hit.id) {
+                page.push(slot.objects.intern(&instance.handles, hit).handle.0);
             }
         } else {
             break;

@@ -160,7 +160,7 @@ pub(crate) fn expected(object: wire::Object, sections: &Sections<'_>, id: Unique
 /// Gives a new object its handle. What came with a blob belongs to the session.
 pub(crate) fn adopt(instance: &Instance, session: &Session, id: UniqueId, view: View) -> Arc<Object> {
     let owner = (!view.blob.is_empty()).then_some(session.handle);
-    let object = session.slot.objects.intern(&instance.handles, id, Some(view), owner);
+    let object = session.slot.objects.intern_view(&instance.handles, id, view, owner);
     // C_CloseSession of another thread may have swept before this object was there.
     if session.ended().is_some() && owner.is_some() {
         session.slot.objects.remove(&object);

@@ -7,7 +7,7 @@ use hsmd_proto::attribute::{Template, may_be_key_value};
 use hsmd_proto::ck::{AttributeType, ObjectClass};
 use hsmd_proto::convert::template_from_wire;
 use hsmd_proto::frame::Sections;
-use hsmd_proto::ids::UniqueId;
+use hsmd_proto::ids::{Hit, UniqueId};
 use hsmd_proto::meta::KeyMeta;
 use hsmd_proto::wire;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -132,6 +132,9 @@ pub(crate) struct Object {
     pub(crate) id: UniqueId,
     /// The session that a session object dies with.
     pub(crate) owner: Option<SessionHandle>,
+    /// CKA_PRIVATE, which no call changes: its handle ends with the login (PKCS#11 3.2, 5.6.9), a public object's does not,
+    /// however little is known of it.
+    pub(crate) private: bool,
     view: RwLock<Option<Arc<View>>>,
     destroyed: AtomicBool,
     family: OnceLock<Arc<Family>>,
@@ -233,14 +236,25 @@ impl ObjectTable {
         read(&self.by_handle).objects.get(&ObjectHandle(handle)).cloned()
     }
 
-    /// The one handle of an id, made if there is none; a view replaces an older one.
-    pub(crate) fn intern(
+    /// The one handle of what a search found, made if there is none.
+    pub(crate) fn intern(&self, handles: &Handles, hit: Hit) -> Arc<Object> {
+        self.place(handles, hit, None, None)
+    }
+
+    /// The one handle of an object that a reply told of, made if there is none; the view replaces an older one.
+    pub(crate) fn intern_view(
         &self,
         handles: &Handles,
         id: UniqueId,
-        view: Option<View>,
+        view: View,
         owner: Option<SessionHandle>,
     ) -> Arc<Object> {
+        let private = view.flag(AttributeType::PRIVATE);
+        self.place(handles, Hit { id, private }, Some(view), owner)
+    }
+
+    fn place(&self, handles: &Handles, hit: Hit, view: Option<View>, owner: Option<SessionHandle>) -> Arc<Object> {
+        let Hit { id, private } = hit;
         let mut tables = write(&self.by_handle);
         let known = tables
             .handles
@@ -258,6 +272,7 @@ impl ObjectTable {
             handle: ObjectHandle(handles.next()),
             id,
             owner,
+            private,
             view: RwLock::new(view.map(Arc::new)),
             destroyed: AtomicBool::new(false),
             family: OnceLock::new(),
@@ -360,18 +375,25 @@ mod tests {
     #[test]
     fn an_object_has_one_handle_and_a_new_one_after_it_was_removed() {
         let (table, handles) = (ObjectTable::default(), Handles::new());
-        let id = UniqueId([7; 16]);
-        let first = table.intern(&handles, id, None, None);
-        assert_eq!(table.intern(&handles, id, None, None).handle, first.handle);
+        let hit = Hit {
+            id: UniqueId([7; 16]),
+            private: true,
+        };
+        let first = table.intern(&handles, hit);
+        assert_eq!(table.intern(&handles, hit).handle, first.handle);
         table.remove(&first);
         assert!(first.is_destroyed() && table.get(first.handle.0).is_none());
-        assert_ne!(table.intern(&handles, id, None, None).handle, first.handle);
+        assert_ne!(table.intern(&handles, hit).handle, first.handle);
     }
 
     #[test]
     fn what_is_destroyed_during_a_search_is_remembered_until_it_ends() {
         let (table, handles) = (ObjectTable::default(), Handles::new());
-        let object = table.intern(&handles, UniqueId([1; 16]), None, None);
+        let hit = Hit {
+            id: UniqueId([1; 16]),
+            private: true,
+        };
+        let object = table.intern(&handles, hit);
         table.search_begins();
         table.remove(&object);
         assert!(table.is_buried(object.id));

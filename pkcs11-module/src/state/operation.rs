@@ -7,7 +7,7 @@ use super::slot::Slot;
 use crate::abi::pointers::{OutBuf, Written};
 use crate::local::Digest;
 use hsmd_proto::ck::{MechanismType, Rv};
-use hsmd_proto::ids::UniqueId;
+use hsmd_proto::ids::Hit;
 use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::Row;
 use hsmd_proto::meta::KeyMeta;
@@ -154,8 +154,8 @@ pub(crate) struct Search {
     pub(crate) epoch: Option<u64>,
     /// Handles of session objects that matched.
     pub(crate) session_objects: VecDeque<Arc<Object>>,
-    /// Ids of token objects that matched.
-    pub(crate) token_objects: VecDeque<UniqueId>,
+    /// Token objects that matched.
+    pub(crate) token_objects: VecDeque<Hit>,
 }
 
 impl Search {

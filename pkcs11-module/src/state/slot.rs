@@ -3,7 +3,7 @@
 
 use super::object::ObjectTable;
 use super::{lock, read, write};
-use hsmd_proto::ck::{AttributeType, MechanismType, UserType};
+use hsmd_proto::ck::{MechanismType, UserType};
 use hsmd_proto::ids::SlotId;
 use hsmd_proto::policy::Policy;
 use hsmd_proto::wipe::WipingVec;
@@ -163,9 +163,7 @@ impl Slot {
         }
         drop(state);
         if login.is_some() {
-            // What nothing is known of was found under the login: it may be private.
-            self.objects
-                .remove_if(|object| object.view().is_none_or(|view| view.flag(AttributeType::PRIVATE)));
+            self.objects.remove_if(|object| object.private);
         }
         login
     }
@@ -192,7 +190,7 @@ impl Slot {
 mod tests {
     use super::*;
     use crate::state::object::Handles;
-    use hsmd_proto::ids::UniqueId;
+    use hsmd_proto::ids::{Hit, UniqueId};
 
     fn slot(incarnation: u64) -> wire::Slot {
         let token = wire::Token {
@@ -214,9 +212,11 @@ mod tests {
             user: UserType::USER,
             ticket: WipingVec::from(vec![1]),
         });
-        let object = slot_under_test
-            .objects
-            .intern(&Handles::new(), UniqueId([1; 16]), None, None);
+        let hit = Hit {
+            id: UniqueId([1; 16]),
+            private: false,
+        };
+        let object = slot_under_test.objects.intern(&Handles::new(), hit);
         slot_under_test.update(wire::Slot { token: None, ..slot(1) });
         assert!(!slot_under_test.take_event(), "the token itself was there");
         slot_under_test.token_leaves();

@@ -375,6 +375,10 @@ impl Model {
         if !thing.is(CKA_COPYABLE) {
             codes.push(CKR_ACTION_PROHIBITED);
         }
+        if self.login != Login::Officer {
+            // Docs/design.md, 8: the officer trusts one key, not what others make of it.
+            thing.put(CKA_TRUSTED, false);
+        }
         Self::apply(&mut thing, wish);
         codes.extend(self.refused(session, thing.is(CKA_TOKEN), thing.is(CKA_PRIVATE)));
         if !codes.is_empty() {

@@ -73,7 +73,8 @@ fn rename(key_set: &KeySet, key: UniqueId, label: &str) {
 
 pub(super) fn found(key_set: &KeySet, pin: &[u8]) -> Vec<UniqueId> {
     let user = login(key_set, UserType::USER, pin);
-    let mut ids = key_set.find(&user, &Template::default()).unwrap();
+    let hits = key_set.find(&user, &Template::default()).unwrap();
+    let mut ids: Vec<UniqueId> = hits.into_iter().map(|hit| hit.id).collect();
     ids.sort_unstable();
     ids
 }

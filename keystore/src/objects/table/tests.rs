@@ -70,12 +70,16 @@ proptest! {
             };
             model.iter().filter_map(fits).collect()
         };
-        prop_assert_eq!(table.find(&Template::default(), |_| true), live(None));
+        let found = |wanted: &Template| -> Vec<UniqueId> {
+            let hits = table.find(wanted, |_| true);
+            hits.into_iter().map(|hit| hit.id).collect()
+        };
+        prop_assert_eq!(found(&Template::default()), live(None));
         for label in [[0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1]] {
             let wanted = Template(vec![Attribute::bytes(A::LABEL, &label)]);
-            prop_assert_eq!(table.find(&wanted, |_| true), live(Some(label)));
+            prop_assert_eq!(found(&wanted), live(Some(label)));
             let both = Template(vec![Attribute::bytes(A::LABEL, &label), Attribute::ulong(A::CLASS, 0)]);
-            prop_assert_eq!(table.find(&both, |_| true), live(Some(label)));
+            prop_assert_eq!(found(&both), live(Some(label)));
         }
         prop_assert_eq!(table.len(), live(None).len());
         table.clear();

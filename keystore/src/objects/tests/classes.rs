@@ -7,7 +7,7 @@ use hsmd_proto::vendor::POLICY_FEATURE;
 use super::*;
 
 fn found(bench: &Bench, entries: &[Attribute]) -> Vec<UniqueId> {
-    bench.keys.find(&bench.nobody, &template(entries)).unwrap()
+    bench.find(&bench.nobody, entries)
 }
 
 #[test]

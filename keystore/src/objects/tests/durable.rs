@@ -1,11 +1,16 @@
 //! What survives and what must not need the store: INV-2, INV-5, INV-7 as far as objects go.
 
 use super::*;
+use hsmd_proto::ids::Hit;
 use hsmd_store::{Fault, Faults, Step};
 use std::io::ErrorKind;
 
 fn folder() -> (tempfile::TempDir, crate::MasterKey) {
     (tempfile::tempdir().unwrap(), crate::MasterKey::random())
+}
+
+fn ids(hits: Result<Vec<Hit>, Rv>) -> Vec<UniqueId> {
+    hits.unwrap().into_iter().map(|hit| hit.id).collect()
 }
 
 // INV-2: objects, changes, destroys and latches are there after the process is gone without a word.
@@ -40,13 +45,13 @@ fn objects_and_latches_survive_a_kill() {
         grant: None,
     };
     assert_eq!(
-        keys.find(&nobody, &Template::default()).unwrap(),
+        ids(keys.find(&nobody, &Template::default())),
         [public.id],
         "public ones need no PIN"
     );
     let user = context(&keys, caller(1), UserType::USER, PIN);
-    assert_eq!(keys.find(&user, &Template::default()).unwrap(), order);
-    assert_eq!(keys.find(&user, &renamed).unwrap(), [victim.id]);
+    assert_eq!(ids(keys.find(&user, &Template::default())), order);
+    assert_eq!(ids(keys.find(&user, &renamed)), [victim.id]);
     let again = keys.set_attributes(&user, &victim.name(), &renamed, change).unwrap();
     assert_eq!(again.version, 2, "INV-10: a retry after the restart");
     let mut out = Vec::new();
@@ -67,7 +72,7 @@ fn objects_and_latches_survive_a_kill() {
         &template(&[Attribute::ulong(A::VALUE_LEN, 16), yes(A::TOKEN)]),
     );
     assert_eq!(
-        keys.find(&user, &Template::default()).unwrap().last(),
+        ids(keys.find(&user, &Template::default())).last(),
         Some(&after.unwrap().id),
         "order goes on"
     );

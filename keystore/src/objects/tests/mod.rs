@@ -273,7 +273,8 @@ impl Bench {
     }
 
     fn find(&self, context: &Context, entries: &[Attribute]) -> Vec<UniqueId> {
-        self.keys.find(context, &template(entries)).unwrap()
+        let hits = self.keys.find(context, &template(entries)).unwrap();
+        hits.into_iter().map(|hit| hit.id).collect()
     }
 }
 

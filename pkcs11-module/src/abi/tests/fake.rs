@@ -227,9 +227,9 @@ fn usual(token: &Token, request: &Request, section: &[u8]) -> Reaction {
         Op::Find(find) => {
             let template = template_from_wire(&find.template, &sections).unwrap();
             let hits = token.matching(&template, logged_in);
-            let unique_ids = hits.iter().flat_map(|object| object.unique_id.clone()).collect();
+            let entry = |object: &wire::Object| [object.unique_id.as_slice(), &[u8::from(is_private(object))]].concat();
             ok(reply::Result::Find(wire::FindReply {
-                unique_ids,
+                hits: hits.iter().flat_map(entry).collect(),
                 objects: hits.into_iter().take(1).collect(),
                 ..wire::FindReply::default()
             }))
@@ -317,16 +317,17 @@ impl Token {
     fn matching(&self, wanted: &Template, logged_in: bool) -> Vec<wire::Object> {
         let objects = self.objects.lock().unwrap();
         let fits = |object: &&wire::Object| {
-            let value = |kind: A| {
-                object
-                    .attributes
-                    .iter()
-                    .find(|entry| entry.r#type == kind.0)
-                    .map(|entry| entry.inline.as_slice())
-            };
-            let private = value(A::PRIVATE) == Some(&[1]);
-            (logged_in || !private) && wanted.matches(ObjectClass::DATA, value)
+            (logged_in || !is_private(object)) && wanted.matches(ObjectClass::DATA, |kind| value(object, kind))
         };
         objects.values().filter(fits).cloned().collect()
     }
+}
+
+fn value(object: &wire::Object, kind: A) -> Option<&[u8]> {
+    let entry = object.attributes.iter().find(|entry| entry.r#type == kind.0);
+    entry.map(|entry| entry.inline.as_slice())
+}
+
+fn is_private(object: &wire::Object) -> bool {
+    value(object, A::PRIVATE) == Some(&[1])
 }

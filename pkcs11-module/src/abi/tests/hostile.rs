@@ -87,7 +87,7 @@ fn replies_that_are_not_the_protocol_are_a_device_error() {
             Box::new(|sequence| {
                 found(
                     wire::FindReply {
-                        unique_ids: vec![1; 17],
+                        hits: vec![1; 18],
                         objects: Vec::new(),
                         ..wire::FindReply::default()
                     },
@@ -104,7 +104,7 @@ fn replies_that_are_not_the_protocol_are_a_device_error() {
                 }];
                 found(
                     wire::FindReply {
-                        unique_ids: Vec::new(),
+                        hits: Vec::new(),
                         objects,
                         ..wire::FindReply::default()
                     },
@@ -131,7 +131,7 @@ fn replies_that_are_not_the_protocol_are_a_device_error() {
                 }];
                 found(
                     wire::FindReply {
-                        unique_ids: vec![1; 16],
+                        hits: vec![1; 17],
                         objects,
                         ..wire::FindReply::default()
                     },
@@ -173,7 +173,7 @@ fn a_reply_cut_short_is_a_device_error() {
         liar(move |sequence| {
             let mut whole = found(
                 wire::FindReply {
-                    unique_ids: vec![1; 16],
+                    hits: vec![1; 17],
                     objects: Vec::new(),
                     ..wire::FindReply::default()
                 },

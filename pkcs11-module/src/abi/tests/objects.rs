@@ -25,6 +25,48 @@ fn session_objects_die_with_their_session_and_private_ones_at_logout() {
 }
 
 #[test]
+fn the_handle_of_a_public_token_object_outlives_a_logout_however_little_is_known_of_it() {
+    let fake = good();
+    let app = App::new(&fake);
+    let session = app.session();
+    app.login(session, UserType::USER, PIN).unwrap();
+    for label in ["a", "b", "c"] {
+        app.create(session, &data(label, true, label == "b")).unwrap();
+    }
+    // Another application, which only searches: of all but the first it knows nothing but the id.
+    let other = App::new(&fake);
+    let session = other.session();
+    other.login(session, UserType::USER, PIN).unwrap();
+    let found = other.find(session, &Template::default()).unwrap();
+    let mut public = Vec::new();
+    for handle in &found {
+        if other.read(session, *handle, A::PRIVATE).unwrap() == [0] {
+            public.push(*handle);
+        }
+    }
+    assert_eq!((found.len(), public.len()), (3, 2));
+    other
+        .instance
+        .session(session)
+        .unwrap()
+        .slot
+        .objects
+        .get(public[0])
+        .unwrap()
+        .forget();
+    ops::login::logout(&other.instance, session).unwrap();
+    for handle in found {
+        let expected = if public.contains(&handle) {
+            Ok(vec![0])
+        } else {
+            Err(Rv::OBJECT_HANDLE_INVALID)
+        };
+        assert_eq!(other.read(session, handle, A::PRIVATE), expected);
+    }
+    assert_eq!(other.find(session, &Template::default()).unwrap(), public);
+}
+
+#[test]
 fn a_token_object_keeps_its_handle_and_a_search_skips_what_was_destroyed() {
     let fake = good();
     let app = App::new(&fake);
