@@ -2,7 +2,7 @@
 //! the process is killed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hsmd_proto::attribute::Attribute;
@@ -200,7 +200,7 @@ fn a_token_is_in_use_while_it_is_rekeyed() {
     let ids: Vec<_> = (0..200)
         .map(|number| make_key(&key_set, &context, &format!("{number}")))
         .collect();
-    let stop = AtomicBool::new(false);
+    let (stop, created) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (made, names, destroyed) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let (mut made, mut names, mut destroyed) = (Vec::new(), std::collections::BTreeMap::new(), Vec::new());
@@ -225,12 +225,15 @@ fn a_token_is_in_use_while_it_is_rekeyed() {
                 let id = UniqueId(random::array());
                 if step % 3 == 0 && key_set.create_object(&context, id, &data).is_ok() {
                     made.push(id);
+                    created.fetch_add(1, Ordering::Release);
                 }
             }
             (made, names, destroyed)
         });
-        for _ in 0..4 {
+        for round in 0..4 {
             rekey(&key_set).unwrap();
+            // However late the writer gets a processor, each of the other three meets it at work.
+            wait_until(|| created.load(Ordering::Acquire) > round);
         }
         stop.store(true, Ordering::Release);
         writer.join().unwrap()
