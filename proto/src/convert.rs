@@ -4,9 +4,10 @@
 use crate::attribute::{Attribute, Template, may_be_key_value};
 use crate::ck::{AttributeType, Kdf, MechanismType, Mgf, Rv};
 use crate::frame::{FrameWriter, Sections};
+use crate::kbkdf::{KbkdfField, KbkdfParams, NumberFormat};
 use crate::params::{
-    CcmParams, ChaChaParams, CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams, Mechanism, OaepParams,
-    Params, PssParams, SignContext,
+    CcmParams, ChaChaParams, CtrParams, EcdhAesParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams,
+    Mechanism, OaepParams, Params, PssParams, RsaAesParams, SignContext,
 };
 use crate::value::Value;
 use crate::wire;
@@ -91,6 +92,21 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
             salt: hkdf.salt.clone(),
             info: hkdf.info.clone(),
         })),
+        Params::Data(data) => Some(Parameter::StringData(data.clone())),
+        Params::Kbkdf(kbkdf) => Some(Parameter::Kbkdf(wire::KbkdfParameter {
+            prf: kbkdf.prf.0,
+            fields: kbkdf.fields.iter().map(field_to_wire).collect(),
+            iv: kbkdf.iv.clone(),
+        })),
+        Params::RsaAes(wrap) => Some(Parameter::RsaAes(wire::RsaAesParameter {
+            aes_bits: wrap.aes_bits,
+            oaep: Some(oaep_to_wire(&wrap.oaep)),
+        })),
+        Params::EcdhAes(wrap) => Some(Parameter::EcdhAes(wire::EcdhAesParameter {
+            aes_bits: wrap.aes_bits,
+            kdf: wrap.kdf.0,
+            shared_data: wrap.shared_data.clone(),
+        })),
         Params::Ccm(ccm) => Some(Parameter::Ccm(wire::CcmParameter {
             data_length: ccm.data_length,
             nonce: ccm.nonce.clone(),
@@ -106,11 +122,7 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
             mgf: pss.mgf.0,
             salt_length: pss.salt_length,
         })),
-        Params::Oaep(oaep) => Some(Parameter::Oaep(wire::OaepParameter {
-            hash: oaep.hash.0,
-            mgf: oaep.mgf.0,
-            label: oaep.label.clone(),
-        })),
+        Params::Oaep(oaep) => Some(Parameter::Oaep(oaep_to_wire(oaep))),
         Params::Ecdh(ecdh) => Some(Parameter::Ecdh(wire::EcdhParameter {
             kdf: ecdh.kdf.0,
             shared_data: ecdh.shared_data.clone(),
@@ -130,6 +142,56 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
     wire::Mechanism {
         r#type: mechanism.kind.0,
         parameter,
+    }
+}
+
+fn field_to_wire(field: &KbkdfField) -> wire::KbkdfField {
+    let (kind, format, context) = match field {
+        KbkdfField::Iteration(None) => (0, None, Vec::new()),
+        KbkdfField::Iteration(Some(format)) => (1, Some(*format), Vec::new()),
+        KbkdfField::Counter(format) => (2, Some(*format), Vec::new()),
+        KbkdfField::Length { segments, format } => (3 + u32::from(*segments), Some(*format), Vec::new()),
+        KbkdfField::Bytes(bytes) => (5, None, bytes.clone()),
+    };
+    wire::KbkdfField {
+        kind,
+        little_endian: format.is_some_and(|format| format.little_endian),
+        bits: format.map_or(0, |format| format.bits),
+        context,
+    }
+}
+
+fn field_from_wire(field: wire::KbkdfField) -> Option<KbkdfField> {
+    let format = NumberFormat {
+        little_endian: field.little_endian,
+        bits: field.bits,
+    };
+    Some(match field.kind {
+        0 => KbkdfField::Iteration(None),
+        1 => KbkdfField::Iteration(Some(format)),
+        2 => KbkdfField::Counter(format),
+        3 | 4 => KbkdfField::Length {
+            segments: field.kind == 4,
+            format,
+        },
+        5 => KbkdfField::Bytes(field.context),
+        _ => return None,
+    })
+}
+
+fn oaep_to_wire(oaep: &OaepParams) -> wire::OaepParameter {
+    wire::OaepParameter {
+        hash: oaep.hash.0,
+        mgf: oaep.mgf.0,
+        label: oaep.label.clone(),
+    }
+}
+
+fn oaep_from_wire(oaep: wire::OaepParameter) -> OaepParams {
+    OaepParams {
+        hash: MechanismType(oaep.hash),
+        mgf: Mgf(oaep.mgf),
+        label: oaep.label,
     }
 }
 
@@ -163,6 +225,26 @@ pub fn mechanism_from_wire(mechanism: Option<wire::Mechanism>) -> Result<Mechani
             salt: hkdf.salt,
             info: hkdf.info,
         }),
+        Some(Parameter::StringData(data)) => Params::Data(data),
+        Some(Parameter::Kbkdf(kbkdf)) => Params::Kbkdf(KbkdfParams {
+            prf: MechanismType(kbkdf.prf),
+            fields: kbkdf
+                .fields
+                .into_iter()
+                .map(field_from_wire)
+                .collect::<Option<_>>()
+                .ok_or(Rv::MECHANISM_PARAM_INVALID)?,
+            iv: kbkdf.iv,
+        }),
+        Some(Parameter::RsaAes(wrap)) => Params::RsaAes(RsaAesParams {
+            aes_bits: wrap.aes_bits,
+            oaep: oaep_from_wire(wrap.oaep.ok_or(Rv::MECHANISM_PARAM_INVALID)?),
+        }),
+        Some(Parameter::EcdhAes(wrap)) => Params::EcdhAes(EcdhAesParams {
+            aes_bits: wrap.aes_bits,
+            kdf: Kdf(wrap.kdf),
+            shared_data: wrap.shared_data,
+        }),
         Some(Parameter::Ccm(ccm)) => Params::Ccm(CcmParams {
             data_length: ccm.data_length,
             nonce: ccm.nonce,
@@ -178,11 +260,7 @@ pub fn mechanism_from_wire(mechanism: Option<wire::Mechanism>) -> Result<Mechani
             mgf: Mgf(pss.mgf),
             salt_length: pss.salt_length,
         }),
-        Some(Parameter::Oaep(oaep)) => Params::Oaep(OaepParams {
-            hash: MechanismType(oaep.hash),
-            mgf: Mgf(oaep.mgf),
-            label: oaep.label,
-        }),
+        Some(Parameter::Oaep(oaep)) => Params::Oaep(oaep_from_wire(oaep)),
         Some(Parameter::Ecdh(ecdh)) => Params::Ecdh(EcdhParams {
             kdf: Kdf(ecdh.kdf),
             shared_data: ecdh.shared_data,
@@ -210,6 +288,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn any_field() -> impl Strategy<Value = KbkdfField> {
+        let format =
+            || (any::<bool>(), any::<u32>()).prop_map(|(little_endian, bits)| NumberFormat { little_endian, bits });
+        prop_oneof![
+            prop::option::of(format()).prop_map(KbkdfField::Iteration),
+            format().prop_map(KbkdfField::Counter),
+            (any::<bool>(), format()).prop_map(|(segments, format)| KbkdfField::Length { segments, format }),
+            prop::collection::vec(any::<u8>(), 0..40).prop_map(KbkdfField::Bytes),
+        ]
+    }
+
     fn params() -> impl Strategy<Value = Params> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40);
         prop_oneof![
@@ -233,6 +322,26 @@ mod tests {
                     })
                 }
             ),
+            bytes().prop_map(Params::Data),
+            (any::<u64>(), prop::collection::vec(any_field(), 0..5), bytes()).prop_map(|(prf, fields, iv)| {
+                Params::Kbkdf(KbkdfParams {
+                    prf: MechanismType(prf),
+                    fields,
+                    iv,
+                })
+            }),
+            (any::<u64>(), any::<u64>(), any::<u64>(), bytes()).prop_map(|(aes_bits, hash, mgf, label)| {
+                let (hash, mgf) = (MechanismType(hash), Mgf(mgf));
+                let oaep = OaepParams { hash, mgf, label };
+                Params::RsaAes(RsaAesParams { aes_bits, oaep })
+            }),
+            (any::<u64>(), any::<u64>(), bytes()).prop_map(|(aes_bits, kdf, shared_data)| {
+                Params::EcdhAes(EcdhAesParams {
+                    aes_bits,
+                    kdf: Kdf(kdf),
+                    shared_data,
+                })
+            }),
             (any::<u64>(), bytes(), bytes(), any::<u64>()).prop_map(|(data_length, nonce, aad, mac_length)| {
                 Params::Ccm(CcmParams {
                     data_length,

@@ -412,6 +412,7 @@ mod tests {
             "salt",
             "info",
             "ciphertext",
+            "string_data",
             "aad",
             "label",
             "shared_data",

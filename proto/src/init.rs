@@ -4,7 +4,7 @@
 //! Order: mechanism, parameter, class and type, size, usage, login. Initialised, session, arguments, operation active
 //! and key handle come before and are the caller's.
 
-use crate::ck::{MechanismType, ObjectClass, Rv};
+use crate::ck::{KeyType, MechanismType, ObjectClass, Rv};
 use crate::mechanism::{Family, Operations, Row};
 use crate::meta::{KeyMeta, Usage};
 use crate::params::{Hedge, Mechanism, Params};
@@ -132,7 +132,7 @@ pub fn check_mechanism(operation: Operation, mechanism: &Mechanism, policy: Poli
     if operation == Operation::Sign && deterministic && engine {
         return Err(Rv::MECHANISM_PARAM_INVALID);
     }
-    if let (Operation::Encrypt | Operation::Wrap, Some(nonce), true) =
+    if let (Operation::Encrypt | Operation::Sign | Operation::Wrap, Some(nonce), true) =
         (operation, mechanism.params.nonce(), policy.makes_ivs())
         && nonce.len() != MADE_IV
     {
@@ -165,6 +165,12 @@ fn check_size(operation: Operation, mechanism: &Mechanism, row: &Row, key: &KeyM
         if hash + pss.salt_length + 2 > encoded {
             return Err(Rv::MECHANISM_PARAM_INVALID);
         }
+    }
+    // CMAC is of AES keys, HMAC of the others.
+    if let Some(prf) = mechanism.params.prf()
+        && (prf == MechanismType::AES_CMAC) != (key.key_type == KeyType::AES)
+    {
+        return Err(operation.type_error());
     }
     // FIPS 204, 5.4; FIPS 205, 10.2.2: the hash's resistance to collisions is at least the key's strength.
     if let (Policy::Fips, Family::HashMlDsa | Family::HashSlhDsa, Some(set)) = (policy, row.family, key.set) {

@@ -11,6 +11,7 @@ pub mod convert;
 pub mod frame;
 pub mod ids;
 pub mod init;
+pub mod kbkdf;
 pub mod mechanism;
 pub mod meta;
 pub mod pace;

@@ -3,6 +3,7 @@
 //! The rules that hold for a parameter whatever the key (PKCS#11 3.2, chapter 6) are [`Mechanism::check`].
 
 use crate::ck::{Kdf, MechanismType, Mgf, Rv};
+use crate::kbkdf::KbkdfParams;
 use crate::mechanism::{self, ParamKind, Row};
 use crate::policy::Policy;
 
@@ -28,6 +29,14 @@ pub enum Params {
     Gcm(GcmParams),
     /// CK_HKDF_PARAMS.
     Hkdf(HkdfParams),
+    /// CK_KEY_DERIVATION_STRING_DATA.
+    Data(Vec<u8>),
+    /// CK_SP800_108_KDF_PARAMS, CK_SP800_108_FEEDBACK_KDF_PARAMS.
+    Kbkdf(KbkdfParams),
+    /// CK_RSA_AES_KEY_WRAP_PARAMS.
+    RsaAes(RsaAesParams),
+    /// CK_ECDH_AES_KEY_WRAP_PARAMS.
+    EcdhAes(EcdhAesParams),
     /// CK_CCM_PARAMS.
     Ccm(CcmParams),
     /// CK_SALSA20_CHACHA20_POLY1305_PARAMS.
@@ -74,6 +83,16 @@ impl Params {
             Self::Ccm(ccm) => ccm.nonce = nonce,
             Self::ChaCha(chacha) => chacha.nonce = nonce,
             _ => {}
+        }
+    }
+
+    /// The length in bytes of the AES key that stands between a wrapping key of RSA or EC and what it wraps.
+    #[must_use]
+    pub const fn transport_bytes(&self) -> Option<u64> {
+        match self {
+            Self::RsaAes(wrap) => Some(wrap.aes_bits / 8),
+            Self::EcdhAes(wrap) => Some(wrap.aes_bits / 8),
+            _ => None,
         }
     }
 
@@ -140,6 +159,26 @@ pub struct EcdhParams {
     pub shared_data: Vec<u8>,
     /// The other side's public point: raw, or in a DER OCTET STRING.
     pub public_point: Vec<u8>,
+}
+
+/// CK_RSA_AES_KEY_WRAP_PARAMS (6.1.20).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RsaAesParams {
+    /// The length in bits of the AES key that is made for one wrap.
+    pub aes_bits: u64,
+    /// How it is encrypted.
+    pub oaep: OaepParams,
+}
+
+/// CK_ECDH_AES_KEY_WRAP_PARAMS (6.3.25).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EcdhAesParams {
+    /// The length in bits of the AES key that is agreed on for one wrap.
+    pub aes_bits: u64,
+    /// How it comes from the shared secret.
+    pub kdf: Kdf,
+    /// Data that goes into the derivation.
+    pub shared_data: Vec<u8>,
 }
 
 /// CK_CCM_PARAMS (6.13.5).
@@ -268,7 +307,20 @@ impl Mechanism {
             (ParamKind::Eddsa | ParamKind::OptionalIv(_) | ParamKind::SignContext, Params::None) => true,
             (ParamKind::Iv(length) | ParamKind::OptionalIv(length), Params::Iv(iv)) => iv.len() == length,
             (ParamKind::Ctr, Params::Ctr(ctr)) => (1..=128).contains(&ctr.counter_bits),
-            (ParamKind::Gcm, Params::Gcm(gcm)) => gcm.fits(),
+            // From C it is a handle; the daemon gets the key beside the mechanism.
+            (ParamKind::Key, Params::None | Params::Number(_)) => true,
+            (ParamKind::Data, Params::Data(data)) => (1..=MAX_SHARED_DATA).contains(&data.len()),
+            // Keys have at most 1,024 bytes.
+            (ParamKind::Bit, Params::Number(bit)) => *bit < 8 * 1024,
+            (ParamKind::Kbkdf(mode), Params::Kbkdf(kbkdf)) => kbkdf.fits(mode),
+            // GMAC authenticates the data, and nothing beside it.
+            (ParamKind::Gcm, Params::Gcm(gcm)) => {
+                gcm.fits() && (row.family != mechanism::Family::AesGmac || gcm.aad.is_empty())
+            }
+            (ParamKind::RsaAes, Params::RsaAes(wrap)) => is_aes(wrap.aes_bits) && wrap.oaep.fits(),
+            (ParamKind::EcdhAes, Params::EcdhAes(wrap)) => {
+                is_aes(wrap.aes_bits) && fits_kdf(wrap.kdf, &wrap.shared_data)
+            }
             (ParamKind::Hkdf, Params::Hkdf(hkdf)) => hkdf.fits(),
             (ParamKind::Ccm, Params::Ccm(ccm)) => ccm.fits(),
             (ParamKind::ChaCha, Params::ChaCha(chacha)) => chacha.nonce.len() == 12,
@@ -336,10 +388,20 @@ impl OaepParams {
 
 impl EcdhParams {
     fn fits(&self) -> bool {
-        let kdf = match self.kdf {
-            Kdf::NULL => self.shared_data.is_empty(),
-            kdf => mechanism::kdf_hash(kdf).is_some() && self.shared_data.len() <= MAX_SHARED_DATA,
-        };
-        kdf && !self.public_point.is_empty() && self.public_point.len() <= 256
+        let point = self.public_point.len();
+        fits_kdf(self.kdf, &self.shared_data) && point != 0 && point <= 256
     }
+}
+
+/// Whether this build has the derivation function, and it takes this shared data.
+fn fits_kdf(kdf: Kdf, shared_data: &[u8]) -> bool {
+    match kdf {
+        Kdf::NULL => shared_data.is_empty(),
+        kdf => mechanism::kdf_hash(kdf).is_some() && shared_data.len() <= MAX_SHARED_DATA,
+    }
+}
+
+/// Whether AES has keys of this length.
+const fn is_aes(bits: u64) -> bool {
+    matches!(bits, 128 | 192 | 256)
 }

@@ -176,7 +176,13 @@ fn private_key(mechanism: Option<&Mechanism>, sections: &Sections<'_>) -> Place 
     match family(mechanism) {
         // ML-DSA takes about 200 us, at times far more: it starts afresh when a draw is refused (FIPS 204, 6.2).
         Some(
-            Family::RsaPkcs1 | Family::RsaPss | Family::RsaOaep | Family::RsaRaw | Family::MlDsa | Family::HashMlDsa,
+            Family::RsaPkcs1
+            | Family::RsaPss
+            | Family::RsaOaep
+            | Family::RsaAesWrap
+            | Family::RsaRaw
+            | Family::MlDsa
+            | Family::HashMlDsa,
         ) => Place::Cpu,
         // Up to seconds.
         Some(Family::SlhDsa | Family::HashSlhDsa) => Place::Cpu,

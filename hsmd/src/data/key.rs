@@ -32,10 +32,15 @@ pub(super) fn derive(call: &mut Call<'_>, request: wire::DeriveKey) -> Answer {
     let mechanism = mechanism_from_wire(request.mechanism)?;
     let template = call.template(&request.template)?;
     let base = object_ref(request.base_key.as_ref())?;
+    let other = request
+        .other_key
+        .as_ref()
+        .map(|other| object_ref(Some(other)))
+        .transpose()?;
     let id = unique_id(&request.unique_id)?;
     let view = call
         .key_set()?
-        .derive_key(&call.context, &base, &mechanism, id, &template)?;
+        .derive_key_of(&call.context, (&base, other.as_ref()), &mechanism, id, &template)?;
     Ok(Some(reply::Result::Object(call.object(&view))))
 }
 

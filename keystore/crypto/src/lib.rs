@@ -28,4 +28,5 @@ pub use check_value::check_value;
 pub use error::{KeyError, OpError};
 pub use generate::{Generate, PairCheck, generate, generate_open};
 pub use key::Key;
+pub use key::xts::is_key as is_xts_key;
 pub use material::{Input, Material, RsaCrt, RsaPrivate};

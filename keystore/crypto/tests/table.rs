@@ -2,11 +2,12 @@
 
 use crate::sample;
 use hsmd_crypto::{Generate, Input, Key, Material, OpError, digest, generate};
-use hsmd_proto::ck::{KeyType, MechanismType, Mgf};
+use hsmd_proto::ck::{Kdf, KeyType, MechanismType, Mgf};
+use hsmd_proto::kbkdf::{KbkdfField, KbkdfMode, KbkdfParams, NumberFormat};
 use hsmd_proto::mechanism::{Family, Operations, ParamKind, Row, TABLE};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
-use hsmd_proto::params::{Hedge, HkdfParams, Mechanism, Params, SignContext};
+use hsmd_proto::params::{EcdhAesParams, Hedge, HkdfParams, Mechanism, Params, RsaAesParams, SignContext};
 use hsmd_proto::policy::Policy;
 
 /// A mechanism of the row with a parameter that fits.
@@ -23,7 +24,42 @@ fn mechanism_of(row: &Row) -> Mechanism {
         ParamKind::MacLength => sample::mechanism(row.mechanism, Params::Number(7)),
         ParamKind::Iv(length) => sample::mechanism(row.mechanism, Params::Iv(vec![1; length])),
         ParamKind::Ctr => sample::ctr(32, [0; 16]),
+        ParamKind::Gcm if row.family == Family::AesGmac => {
+            let Params::Gcm(params) = sample::gcm(&[2; 12], b"", 96).params else {
+                panic!("no GCM");
+            };
+            sample::mechanism(row.mechanism, Params::Gcm(params))
+        }
         ParamKind::Gcm => sample::gcm(&[2; 12], b"aad", 96),
+        ParamKind::Key | ParamKind::Bit => sample::mechanism(row.mechanism, Params::Number(1)),
+        ParamKind::Data => sample::mechanism(row.mechanism, Params::Data(b"data".to_vec())),
+        ParamKind::Kbkdf(mode) => {
+            let counter = NumberFormat {
+                little_endian: false,
+                bits: 32,
+            };
+            let iteration = KbkdfField::Iteration((mode == KbkdfMode::Counter).then_some(counter));
+            let params = KbkdfParams {
+                prf: MechanismType::SHA256_HMAC,
+                fields: vec![iteration, KbkdfField::Bytes(b"label".to_vec())],
+                iv: Vec::new(),
+            };
+            sample::mechanism(row.mechanism, Params::Kbkdf(params))
+        }
+        ParamKind::RsaAes => {
+            let Params::Oaep(oaep) = sample::oaep(hash, Mgf::MGF1_SHA256, b"").params else {
+                panic!("no OAEP");
+            };
+            sample::mechanism(row.mechanism, Params::RsaAes(RsaAesParams { aes_bits: 256, oaep }))
+        }
+        ParamKind::EcdhAes => {
+            let params = EcdhAesParams {
+                aes_bits: 256,
+                kdf: Kdf::SHA256_KDF,
+                shared_data: b"shared".to_vec(),
+            };
+            sample::mechanism(row.mechanism, Params::EcdhAes(params))
+        }
         ParamKind::Hkdf => {
             let (salt, info) = (b"salt".to_vec(), b"info".to_vec());
             let params = HkdfParams {
@@ -83,7 +119,11 @@ fn every_row_is_bound() {
             Family::RsaKeyPairGen => assert!(!sample::RSA_2048.is_public()),
             Family::EcKeyPairGen => assert!(!sample::ec(Curve::P384).is_public()),
             Family::EdwardsKeyPairGen => assert!(generate(&Generate::Ed25519).is_ok()),
-            Family::AesKeyGen | Family::ChaChaKeyGen | Family::GenericSecretKeyGen | Family::HkdfKeyGen => {
+            Family::AesKeyGen
+            | Family::AesXtsKeyGen
+            | Family::ChaChaKeyGen
+            | Family::GenericSecretKeyGen
+            | Family::HkdfKeyGen => {
                 assert!(generate(&Generate::Secret { bytes: 16 }).is_ok());
             }
             Family::MontgomeryKeyPairGen => assert!(generate(&Generate::X25519).is_ok()),
@@ -107,6 +147,17 @@ fn every_row_is_bound() {
                 signs(row, &mechanism);
                 encrypts_raw(row, &mechanism);
             }
+            Family::AesGmac => signs(row, &mechanism),
+            Family::RsaAesWrap | Family::EcdhAesWrap => wraps(row, &mechanism),
+            // The keystore puts them together: nothing is computed.
+            Family::Concatenate | Family::Xor | Family::Extract => {}
+            Family::Kbkdf => {
+                let (Params::Kbkdf(params), ParamKind::Kbkdf(mode)) = (&mechanism.params, row.params) else {
+                    panic!("{}", row.mechanism);
+                };
+                assert_eq!(keys_of(row).0.kbkdf(mode, params, 100).unwrap().len(), 100);
+                assert_eq!(other_key(row).kbkdf(mode, params, 32).unwrap_err(), OpError::KeyType);
+            }
             Family::Hmac | Family::AesCmac | Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa => {
                 signs(row, &mechanism)
             }
@@ -116,6 +167,8 @@ fn every_row_is_bound() {
             | Family::AesEcb
             | Family::AesCbc
             | Family::AesCbcPad
+            | Family::AesCts
+            | Family::AesXts
             | Family::AesCtr
             | Family::AesGcm
             | Family::AesCcm
@@ -138,6 +191,32 @@ fn every_row_is_bound() {
             }
         }
     }
+}
+
+/// What the public half wraps the private one opens, and nothing that was changed.
+fn wraps(row: &Row, mechanism: &Mechanism) {
+    assert!(row.operations.contains(Operations::WRAP | Operations::UNWRAP));
+    let (key, other) = keys_of(row);
+    let (mut sealed, mut opened) = (Vec::new(), b"before".to_vec());
+    other.encrypt(mechanism, &[5; 40], &mut sealed).unwrap();
+    key.decrypt(mechanism, &sealed, &mut opened).unwrap();
+    assert_eq!(opened.strip_prefix(b"before"), Some(&[5; 40][..]));
+    for at in [1, sealed.len() / 2, sealed.len() - 1] {
+        let mut wrong = sealed.clone();
+        wrong[at] ^= 1;
+        assert_eq!(
+            key.decrypt(mechanism, &wrong, &mut opened),
+            Err(OpError::Encrypted),
+            "{at}"
+        );
+    }
+    assert_eq!(
+        key.decrypt(mechanism, &sealed[..40], &mut opened),
+        Err(OpError::EncryptedLength)
+    );
+    assert_eq!(opened.len(), 46);
+    let secret = sample::secret(&[7; 32]);
+    assert!(secret.encrypt(mechanism, &[5; 40], &mut opened).is_err());
 }
 
 fn signs(row: &Row, mechanism: &Mechanism) {
@@ -185,7 +264,14 @@ fn encrypts(row: &Row, mechanism: &Mechanism) {
     let foreign = other_key(row).encrypt(mechanism, &data, &mut out);
     assert_eq!(foreign, Err(OpError::KeyType), "{name}");
     // Without its own check value a mode cannot notice damage.
-    let unchecked = [Family::AesEcb, Family::AesCbc, Family::AesCbcPad, Family::AesCtr];
+    let unchecked = [
+        Family::AesEcb,
+        Family::AesCbc,
+        Family::AesCbcPad,
+        Family::AesCts,
+        Family::AesCtr,
+        Family::AesXts,
+    ];
     if row.family == Family::RsaPkcs1 {
         // Implicit rejection: another text, but no error.
         let mut damaged = sealed.to_vec();

@@ -3,6 +3,7 @@
 use hsmd_crypto::OpError;
 use hsmd_proto::ck::Rv;
 use hsmd_proto::init::{MADE_IV, Operation};
+use hsmd_proto::mechanism::Family;
 use hsmd_proto::meta::Usage;
 use hsmd_proto::params::Mechanism;
 use hsmd_proto::wipe::wipe;
@@ -30,18 +31,30 @@ impl KeySet {
         let key = self.usable(context, Operation::Encrypt, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
         let start = out.len();
         key.key()?.encrypt(mechanism, data, out).map_err(OpError::rv)?;
-        if let Some(nonce) = mechanism.params.nonce()
-            && let Some(material) = key.material
-        {
-            let tag = out.get(start + data.len()..).unwrap_or_default();
-            let cancels = data.is_empty() && mechanism.params.aad().is_empty();
-            if let Err(refused) = self.note_iv(&key, material, nonce, (cancels, tag)) {
-                wipe(&mut out[start..]);
-                out.truncate(start);
-                return Err(refused);
-            }
+        let cancels = data.is_empty() && mechanism.params.aad().is_empty();
+        self.note_nonce(&key, mechanism, cancels, out, (start, start + data.len()))
+    }
+
+    /// Before a result leaves: its nonce, if it has one, is used for one message. The result begins at `start`, its tag at `tag`;
+    /// what is refused is taken back.
+    pub(super) fn note_nonce(
+        &self,
+        key: &Object,
+        mechanism: &Mechanism,
+        cancels: bool,
+        out: &mut Vec<u8>,
+        (start, tag): (usize, usize),
+    ) -> Result<(), Rv> {
+        let Some((nonce, material)) = mechanism.params.nonce().zip(key.material) else {
+            return Ok(());
+        };
+        let tag = out.get(tag..).unwrap_or_default();
+        let noted = self.note_iv(key, material, nonce, (cancels, tag));
+        if noted.is_err() {
+            wipe(&mut out[start..]);
+            out.truncate(start);
         }
-        Ok(())
+        noted
     }
 
     /// An IV is used for one message. INV-1 holds without it; what is encrypted does not stay secret.
@@ -69,7 +82,8 @@ impl KeySet {
     /// this run, for one message.
     ///
     /// # Errors
-    /// As C_EncryptInit or C_WrapKey; `CKR_MECHANISM_INVALID` where the mechanism takes no made IV or the policy takes the caller's.
+    /// As C_EncryptInit, C_SignInit or C_WrapKey; `CKR_MECHANISM_INVALID` where the mechanism takes no made IV or the policy takes
+    /// the caller's.
     pub fn make_iv(
         &self,
         context: &Context,
@@ -77,10 +91,11 @@ impl KeySet {
         mechanism: &Mechanism,
         wrapping: bool,
     ) -> Result<[u8; MADE_IV], Rv> {
-        let (operation, no_key) = if wrapping {
-            (Operation::Wrap, Rv::WRAPPING_KEY_HANDLE_INVALID)
-        } else {
-            (Operation::Encrypt, Rv::KEY_HANDLE_INVALID)
+        let row = hsmd_proto::mechanism::row(mechanism.kind).ok_or(Rv::MECHANISM_INVALID)?;
+        let (operation, no_key) = match row.family {
+            _ if wrapping => (Operation::Wrap, Rv::WRAPPING_KEY_HANDLE_INVALID),
+            Family::AesGmac => (Operation::Sign, Rv::KEY_HANDLE_INVALID),
+            _ => (Operation::Encrypt, Rv::KEY_HANDLE_INVALID),
         };
         let key = self.usable(context, operation, mechanism, key, no_key)?;
         let material = key.material.ok_or(no_key)?;

@@ -81,7 +81,9 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
         Shape::MlDsaPrivate | Shape::MlKemPrivate | Shape::SlhDsaPrivate => {
             pq_private(parameter_set(shape, attributes)?, secret(A::SEED), secret(A::VALUE))
         }
-        Shape::Aes | Shape::ChaCha | Shape::Generic | Shape::Hmac => Ok(Material::Secret(secret(A::VALUE)?)),
+        Shape::Aes | Shape::AesXts | Shape::ChaCha | Shape::Generic | Shape::Hmac => {
+            Ok(Material::Secret(secret(A::VALUE)?))
+        }
         Shape::Data
         | Shape::Certificate
         | Shape::AttributeCertificate
@@ -170,6 +172,7 @@ pub(crate) fn open(shape: Shape, material: &Material, policy: Policy) -> Result<
         }
         Material::MontgomeryPublic { .. } | Material::MontgomeryPrivate { .. } => policy != Policy::Fips,
         Material::Secret(value) if shape == Shape::Aes => matches!(value.len(), 16 | 24 | 32),
+        Material::Secret(value) if shape == Shape::AesXts => hsmd_crypto::is_xts_key(value.expose()),
         Material::Secret(value) if shape == Shape::ChaCha => value.len() == 32,
         Material::Secret(value) => (1..=MAX_SECRET).contains(&value.len()),
         _ => true,

@@ -19,6 +19,7 @@ mod encapsulate;
 mod find;
 pub(crate) mod fuzzing;
 mod generate;
+mod invertible;
 mod iv_guard;
 mod iv_issue;
 pub(crate) mod latch;

@@ -5,6 +5,7 @@ use hsmd_proto::attribute::{Attribute, Template, decode_nested};
 use hsmd_proto::ck::{AttributeType as A, KeyType, MechanismType, ObjectClass, Rv};
 use hsmd_proto::mechanism::{Family, Row};
 use hsmd_proto::meta::Usage;
+use hsmd_proto::params::Params;
 use hsmd_proto::policy::Policy;
 
 use super::object::Object;
@@ -16,16 +17,24 @@ pub(crate) const MIN_DERIVED: usize = 14;
 const LONGEST_AES: u64 = 32;
 
 /// Whether a mechanism may wrap a sensitive key, and whether a `wrapping` key may still be used by it: AES-KW, AES-KWP and
-/// RSA-OAEP. The others either let the caller choose what is XORed to the value or tell by their padding what it is.
+/// RSA-OAEP, and the two that wrap by KWP with an AES key that serves once. The others either let the caller choose what is XORed to the value or tell by their padding what it is.
 pub(crate) fn wraps_sensitive(row: &Row) -> bool {
-    matches!(row.family, Family::AesKw | Family::AesKwp | Family::RsaOaep)
+    matches!(
+        row.family,
+        Family::AesKw | Family::AesKwp | Family::RsaOaep | Family::RsaAesWrap | Family::EcdhAesWrap
+    )
 }
 
 /// Whether `wrapping` may wrap `key` by this mechanism. Usage flags, sizes and login were checked before.
 ///
 /// # Errors
 /// `CKR_KEY_NOT_WRAPPABLE`, `CKR_KEY_UNEXTRACTABLE`, `CKR_WRAPPING_KEY_SIZE_RANGE`, `CKR_KEY_FUNCTION_NOT_PERMITTED`.
-pub(crate) fn may_wrap(policy: Policy, row: &Row, wrapping: &Object, key: &Object) -> Result<(), Rv> {
+pub(crate) fn may_wrap(
+    policy: Policy,
+    (row, params): (&Row, &Params),
+    wrapping: &Object,
+    key: &Object,
+) -> Result<(), Rv> {
     if !matches!(key.class(), ObjectClass::SECRET_KEY | ObjectClass::PRIVATE_KEY) {
         return Err(Rv::KEY_NOT_WRAPPABLE);
     }
@@ -56,12 +65,17 @@ pub(crate) fn may_wrap(policy: Policy, row: &Row, wrapping: &Object, key: &Objec
     if !wraps_sensitive(row) || (needs_trust && !trusted) {
         return Err(Rv::KEY_NOT_WRAPPABLE);
     }
-    strong_enough(wrapping, key)
+    strong_enough(params, wrapping, key)
 }
 
-/// A22: an AES key at least as long as the symmetric key that it wraps. RSA wraps with 2,048 bits or more, by the table.
-fn strong_enough(wrapping: &Object, key: &Object) -> Result<(), Rv> {
+/// A22: an AES key at least as long as the symmetric key that it wraps, also one that serves once. RSA wraps with 2,048 bits or
+/// more, EC with 256, by the table.
+fn strong_enough(params: &Params, wrapping: &Object, key: &Object) -> Result<(), Rv> {
     let size = |object: &Object| object.meta(false).map_or(0, |meta| meta.size);
+    let needed = size(key).min(LONGEST_AES);
+    if key.shape().is_secret() && params.transport_bytes().is_some_and(|bytes| bytes < needed) {
+        return Err(Rv::WRAPPING_KEY_SIZE_RANGE);
+    }
     if wrapping.shape() == Shape::Aes && key.shape().is_secret() && size(wrapping) < size(key).min(LONGEST_AES) {
         return Err(Rv::WRAPPING_KEY_SIZE_RANGE);
     }
@@ -89,7 +103,11 @@ pub(crate) fn imposed(policy: Policy, by: &Object, nested: A, template: &Templat
     Ok(all)
 }
 
-fn impose(template: &mut Template, imposed: Template) -> Result<(), Rv> {
+/// Puts what must be into a template.
+///
+/// # Errors
+/// `CKR_TEMPLATE_INCONSISTENT` when the template says otherwise.
+pub(super) fn impose(template: &mut Template, imposed: Template) -> Result<(), Rv> {
     for entry in imposed.0 {
         match template.get(entry.attribute) {
             Some(named) if named.value != entry.value => return Err(Rv::TEMPLATE_INCONSISTENT),
@@ -130,6 +148,7 @@ pub(crate) fn usage(attributes: &Template) -> Usage {
 pub(crate) fn secret_length(shape: Shape, length: u64) -> Result<usize, Rv> {
     let good = match shape {
         Shape::Aes => matches!(length, 16 | 24 | 32),
+        Shape::AesXts => matches!(length, 32 | 64),
         Shape::ChaCha => length == 32,
         _ => (1..=1024).contains(&length),
     };
@@ -144,6 +163,7 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
     let row = hsmd_proto::mechanism::row(mechanism).ok_or(Rv::MECHANISM_INVALID)?;
     let (class, own) = match row.family {
         Family::AesKeyGen => (ObjectClass::SECRET_KEY, KeyType::AES),
+        Family::AesXtsKeyGen => (ObjectClass::SECRET_KEY, KeyType::AES_XTS),
         Family::HkdfKeyGen => (ObjectClass::SECRET_KEY, KeyType::HKDF),
         Family::ChaChaKeyGen => (ObjectClass::SECRET_KEY, KeyType::CHACHA20),
         Family::GenericSecretKeyGen => (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET),

@@ -24,7 +24,10 @@ impl KeySet {
     ) -> Result<(), Rv> {
         let (Input::Message(data) | Input::Digest(data)) = input;
         let key = self.usable_on(context, Operation::Sign, mechanism, key, data)?;
-        key.key()?.sign(mechanism, input, out).map_err(OpError::rv)
+        let start = out.len();
+        key.key()?.sign(mechanism, input, out).map_err(OpError::rv)?;
+        // GMAC: a nonce for two messages gives away what forges all others.
+        self.note_nonce(&key, mechanism, false, out, (start, start))
     }
 
     /// Signs so that the signature gives the data back; the result is appended to `out`.

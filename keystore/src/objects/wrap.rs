@@ -81,12 +81,21 @@ impl KeySet {
     ) -> Result<usize, Rv> {
         let wrap = self.checked(context, wrapping, mechanism, key)?;
         let length = wrap.value.len();
+        let point = || {
+            wrap.wrapping
+                .meta(false)
+                .and_then(|meta| meta.curve)
+                .map_or(0, |curve| 1 + 2 * curve.field_bytes())
+        };
+        let modulus = || wrap.wrapping.meta(false).map_or(0, KeyMeta::modulus_bytes);
         Ok(match (wrap.row.family, &mechanism.params) {
+            (Family::RsaAesWrap, _) => modulus() + length.next_multiple_of(8) + 8,
+            (Family::EcdhAesWrap, _) => point() + length.next_multiple_of(8) + 8,
             (Family::AesCbcPad, _) => (length / 16 + 1) * 16,
             (Family::AesKw, _) => length + 8,
             (Family::AesKwp, _) => length.next_multiple_of(8) + 8,
             (Family::AesGcm, Params::Gcm(gcm)) => length + gcm.tag_bits as usize / 8,
-            _ => wrap.wrapping.meta(false).map_or(0, KeyMeta::modulus_bytes),
+            _ => modulus(),
         })
     }
 
@@ -108,7 +117,7 @@ impl KeySet {
         if !key.shape().is_key() {
             return Err(Rv::KEY_HANDLE_INVALID);
         }
-        policy::may_wrap(policy, row, &wrapping, &key)?;
+        policy::may_wrap(policy, (row, &mechanism.params), &wrapping, &key)?;
         let value = wrappable(row, &wrapping, mechanism, &key)?;
         Ok(Wrap {
             row,

@@ -1,19 +1,21 @@
 //! CK_MECHANISM and its parameter structures, copied once into [`Mechanism`]. Whether a parameter fits is for
 //! `hsmd_proto::params`; here only the memory is made safe.
 
+use super::kbkdf;
 use super::message::{GcmMessage, RawMessage};
 use cryptoki_sys::{
-    CK_AES_CTR_PARAMS, CK_BYTE, CK_CCM_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS, CK_GCM_PARAMS,
-    CK_HASH_SIGN_ADDITIONAL_CONTEXT, CK_HKDF_PARAMS, CK_MECHANISM, CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS,
-    CK_SALSA20_CHACHA20_POLY1305_PARAMS, CK_SIGN_ADDITIONAL_CONTEXT, CK_ULONG, CKF_HKDF_SALT_DATA, CKF_HKDF_SALT_NULL,
-    CKZ_DATA_SPECIFIED,
+    CK_AES_CTR_PARAMS, CK_BYTE, CK_CCM_PARAMS, CK_ECDH_AES_KEY_WRAP_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS,
+    CK_GCM_PARAMS, CK_HASH_SIGN_ADDITIONAL_CONTEXT, CK_HKDF_PARAMS, CK_KEY_DERIVATION_STRING_DATA, CK_MECHANISM,
+    CK_RSA_AES_KEY_WRAP_PARAMS, CK_RSA_PKCS_OAEP_PARAMS, CK_RSA_PKCS_PSS_PARAMS, CK_SALSA20_CHACHA20_POLY1305_PARAMS,
+    CK_SIGN_ADDITIONAL_CONTEXT, CK_ULONG, CKF_HKDF_SALT_DATA, CKF_HKDF_SALT_NULL, CKZ_DATA_SPECIFIED,
 };
 use hsmd_proto::ck::{Kdf, MechanismType, Mgf, Rv};
 use hsmd_proto::mechanism::{self, ParamKind};
 use hsmd_proto::params::{
-    CcmParams, ChaChaParams, CtrParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams, Mechanism, OaepParams,
-    Params, PssParams, SignContext,
+    CcmParams, ChaChaParams, CtrParams, EcdhAesParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams,
+    Mechanism, OaepParams, Params, PssParams, RsaAesParams, SignContext,
 };
+use std::ffi::c_void;
 use std::marker::PhantomData;
 
 /// The longest byte string inside a parameter: IVs, labels, points, additional data.
@@ -143,7 +145,7 @@ unsafe fn nonce_place(raw: &CK_MECHANISM) -> Result<(*mut CK_BYTE, CK_ULONG), Rv
     unsafe {
         Ok(match MechanismType(raw.mechanism) {
             _ if at.is_null() => return Err(Rv::MECHANISM_PARAM_INVALID),
-            MechanismType::AES_GCM => {
+            MechanismType::AES_GCM | MechanismType::AES_GMAC => {
                 let gcm: CK_GCM_PARAMS = structure(at, length)?;
                 (gcm.pIv, gcm.ulIvLen)
             }
@@ -195,19 +197,7 @@ unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
                     salt_length: raw.sLen,
                 })
             }
-            ParamKind::Oaep => {
-                let raw: CK_RSA_PKCS_OAEP_PARAMS = structure(at, length)?;
-                // Some callers leave `source` at 0 when there is no label.
-                let specified = raw.source == CKZ_DATA_SPECIFIED || (raw.source == 0 && raw.ulSourceDataLen == 0);
-                if !specified {
-                    return Err(Rv::MECHANISM_PARAM_INVALID);
-                }
-                Params::Oaep(OaepParams {
-                    hash: MechanismType(raw.hashAlg),
-                    mgf: Mgf(raw.mgf),
-                    label: bytes(raw.pSourceData.cast(), raw.ulSourceDataLen)?,
-                })
-            }
+            ParamKind::Oaep => Params::Oaep(oaep(at, length)?),
             ParamKind::Ecdh => {
                 let raw: CK_ECDH1_DERIVE_PARAMS = structure(at, length)?;
                 Params::Ecdh(EcdhParams {
@@ -217,6 +207,30 @@ unsafe fn copy(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> {
                 })
             }
             _ => copy_newer(kind, raw)?,
+        })
+    }
+}
+
+/// CK_RSA_PKCS_OAEP_PARAMS.
+///
+/// # Safety
+/// As [`copy`]; `at` may be NULL.
+unsafe fn oaep(at: *mut c_void, length: CK_ULONG) -> Result<OaepParams, Rv> {
+    if at.is_null() {
+        return Err(Rv::MECHANISM_PARAM_INVALID);
+    }
+    // SAFETY: as in `copy`; not NULL.
+    unsafe {
+        let raw: CK_RSA_PKCS_OAEP_PARAMS = structure(at, length)?;
+        // Some callers leave `source` at 0 when there is no label.
+        let specified = raw.source == CKZ_DATA_SPECIFIED || (raw.source == 0 && raw.ulSourceDataLen == 0);
+        if !specified {
+            return Err(Rv::MECHANISM_PARAM_INVALID);
+        }
+        Ok(OaepParams {
+            hash: MechanismType(raw.hashAlg),
+            mgf: Mgf(raw.mgf),
+            label: bytes(raw.pSourceData.cast(), raw.ulSourceDataLen)?,
         })
     }
 }
@@ -252,6 +266,27 @@ unsafe fn copy_newer(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> 
                     } else {
                         Vec::new()
                     },
+                })
+            }
+            ParamKind::Key | ParamKind::Bit => Params::Number(structure::<CK_ULONG>(at, length)?),
+            ParamKind::Data => {
+                let raw: CK_KEY_DERIVATION_STRING_DATA = structure(at, length)?;
+                Params::Data(bytes(raw.pData, raw.ulLen)?)
+            }
+            ParamKind::Kbkdf(mode) => Params::Kbkdf(kbkdf::copy(mode, at, length)?),
+            ParamKind::RsaAes => {
+                let raw: CK_RSA_AES_KEY_WRAP_PARAMS = structure(at, length)?;
+                Params::RsaAes(RsaAesParams {
+                    aes_bits: raw.ulAESKeyBits,
+                    oaep: oaep(raw.pOAEPParams.cast(), size_of::<CK_RSA_PKCS_OAEP_PARAMS>() as CK_ULONG)?,
+                })
+            }
+            ParamKind::EcdhAes => {
+                let raw: CK_ECDH_AES_KEY_WRAP_PARAMS = structure(at, length)?;
+                Params::EcdhAes(EcdhAesParams {
+                    aes_bits: raw.ulAESKeyBits,
+                    kdf: Kdf(raw.kdf),
+                    shared_data: bytes(raw.pSharedData, raw.ulSharedDataLen)?,
                 })
             }
             ParamKind::Ccm => {
@@ -299,7 +334,7 @@ fn sign_context(hedge: CK_ULONG, context: Vec<u8>, hash: Option<MechanismType>) 
 
 /// # Safety
 /// `at` is valid for `length` bytes; `T` is a C structure of integers and pointers.
-unsafe fn structure<T: Copy>(at: *const std::ffi::c_void, length: CK_ULONG) -> Result<T, Rv> {
+pub(super) unsafe fn structure<T: Copy>(at: *const c_void, length: CK_ULONG) -> Result<T, Rv> {
     if length != size_of::<T>() as CK_ULONG {
         return Err(Rv::MECHANISM_PARAM_INVALID);
     }
@@ -309,7 +344,7 @@ unsafe fn structure<T: Copy>(at: *const std::ffi::c_void, length: CK_ULONG) -> R
 
 /// # Safety
 /// `at` is NULL or valid for `length` bytes.
-unsafe fn bytes(at: *const u8, length: CK_ULONG) -> Result<Vec<u8>, Rv> {
+pub(super) unsafe fn bytes(at: *const u8, length: CK_ULONG) -> Result<Vec<u8>, Rv> {
     if length == 0 {
         return Ok(Vec::new());
     }
@@ -320,7 +355,7 @@ unsafe fn bytes(at: *const u8, length: CK_ULONG) -> Result<Vec<u8>, Rv> {
     Ok(unsafe { std::slice::from_raw_parts(at, length as usize) }.to_vec())
 }
 
-fn small(number: CK_ULONG) -> Result<u32, Rv> {
+pub(super) fn small(number: CK_ULONG) -> Result<u32, Rv> {
     u32::try_from(number).map_err(|_| Rv::MECHANISM_PARAM_INVALID)
 }
 
@@ -328,7 +363,7 @@ fn small(number: CK_ULONG) -> Result<u32, Rv> {
 mod tests {
     use super::*;
 
-    fn parse(kind: MechanismType, parameter: *mut std::ffi::c_void, length: usize) -> Result<Mechanism, Rv> {
+    fn parse(kind: MechanismType, parameter: *mut c_void, length: usize) -> Result<Mechanism, Rv> {
         let raw = CK_MECHANISM {
             mechanism: kind.0,
             pParameter: parameter,

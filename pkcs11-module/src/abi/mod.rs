@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "STYLE 8: raw pointers become typed values here, once")]
 
 mod entry;
+mod kbkdf;
 mod lists;
 pub(crate) mod mechanism;
 pub(crate) mod message;

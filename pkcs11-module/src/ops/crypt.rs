@@ -210,6 +210,7 @@ fn result_length(operation: &KeyOperation, length: usize) -> Result<Length, Rv> 
         (Family::RsaPkcs1, _, Decrypt) => (length == modulus).then_some(AtMost(modulus.saturating_sub(11))),
         (Family::RsaRaw, _, Encrypt) => (length <= modulus).then_some(Exact(modulus)),
         (Family::RsaRaw, _, Decrypt) => (length == modulus).then_some(Exact(modulus)),
+        (Family::AesCts | Family::AesXts, _, _) => (length >= 16).then_some(Exact(length)),
         (Family::AesCbc, _, _) => length.is_multiple_of(16).then_some(Exact(length)),
         (Family::AesCbcPad, _, Encrypt) => Some(Exact((length / 16 + 1) * 16)),
         (Family::AesCbcPad, _, Decrypt) => (length != 0 && length.is_multiple_of(16)).then_some(AtMost(length)),

@@ -13,6 +13,7 @@ use crate::state::phase::Phase;
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use hsmd_proto::ck::Rv;
 use hsmd_proto::init::Operation;
+use hsmd_proto::mechanism::Row;
 
 /// Which of the two.
 #[derive(Clone, Copy)]
@@ -41,6 +42,11 @@ pub(crate) fn init(
     mechanism: &RawMechanism<'_>,
     key: CK_OBJECT_HANDLE,
 ) -> Result<(), Rv> {
+    let serves = |kind| hsmd_proto::mechanism::row(kind).is_none_or(Row::signs_messages);
+    if !mechanism.is_null() && !serves(mechanism.kind()?) {
+        instance.session(session)?;
+        return Err(Rv::MECHANISM_INVALID);
+    }
     family::init(instance, session, (side.place, side.operation), mechanism, key)
 }
 

@@ -164,6 +164,10 @@ pub(crate) fn signature_length(operation: &KeyOperation) -> Result<usize, Rv> {
         Family::MlDsa | Family::HashMlDsa | Family::SlhDsa | Family::HashSlhDsa => {
             meta.set.map(ParameterSet::output_bytes)
         }
+        Family::AesGmac => match &operation.mechanism.params {
+            Params::Gcm(gcm) => Some(gcm.tag_bits as usize / 8),
+            _ => None,
+        },
         Family::Hmac | Family::AesCmac => match operation.mechanism.params {
             Params::Number(length) => usize::try_from(length).ok(),
             _ => operation.row.mac_length(),

@@ -9,6 +9,7 @@ mod table;
 pub use table::TABLE;
 
 use crate::ck::{Kdf, KeyType, MechanismType, Mgf};
+use crate::kbkdf::KbkdfMode;
 use crate::policy::Policy;
 use std::ops::BitOr;
 
@@ -82,6 +83,18 @@ pub enum ParamKind {
     Ecdh,
     /// CK_HKDF_PARAMS.
     Hkdf,
+    /// CK_OBJECT_HANDLE: a second key. Between module and daemon it is beside the mechanism.
+    Key,
+    /// CK_KEY_DERIVATION_STRING_DATA.
+    Data,
+    /// CK_EXTRACT_PARAMS: the number of a bit.
+    Bit,
+    /// CK_SP800_108_KDF_PARAMS, or CK_SP800_108_FEEDBACK_KDF_PARAMS.
+    Kbkdf(KbkdfMode),
+    /// CK_RSA_AES_KEY_WRAP_PARAMS.
+    RsaAes,
+    /// CK_ECDH_AES_KEY_WRAP_PARAMS.
+    EcdhAes,
     /// CK_EDDSA_PARAMS, or none.
     Eddsa,
     /// CK_SIGN_ADDITIONAL_CONTEXT, or none.
@@ -103,9 +116,11 @@ pub enum Family {
     RsaRaw,
     RsaPss,
     RsaOaep,
+    RsaAesWrap,
     EcKeyPairGen,
     Ecdsa,
     Ecdh,
+    EcdhAesWrap,
     EdwardsKeyPairGen,
     Eddsa,
     MontgomeryKeyPairGen,
@@ -121,11 +136,19 @@ pub enum Family {
     GenericSecretKeyGen,
     HkdfKeyGen,
     Hkdf,
+    Kbkdf,
+    Concatenate,
+    Xor,
+    Extract,
     AesEcb,
     AesCbc,
     AesCbcPad,
+    AesCts,
     AesCtr,
+    AesXtsKeyGen,
+    AesXts,
     AesGcm,
+    AesGmac,
     AesCcm,
     ChaChaKeyGen,
     ChaChaPoly,
@@ -186,10 +209,20 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether a policy has this mechanism: `fips` what a standard approves, the others all.
+    /// Whether a policy has this mechanism: `fips` what a standard approves, `strict` all but invertible derivations.
     #[must_use]
     pub fn allowed(&self, policy: Policy) -> bool {
-        policy != Policy::Fips || self.approved().is_some()
+        match policy {
+            Policy::Fips => self.approved().is_some(),
+            Policy::Strict => !self.invertible(),
+            Policy::Standard | Policy::Legacy => true,
+        }
+    }
+
+    /// Whether it derives a key of which the base key follows (DESIGN 8).
+    #[must_use]
+    pub const fn invertible(&self) -> bool {
+        matches!(self.family, Family::Concatenate | Family::Xor | Family::Extract)
     }
 
     /// The operations that a policy leaves to this mechanism (DESIGN 8). PKCS #1 v1.5 wraps under `legacy` only, and
@@ -219,8 +252,12 @@ impl Row {
         let messages = [
             (Operations::ENCRYPT, cryptoki_sys::CKF_MESSAGE_ENCRYPT, encrypts),
             (Operations::DECRYPT, cryptoki_sys::CKF_MESSAGE_DECRYPT, encrypts),
-            (Operations::SIGN, cryptoki_sys::CKF_MESSAGE_SIGN, true),
-            (Operations::VERIFY, cryptoki_sys::CKF_MESSAGE_VERIFY, true),
+            (Operations::SIGN, cryptoki_sys::CKF_MESSAGE_SIGN, self.signs_messages()),
+            (
+                Operations::VERIFY,
+                cryptoki_sys::CKF_MESSAGE_VERIFY,
+                self.signs_messages(),
+            ),
         ];
         let flags = messages
             .into_iter()
@@ -228,6 +265,13 @@ impl Row {
             .fold(0, |all, (_, flag, _)| all | flag);
         let several = if flags == 0 { 0 } else { cryptoki_sys::CKF_MULTI_MESSAGE };
         operations.0 | flags | several
+    }
+
+    /// Whether the message functions sign with it: the parameter of C_MessageSignInit holds for every message, and GMAC's is a
+    /// nonce, good for one.
+    #[must_use]
+    pub const fn signs_messages(&self) -> bool {
+        !matches!(self.family, Family::AesGmac)
     }
 
     /// The length in bytes of the whole MAC that a MAC mechanism makes.

@@ -1,7 +1,8 @@
 //! The rows of the mechanism table, in the order of PKCS#11 3.2, chapter 6; those of post-quantum keys are in
-//! `table/quantum.rs`. "Adding a mechanism" is a checklist in
+//! `table/quantum.rs`, those that PKCS#11 3.2 has beside the ones everybody knows in `table/further.rs`. "Adding a mechanism" is a checklist in
 //! `docs/checklists.md`.
 
+mod further;
 mod quantum;
 
 use super::{Family, MultiPart, Operations as Op, ParamKind, Row, Unit};
@@ -162,15 +163,16 @@ const fn digest(mechanism: M, section: &'static str) -> Row {
 /// Every mechanism of this build.
 pub static TABLE: &[Row] = &ALL;
 
-const ALL: [Row; CLASSIC.len() + quantum::ROWS.len()] = {
-    let (mut all, mut index) = ([CLASSIC[0]; CLASSIC.len() + quantum::ROWS.len()], 0);
-    while index < all.len() {
-        all[index] = if index < CLASSIC.len() {
-            CLASSIC[index]
-        } else {
-            quantum::ROWS[index - CLASSIC.len()]
-        };
-        index += 1;
+const PARTS: [&[Row]; 3] = [CLASSIC, further::ROWS, quantum::ROWS];
+const COUNT: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len();
+const ALL: [Row; COUNT] = {
+    let (mut all, mut index, mut part, mut place) = ([CLASSIC[0]; COUNT], 0, 0, 0);
+    while index < COUNT {
+        if place == PARTS[part].len() {
+            (part, place) = (part + 1, 0);
+        }
+        all[index] = PARTS[part][place];
+        (index, place) = (index + 1, place + 1);
     }
     all
 };

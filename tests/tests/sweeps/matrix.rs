@@ -10,7 +10,7 @@ use hsmd_proto::policy::Policy;
 use hsmd_tests::daemon::{Daemon, Options};
 use hsmd_tests::module::Object;
 use hsmd_tests::rv::Rv;
-use hsmd_tests::template::{self, Attribute, Mechanism, Template, bytes, flag, number};
+use hsmd_tests::template::{self, Attribute, Mechanism, Template, Word, bytes, flag, number, words};
 
 use super::stage::{MADE, Stage, TEXT};
 use crate::hostile::watched::panics;
@@ -92,6 +92,21 @@ fn good(row: &Row, point: &[u8], policy: Policy) -> Option<Mechanism> {
         ParamKind::Iv(length) | ParamKind::OptionalIv(length) => Mechanism::Bytes(kind, vec![7; length]),
         ParamKind::Ctr => Mechanism::Bytes(kind, [&64_u64.to_ne_bytes()[..], &[7; 16]].concat()),
         ParamKind::MacLength => Mechanism::Bytes(kind, 8_u64.to_ne_bytes().to_vec()),
+        ParamKind::Gcm if kind == CKM_AES_GMAC => {
+            let numbers = [12, 96, 0, 0, 128].map(Word::Number);
+            words(kind, &[&[Word::Bytes(&[9; 12])], &numbers[..]].concat())
+        }
+        ParamKind::Bit => words(kind, &[Word::Number(8)]),
+        ParamKind::Data => words(kind, &[Word::Bytes(&[5; 16]), Word::Number(16)]),
+        ParamKind::RsaAes => {
+            let oaep = [CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED, 0, 0];
+            let oaep: Vec<u8> = oaep.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            words(kind, &[Word::Number(256), Word::Bytes(&oaep)])
+        }
+        ParamKind::EcdhAes => {
+            let kdf = Word::Number(CKD_SHA256_KDF as usize);
+            words(kind, &[Word::Number(256), kdf, Word::Number(0), Word::Number(0)])
+        }
         ParamKind::Gcm => Mechanism::Gcm {
             iv: nonce(),
             aad: Vec::new(),
@@ -200,6 +215,10 @@ impl Keys {
                 let uses = [CKA_SIGN, CKA_VERIFY, CKA_DERIVE];
                 self.secret(stage, kind, CKM_GENERIC_SECRET_KEY_GEN, 32, &uses);
             }
+            CKK_AES_XTS => {
+                let uses = [CKA_ENCRYPT, CKA_DECRYPT];
+                self.secret(stage, kind, CKM_AES_XTS_KEY_GEN, 64, &uses);
+            }
             CKK_CHACHA20 => {
                 let uses = [CKA_ENCRYPT, CKA_DECRYPT];
                 self.secret(stage, kind, CKM_CHACHA20_KEY_GEN, 32, &uses);
@@ -214,8 +233,9 @@ impl Keys {
             CKK_EC => {
                 for curve in [template::P256, template::P384] {
                     let curve = bytes(CKA_EC_PARAMS, curve);
-                    let private = [CKA_SIGN, CKA_DERIVE];
-                    self.pair(stage, kind, CKM_EC_KEY_PAIR_GEN, (curve, &[CKA_VERIFY]), &private);
+                    let private = [CKA_SIGN, CKA_DERIVE, CKA_UNWRAP];
+                    let public = [CKA_VERIFY, CKA_WRAP];
+                    self.pair(stage, kind, CKM_EC_KEY_PAIR_GEN, (curve, &public), &private);
                 }
             }
             CKK_EC_EDWARDS => {
@@ -379,6 +399,8 @@ fn expected(row: Option<&Row>, doing: &Doing, key: &Key, policy: Policy) -> Opti
     let message = match doing.function {
         "C_MessageEncryptInit" => CKF_MESSAGE_ENCRYPT,
         "C_MessageDecryptInit" => CKF_MESSAGE_DECRYPT,
+        "C_MessageSignInit" => CKF_MESSAGE_SIGN,
+        "C_MessageVerifyInit" => CKF_MESSAGE_VERIFY,
         _ => 0,
     };
     let authenticated = doing.function.ends_with("Authenticated");

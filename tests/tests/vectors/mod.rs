@@ -4,6 +4,8 @@
 //! A valid vector must pass, an invalid one must not, an acceptable one may do either. Left out is what PKCS#11 does not carry (how
 //! a signature is written in ASN.1) and what the policy `standard` refuses on purpose (tags below 96 bits, RSA below 2,048 bits).
 
+mod derive;
+mod modes;
 mod private;
 mod secrets;
 mod signatures;
@@ -140,7 +142,7 @@ name; ACVP are NIST's own vectors, of which `tests/tests/quantum/vectors` holds 
 type Family = fn(&mut Bench);
 
 /// What runs. Slow ones first: they run side by side.
-const FAMILIES: [Family; 14] = [
+const FAMILIES: [Family; 16] = [
     crate::quantum::acvp::slh_dsa,
     private::rsa,
     crate::quantum::ml_kem::wycheproof,
@@ -154,6 +156,8 @@ const FAMILIES: [Family; 14] = [
     secrets::aeads,
     secrets::hkdf,
     secrets::ciphers,
+    derive::sp800_108,
+    modes::modes,
     secrets::macs,
 ];
 

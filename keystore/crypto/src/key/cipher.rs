@@ -1,8 +1,8 @@
-//! AES modes (PKCS#11 3.2, 6.13): ECB, CBC, CBC with padding, CTR, GCM, CCM; key wrap stands in [`super::keywrap`]; and ChaCha20
-//! with Poly1305 (6.66).
+//! AES modes (PKCS#11 3.2, 6.13): ECB, CBC, CBC with padding, CTR, GCM, CCM; the others have files of their own ([`super::cts`],
+//! [`super::xts`], [`super::keywrap`]); and ChaCha20 with Poly1305 (6.66).
 
 use super::symmetric::Symmetric;
-use super::{append, keywrap};
+use super::{append, cts, keywrap, xts};
 use crate::awslc::ffi::{Aead, Aes, ccm_open, ccm_seal};
 use crate::awslc::{AeadKind, Block, Way};
 use crate::error::OpError;
@@ -18,7 +18,9 @@ pub(crate) const fn is_cipher(family: Family) -> bool {
         Family::AesEcb
             | Family::AesCbc
             | Family::AesCbcPad
+            | Family::AesCts
             | Family::AesCtr
+            | Family::AesXts
             | Family::AesGcm
             | Family::AesCcm
             | Family::ChaChaPoly
@@ -43,9 +45,11 @@ pub(crate) fn crypt(
             Way::Encrypt => cbc_pad(key.aes()?, iv, data, out),
             Way::Decrypt => cbc_unpad(key.aes()?, iv, data, out),
         },
+        (Family::AesCts, Params::Iv(iv)) => cts::crypt(key.aes()?, way, iv, data, out),
+        (Family::AesXts, Params::Iv(iv)) => xts::crypt(key.value().expose(), way, iv, data, out),
         (Family::AesCtr, Params::Ctr(ctr)) => self::ctr(key.aes()?, way, ctr, data, out),
         (Family::AesGcm, Params::Gcm(gcm)) => match way {
-            Way::Encrypt => gcm_seal(key, gcm, data, out),
+            Way::Encrypt => gcm_seal(key, gcm, &gcm.aad, data, out),
             Way::Decrypt => gcm_open(key, gcm, data, out),
         },
         (Family::AesCcm, Params::Ccm(ccm)) => self::ccm(key, way, ccm, data, out),
@@ -161,11 +165,17 @@ fn gcm_tag(params: &GcmParams) -> Result<usize, OpError> {
     }
 }
 
-fn gcm_seal(key: &Symmetric, params: &GcmParams, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+pub(super) fn gcm_seal(
+    key: &Symmetric,
+    params: &GcmParams,
+    aad: &[u8],
+    data: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), OpError> {
     let tag = gcm_tag(params)?;
     let aead = key.gcm()?;
     append(out, data.len() + 16, |target| {
-        aead.run(Way::Encrypt, &params.iv, &params.aad, data, target)
+        aead.run(Way::Encrypt, &params.iv, aad, data, target)
             .ok_or(OpError::Failed)
     })?;
     // A shorter tag is the front of the long one (SP 800-38D, 7.1).

@@ -1,5 +1,6 @@
-//! HMAC (FIPS 198-1) and CMAC (SP 800-38B), whole or cut to the length that the caller chose.
+//! HMAC (FIPS 198-1), CMAC (SP 800-38B) and GMAC (SP 800-38D), whole or cut to the length that the caller chose.
 
+use super::cipher;
 use super::symmetric::Symmetric;
 use crate::awslc::ffi::Aes;
 use crate::awslc::{Block, Way};
@@ -7,7 +8,7 @@ use crate::error::OpError;
 use crate::material::Input;
 use crate::seal;
 use hsmd_proto::mechanism::{Family, Row};
-use hsmd_proto::params::Params;
+use hsmd_proto::params::{GcmParams, Params};
 use zeroize::{Zeroize, Zeroizing};
 
 pub(crate) fn sign(
@@ -51,6 +52,10 @@ fn compute(
         return Err(OpError::Data);
     };
     let mut mac = Zeroizing::new([0; 64]);
+    if let (Family::AesGmac, Params::Gcm(gcm)) = (row.family, params) {
+        let length = gmac(key, gcm, message, &mut mac)?;
+        return Ok((mac, length));
+    }
     let whole = if row.family == Family::AesCmac {
         cmac(key.aes()?, message, &mut mac)?
     } else {
@@ -68,8 +73,19 @@ fn compute(
     }
 }
 
+/// The tag of GCM over no text and the message as what is authenticated beside it (SP 800-38D, 3).
+fn gmac(key: &Symmetric, params: &GcmParams, message: &[u8], out: &mut [u8; 64]) -> Result<usize, OpError> {
+    if !params.aad.is_empty() {
+        return Err(OpError::Parameter);
+    }
+    let mut tag = Zeroizing::new(Vec::with_capacity(16));
+    cipher::gcm_seal(key, params, message, &[], &mut tag)?;
+    out[..tag.len()].copy_from_slice(&tag);
+    Ok(tag.len())
+}
+
 /// SP 800-38B, 6.2: CBC over all blocks, with a subkey added to the last one.
-fn cmac(aes: &Aes, message: &[u8], out: &mut [u8; 64]) -> Result<usize, OpError> {
+pub(super) fn cmac(aes: &Aes, message: &[u8], out: &mut [u8; 64]) -> Result<usize, OpError> {
     /// How much is chained at once.
     const PIECE: usize = 4096;
     let mut subkey: Block = [0; 16];

@@ -5,9 +5,12 @@
 
 mod agree;
 pub(crate) mod cipher;
+mod combined;
+mod cts;
 pub(crate) mod curve;
 mod external;
 mod hkdf;
+mod kbkdf;
 pub(crate) mod keywrap;
 pub(crate) mod mac;
 pub(crate) mod ml_dsa;
@@ -17,6 +20,7 @@ mod pkcs1;
 pub(crate) mod rsa;
 pub(crate) mod slh_dsa;
 pub(crate) mod symmetric;
+pub(crate) mod xts;
 
 use crate::awslc::ffi::{Ec, Lattice, Rsa};
 use crate::awslc::{RsaHalf, Way};
@@ -27,9 +31,10 @@ use crate::secret::Secret;
 use crate::slh_dsa::{Private, Public};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, ParsedPublicKey};
 use hsmd_proto::ck::KeyType;
+use hsmd_proto::kbkdf::{KbkdfMode, KbkdfParams};
 use hsmd_proto::mechanism::{self, Family, Row};
 use hsmd_proto::meta::Curve;
-use hsmd_proto::params::{EcdhParams, HkdfParams, Mechanism};
+use hsmd_proto::params::{EcdhParams, HkdfParams, Mechanism, Params};
 use ml_dsa::MlDsa;
 use montgomery::Montgomery;
 use pkcs1::RejectionKey;
@@ -179,7 +184,7 @@ impl Key {
             (Inner::SlhDsaPrivate(key), Family::SlhDsa | Family::HashSlhDsa) => {
                 slh_dsa::sign(key, row, &mechanism.params, input, out)
             }
-            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac) => {
+            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac | Family::AesGmac) => {
                 mac::sign(key, row, &mechanism.params, input, out)
             }
             (_, family) if signs(family) => Err(OpError::KeyType),
@@ -219,7 +224,7 @@ impl Key {
                 let (Input::Message(data) | Input::Digest(data)) = input;
                 rsa::verify_raw(key, data, signature)
             }
-            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac) => {
+            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac | Family::AesGmac) => {
                 mac::verify(key, row, &mechanism.params, input, signature)
             }
             (_, family) if signs(family) => Err(OpError::KeyType),
@@ -268,6 +273,11 @@ impl Key {
         match (&self.0, row.family, way) {
             (Inner::RsaPrivate(key, _), Family::RsaOaep, _)
             | (Inner::RsaPublic(key), Family::RsaOaep, Way::Encrypt) => rsa::oaep(key, way, params, data, out),
+            (Inner::RsaPrivate(..) | Inner::RsaPublic(_) | Inner::EcPrivate(_) | Inner::EcPublic(_), _, _)
+                if matches!(row.family, Family::RsaAesWrap | Family::EcdhAesWrap) =>
+            {
+                self.combined(way, params, data, out)
+            }
             // The hash-and-sign rows of the family do not encrypt.
             (_, Family::RsaPkcs1, _) if row.hash.is_some() => Err(OpError::Mechanism),
             (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaPkcs1, Way::Encrypt) => {
@@ -287,6 +297,25 @@ impl Key {
             (Inner::Symmetric(key), family, _) => cipher::crypt(key, family, way, params, data, out),
             (_, family, _) if cipher::is_cipher(family) => Err(OpError::KeyType),
             _ => Err(OpError::Mechanism),
+        }
+    }
+
+    /// Wrapping by two keys.
+    fn combined(&self, way: Way, params: &Params, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+        match (&self.0, params, way) {
+            (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Params::RsaAes(params), Way::Encrypt) => {
+                combined::rsa_wrap(key, params, data, out)
+            }
+            (Inner::RsaPrivate(key, _), Params::RsaAes(params), Way::Decrypt) => {
+                combined::rsa_unwrap(key, params, data, out)
+            }
+            (Inner::EcPrivate(key) | Inner::EcPublic(key), Params::EcdhAes(params), Way::Encrypt) => {
+                combined::ecdh_wrap(key, params, data, out)
+            }
+            (Inner::EcPrivate(key), Params::EcdhAes(params), Way::Decrypt) => {
+                combined::ecdh_unwrap(key, params, data, out)
+            }
+            _ => Err(OpError::KeyType),
         }
     }
 
@@ -325,6 +354,18 @@ impl Key {
     pub fn hkdf(&self, params: &HkdfParams, length: usize) -> Result<Secret, OpError> {
         match &self.0 {
             Inner::Symmetric(key) => hkdf::derive(key, params, length),
+            _ => Err(OpError::KeyType),
+        }
+    }
+
+    /// A key derivation function of SP 800-108 (PKCS#11 3.2, 6.42): `length` bytes.
+    ///
+    /// # Errors
+    /// `KeyType`, `KeySize`; `Parameter` for a pseudo-random function that this build does not have and for a field that has no
+    /// room for its number; `DataLength` for more bytes than the counter counts.
+    pub fn kbkdf(&self, mode: KbkdfMode, params: &KbkdfParams, length: usize) -> Result<Secret, OpError> {
+        match &self.0 {
+            Inner::Symmetric(key) => kbkdf::derive(key, mode, params, length),
             _ => Err(OpError::KeyType),
         }
     }
@@ -418,6 +459,7 @@ const fn signs(family: Family) -> bool {
             | Family::HashSlhDsa
             | Family::Hmac
             | Family::AesCmac
+            | Family::AesGmac
     )
 }
 

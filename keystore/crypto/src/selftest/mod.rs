@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use hsmd_proto::ck::{Kdf, MechanismType, Mgf};
+use hsmd_proto::kbkdf::{KbkdfField, KbkdfMode, KbkdfParams, NumberFormat};
 use hsmd_proto::mechanism::{Family, TABLE};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
@@ -134,6 +135,7 @@ fn answer(vector: &Vector, rsa: Option<&Key>) -> Option<()> {
     match row.family {
         Family::Digest => same(&digest::hash(kind, &message)?, &result),
         Family::Hmac | Family::AesCmac => signs(&symmetric(vector)?, &Mechanism::plain(kind), &message, &result),
+        Family::AesGmac => signs(&symmetric(vector)?, &cipher(kind, vector)?, &message, &result),
         Family::Eddsa => {
             let seed = vector.secret("key")?;
             let key = Key::open(&Material::EdPrivate { seed }).ok()?;
@@ -161,6 +163,19 @@ fn answer(vector: &Vector, rsa: Option<&Key>) -> Option<()> {
             };
             let derived = symmetric(vector)?.hkdf(&params, result.len()).ok()?;
             same(derived.expose(), &result)
+        }
+        Family::Kbkdf => {
+            let counter = NumberFormat {
+                little_endian: false,
+                bits: 8,
+            };
+            let params = KbkdfParams {
+                prf: MechanismType::AES_CMAC,
+                fields: vec![KbkdfField::Iteration(Some(counter)), KbkdfField::Bytes(message)],
+                iv: Vec::new(),
+            };
+            let derived = symmetric(vector)?.kbkdf(KbkdfMode::Counter, &params, result.len());
+            same(derived.ok()?.expose(), &result)
         }
         // The nonce is random: the known signature verifies, as does a new one.
         Family::Ecdsa => verifies(&p256(vector)?, &Mechanism::plain(kind), &message, &result),
@@ -277,7 +292,7 @@ fn verifies(key: &Key, mechanism: &Mechanism, message: &[u8], known: &[u8]) -> O
 fn cipher(kind: MechanismType, vector: &Vector) -> Option<Mechanism> {
     let iv = || vector.bytes("iv");
     let params = match kind {
-        MechanismType::AES_CBC => Params::Iv(iv()?),
+        MechanismType::AES_CBC | MechanismType::AES_CTS | MechanismType::AES_XTS => Params::Iv(iv()?),
         MechanismType::AES_CTR => Params::Ctr(CtrParams {
             counter_bits: 128,
             block: iv()?.try_into().ok()?,
@@ -285,6 +300,11 @@ fn cipher(kind: MechanismType, vector: &Vector) -> Option<Mechanism> {
         MechanismType::AES_GCM => Params::Gcm(GcmParams {
             iv: iv()?,
             aad: vector.bytes("aad")?,
+            tag_bits: 128,
+        }),
+        MechanismType::AES_GMAC => Params::Gcm(GcmParams {
+            iv: iv()?,
+            aad: Vec::new(),
             tag_bits: 128,
         }),
         MechanismType::AES_CCM => Params::Ccm(CcmParams {
@@ -347,9 +367,10 @@ mod tests {
             .collect();
         for row in TABLE {
             let generates = format!("{:?}", row.family).ends_with("Gen");
-            // CBC_PAD is CBC, HashML-DSA is a hash and ML-DSA; pairs are tested when they are made.
+            // CBC_PAD is CBC, HashML-DSA is a hash and ML-DSA, wrapping by two keys is OAEP or ECDH and KWP; pairs are tested when they are made.
             let hashed = matches!(row.family, Family::HashMlDsa | Family::HashSlhDsa);
-            let made_of_others = hashed || row.family == Family::AesCbcPad;
+            let two_keys = matches!(row.family, Family::RsaAesWrap | Family::EcdhAesWrap);
+            let made_of_others = hashed || two_keys || row.family == Family::AesCbcPad;
             let covered = generates || made_of_others || tested.contains(&row.family);
             assert!(
                 covered || row.approved().is_none(),

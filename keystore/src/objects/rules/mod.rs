@@ -82,6 +82,7 @@ pub(crate) enum Shape {
     MlKemPrivate,
     SlhDsaPrivate,
     Aes,
+    AesXts,
     ChaCha,
     Generic,
     Hmac,
@@ -89,7 +90,7 @@ pub(crate) enum Shape {
 
 impl Shape {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Data,
         Self::Certificate,
         Self::AttributeCertificate,
@@ -113,6 +114,7 @@ impl Shape {
         Self::MlKemPrivate,
         Self::SlhDsaPrivate,
         Self::Aes,
+        Self::AesXts,
         Self::ChaCha,
         Self::Generic,
         Self::Hmac,
@@ -151,6 +153,7 @@ impl Shape {
             (ObjectClass::PRIVATE_KEY, KeyType::ML_KEM) => Self::MlKemPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::SLH_DSA) => Self::SlhDsaPrivate,
             (ObjectClass::SECRET_KEY, KeyType::AES) => Self::Aes,
+            (ObjectClass::SECRET_KEY, KeyType::AES_XTS) => Self::AesXts,
             (ObjectClass::SECRET_KEY, KeyType::CHACHA20) => Self::ChaCha,
             (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET | KeyType::HKDF) => Self::Generic,
             (
@@ -183,7 +186,7 @@ impl Shape {
             Self::MlDsaPublic | Self::MlKemPublic | Self::SlhDsaPublic => ObjectClass::PUBLIC_KEY,
             Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate | Self::MontgomeryPrivate => ObjectClass::PRIVATE_KEY,
             Self::MlDsaPrivate | Self::MlKemPrivate | Self::SlhDsaPrivate => ObjectClass::PRIVATE_KEY,
-            Self::Aes | Self::ChaCha | Self::Generic | Self::Hmac => ObjectClass::SECRET_KEY,
+            Self::Aes | Self::AesXts | Self::ChaCha | Self::Generic | Self::Hmac => ObjectClass::SECRET_KEY,
         }
     }
 
@@ -237,10 +240,13 @@ impl Shapes {
     pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC.or(Self::CURVE_PUBLIC).or(Self::PQ_PUBLIC);
     pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE.or(Self::CURVE_PRIVATE).or(Self::PQ_PRIVATE);
     pub(crate) const AES: Self = Self(1 << Shape::Aes as u16);
+    pub(crate) const AES_XTS: Self = Self(1 << Shape::AesXts as u16);
     pub(crate) const CHACHA: Self = Self(1 << Shape::ChaCha as u16);
+    /// Keys that encrypt and do nothing else.
+    pub(crate) const CIPHERS: Self = Self::AES_XTS.or(Self::CHACHA);
     pub(crate) const GENERIC: Self = Self(1 << Shape::Generic as u16);
     pub(crate) const HMAC: Self = Self(1 << Shape::Hmac as u16);
-    pub(crate) const SECRET: Self = Self::AES.or(Self::CHACHA).or(Self::GENERIC).or(Self::HMAC);
+    pub(crate) const SECRET: Self = Self::AES.or(Self::CIPHERS).or(Self::GENERIC).or(Self::HMAC);
     pub(crate) const KEYS: Self = Self::PUBLIC.or(Self::PRIVATE).or(Self::SECRET);
     /// Who made them with SoftHSM and said nothing could read them only after a login.
     pub(crate) const PRIVATE_BY_DEFAULT: Self = Self::PRIVATE.or(Self::SECRET).or(Self::DATA);

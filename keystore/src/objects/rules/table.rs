@@ -164,12 +164,12 @@ pub(crate) static RULES: &[Rule] = &[
     free(
         A::ENCRYPT,
         S::PUBLIC.or(S::SECRET),
-        Default::Usage(S::RSA_PUBLIC.or(S::AES).or(S::CHACHA)),
+        Default::Usage(S::RSA_PUBLIC.or(S::AES).or(S::CIPHERS)),
     ),
     free(
         A::DECRYPT,
         KEYS_WITH_VALUE,
-        Default::Usage(S::RSA_PRIVATE.or(S::AES).or(S::CHACHA)),
+        Default::Usage(S::RSA_PRIVATE.or(S::AES).or(S::CIPHERS)),
     ),
     free(
         A::SIGN,
@@ -305,7 +305,7 @@ pub(crate) static RULES: &[Rule] = &[
     ),
     fixed(
         A::VALUE_LEN,
-        S::AES.or(S::GENERIC).or(S::HMAC),
+        S::AES.or(S::AES_XTS).or(S::GENERIC).or(S::HMAC),
         W::GENERATE.or(W::UNWRAP).or(W::DERIVE),
         Default::Computed,
     )

@@ -1,0 +1,98 @@
+//! Rows beside the classic ones: derivations from secret keys, wrapping by two keys, rarer modes of AES.
+
+use super::{CRYPT, EC, Op, ParamKind, SIGN, WRAP, aes, ecdsa, generic, rsa};
+use crate::ck::{KeyType as K, MechanismType as M};
+use crate::kbkdf::KbkdfMode;
+use crate::mechanism::{Family, MultiPart, Row};
+
+/// A row of AES whose data the module collects.
+const fn collected(mechanism: M, family: Family, operations: Op, params: ParamKind, section: &'static str) -> Row {
+    aes(mechanism, family, operations, params, MultiPart::Collect, section)
+}
+
+/// A row of XTS: two AES keys of one length, one after the other.
+const fn xts(mechanism: M, family: Family, operations: Op, params: ParamKind, section: &'static str) -> Row {
+    Row {
+        key_types: &[K::AES_XTS],
+        min: 32,
+        max: 64,
+        ..collected(mechanism, family, operations, params, section)
+    }
+}
+
+/// A row of a derivation from a secret key.
+const fn derives(mechanism: M, family: Family, params: ParamKind, section: &'static str) -> Row {
+    Row {
+        key_types: &[K::GENERIC_SECRET, K::AES, K::HKDF],
+        section,
+        ..generic(mechanism, family, Op::DERIVE, params)
+    }
+}
+
+const fn kbkdf(mechanism: M, mode: KbkdfMode, section: &'static str) -> Row {
+    derives(mechanism, Family::Kbkdf, ParamKind::Kbkdf(mode), section)
+}
+
+/// A row of wrapping by an agreed key. Curves below 128 bits of strength wrap nothing.
+const fn ecdh_aes(mechanism: M, section: &'static str) -> Row {
+    Row {
+        mechanism,
+        family: Family::EcdhAesWrap,
+        key_types: EC,
+        min: 256,
+        operations: WRAP.with(Op::EC_NAMED),
+        params: ParamKind::EcdhAes,
+        section,
+        ..ecdsa(M::ECDSA, None)
+    }
+}
+
+pub(super) const ROWS: &[Row] = &[
+    rsa(
+        M::RSA_AES_KEY_WRAP,
+        Family::RsaAesWrap,
+        WRAP,
+        ParamKind::RsaAes,
+        None,
+        "6.1.19",
+    ),
+    kbkdf(M::SP800_108_COUNTER_KDF, KbkdfMode::Counter, "6.42.5"),
+    kbkdf(M::SP800_108_FEEDBACK_KDF, KbkdfMode::Feedback, "6.42.6"),
+    kbkdf(M::SP800_108_DOUBLE_PIPELINE_KDF, KbkdfMode::DoublePipeline, "6.42.7"),
+    derives(
+        M::CONCATENATE_BASE_AND_KEY,
+        Family::Concatenate,
+        ParamKind::Key,
+        "6.43.3",
+    ),
+    derives(
+        M::CONCATENATE_BASE_AND_DATA,
+        Family::Concatenate,
+        ParamKind::Data,
+        "6.43.4",
+    ),
+    derives(
+        M::CONCATENATE_DATA_AND_BASE,
+        Family::Concatenate,
+        ParamKind::Data,
+        "6.43.5",
+    ),
+    derives(M::XOR_BASE_AND_DATA, Family::Xor, ParamKind::Data, "6.43.6"),
+    derives(M::EXTRACT_KEY_FROM_KEY, Family::Extract, ParamKind::Bit, "6.43.7"),
+    ecdh_aes(M::ECDH_AES_KEY_WRAP, "6.3.22"),
+    // All curves of this build that are of type CKK_EC have the cofactor 1.
+    ecdh_aes(M::ECDH_COF_AES_KEY_WRAP, "6.3.23"),
+    collected(M::AES_CTS, Family::AesCts, CRYPT, ParamKind::Iv(16), "6.12.2"),
+    collected(M::AES_GMAC, Family::AesGmac, SIGN, ParamKind::Gcm, "6.13.6"),
+    Row {
+        multi_part: MultiPart::No,
+        ..xts(
+            M::AES_XTS_KEY_GEN,
+            Family::AesXtsKeyGen,
+            Op::GENERATE,
+            ParamKind::None,
+            "6.15.3",
+        )
+    },
+    xts(M::AES_XTS, Family::AesXts, CRYPT, ParamKind::Iv(16), "6.15.4"),
+];
