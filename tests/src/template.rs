@@ -172,6 +172,11 @@ pub enum Mechanism {
         /// Length of the tag in bits.
         tag_bits: CK_ULONG,
     },
+    /// `CKM_AES_GMAC` with a tag of 128 bits.
+    Gmac {
+        /// The initialisation vector.
+        iv: Vec<u8>,
+    },
     /// `CKM_HKDF_DERIVE`, extract and expand, with the salt as data.
     Hkdf {
         /// `CKM_SHA...`
@@ -250,7 +255,8 @@ impl Mechanism {
         match self {
             Self::Plain(kind) => with_parameter(*kind, 0, 0, work),
             Self::Bytes(kind, parameter) => with_parameter(*kind, parameter.as_ptr() as usize, parameter.len(), work),
-            Self::Gcm { .. } | Self::Ccm { .. } | Self::ChaCha { .. } | Self::Hkdf { .. } => self.with_secret_key(work),
+            Self::Gcm { .. } | Self::Gmac { .. } => self.with_gcm(work),
+            Self::Ccm { .. } | Self::ChaCha { .. } | Self::Hkdf { .. } => self.with_secret_key(work),
             Self::Ecdh { public } => {
                 let parameter = CK_ECDH1_DERIVE_PARAMS {
                     kdf: CKD_NULL,
@@ -319,20 +325,27 @@ impl Mechanism {
         }
     }
 
-    /// [`Self::with`] for mechanisms of secret keys.
+    /// [`Self::with`] for CK_GCM_PARAMS.
+    fn with_gcm<T>(&self, work: impl FnOnce(usize) -> T) -> T {
+        let (kind, iv, aad, tag_bits): (_, _, &[u8], _) = match self {
+            Self::Gcm { iv, aad, tag_bits } => (CKM_AES_GCM, iv, aad, *tag_bits),
+            Self::Gmac { iv } => (CKM_AES_GMAC, iv, &[], 128),
+            _ => unreachable!("a mechanism of another parameter"),
+        };
+        let parameter = CK_GCM_PARAMS {
+            pIv: iv.as_ptr().cast_mut(),
+            ulIvLen: iv.len() as CK_ULONG,
+            ulIvBits: (iv.len() * 8) as CK_ULONG,
+            pAAD: aad.as_ptr().cast_mut(),
+            ulAADLen: aad.len() as CK_ULONG,
+            ulTagBits: tag_bits,
+        };
+        with_struct(kind, &parameter, work)
+    }
+
+    /// [`Self::with`] for other mechanisms of secret keys.
     fn with_secret_key<T>(&self, work: impl FnOnce(usize) -> T) -> T {
         match self {
-            Self::Gcm { iv, aad, tag_bits } => {
-                let parameter = CK_GCM_PARAMS {
-                    pIv: iv.as_ptr().cast_mut(),
-                    ulIvLen: iv.len() as CK_ULONG,
-                    ulIvBits: (iv.len() * 8) as CK_ULONG,
-                    pAAD: aad.as_ptr().cast_mut(),
-                    ulAADLen: aad.len() as CK_ULONG,
-                    ulTagBits: *tag_bits,
-                };
-                with_struct(CKM_AES_GCM, &parameter, work)
-            }
             Self::Hkdf { hash, salt, info } => {
                 let parameter = CK_HKDF_PARAMS {
                     bExtract: CK_TRUE,

@@ -92,10 +92,7 @@ fn good(row: &Row, point: &[u8], policy: Policy) -> Option<Mechanism> {
         ParamKind::Iv(length) | ParamKind::OptionalIv(length) => Mechanism::Bytes(kind, vec![7; length]),
         ParamKind::Ctr => Mechanism::Bytes(kind, [&64_u64.to_ne_bytes()[..], &[7; 16]].concat()),
         ParamKind::MacLength => Mechanism::Bytes(kind, 8_u64.to_ne_bytes().to_vec()),
-        ParamKind::Gcm if kind == CKM_AES_GMAC => {
-            let numbers = [12, 96, 0, 0, 128].map(Word::Number);
-            words(kind, &[&[Word::Bytes(&[9; 12])], &numbers[..]].concat())
-        }
+        ParamKind::Gcm if kind == CKM_AES_GMAC => Mechanism::Gmac { iv: nonce() },
         ParamKind::Bit => words(kind, &[Word::Number(8)]),
         ParamKind::Data => words(kind, &[Word::Bytes(&[5; 16]), Word::Number(16)]),
         ParamKind::RsaAes => {
