@@ -4,7 +4,7 @@
 
 use hsmd_crypto::secret::Secret;
 use hsmd_crypto::{Material, OpError};
-use hsmd_proto::attribute::Template;
+use hsmd_proto::attribute::{Attribute, Template};
 use hsmd_proto::ck::{AttributeType as A, KeyType, ObjectClass, Rv};
 use hsmd_proto::ids::UniqueId;
 use hsmd_proto::init::Operation;
@@ -76,7 +76,12 @@ impl KeySet {
         let key_type = match birth::key_type_of(&template)? {
             Some(named) => named,
             // 6.43: a generic secret, unless the template says otherwise.
-            None if row.invertible() => KeyType::GENERIC_SECRET,
+            None if row.invertible() => {
+                template
+                    .0
+                    .push(Attribute::ulong(A::KEY_TYPE, KeyType::GENERIC_SECRET.0));
+                KeyType::GENERIC_SECRET
+            }
             None => return Err(Rv::TEMPLATE_INCOMPLETE),
         };
         let shape = Shape::of_key(ObjectClass::SECRET_KEY, key_type)?;

@@ -24,8 +24,8 @@ pub(crate) fn wanted(
     parsed: &Mechanism,
     mechanism: &RawMechanism<'_>,
 ) -> Result<bool, Rv> {
-    let makes = asker.slot.policy().makes_ivs()
-        && matches!(operation, Operation::Encrypt | Operation::Sign | Operation::Wrap);
+    let makes =
+        asker.slot.policy().makes_ivs() && matches!(operation, Operation::Encrypt | Operation::Sign | Operation::Wrap);
     match parsed.params.nonce() {
         Some(nonce) if makes && nonce == [0; MADE_IV] && mechanism.has_room_for_iv(MADE_IV) => Ok(true),
         Some(_) if makes => Err(Rv::MECHANISM_PARAM_INVALID),
