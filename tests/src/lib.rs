@@ -11,7 +11,9 @@
 
 pub mod daemon;
 pub mod etcd;
+pub mod faults;
 pub mod ffi;
+pub mod history;
 pub mod keeper;
 pub mod kem;
 pub mod module;

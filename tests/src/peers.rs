@@ -45,6 +45,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("unshare", "util-linux"),
     ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
     ("ods-hsmutil", "libhsm-bin"),
     ("apache2", "apache2-bin"),
     ("stunnel", "stunnel4"),
@@ -82,6 +83,17 @@ pub fn program(name: &str) -> PathBuf {
             .map_or(name, |(_, package)| *package);
         panic!("`{name}` is missing: install the Debian package {package} (`cargo xtask setup` does)")
     })
+}
+
+/// A program under the words of another one (`nsenter ... --`), or of none.
+#[must_use]
+pub fn under(words: &[String], program: &Path) -> Command {
+    let Some((first, rest)) = words.split_first() else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(first);
+    command.args(rest).arg(program);
+    command
 }
 
 /// What a program did, with all it wrote in one text.

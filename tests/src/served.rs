@@ -29,6 +29,8 @@ pub struct Served {
     folder: TempDir,
     data: PathBuf,
     child: Option<Child>,
+    /// What runs each of the daemon's programs: the words that put it onto a host of its own.
+    host: Vec<String>,
 }
 
 impl Served {
@@ -41,7 +43,13 @@ impl Served {
     /// The same, with further arguments of `hsmd init`.
     #[must_use]
     pub fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        let served = Self::set_up("init", folder(), arguments, settings);
+        Self::start_on(&[], arguments, settings)
+    }
+
+    /// The same, under these words: on another host.
+    #[must_use]
+    pub fn start_on(host: &[String], arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        let served = Self::set_up("init", host, folder(), arguments, settings);
         served.prepare_token();
         served
     }
@@ -49,17 +57,29 @@ impl Served {
     /// A further node of this daemon's fleet, on a folder of its own.
     #[must_use]
     pub fn join(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        self.join_on(&[], arguments, settings)
+    }
+
+    /// The same, under these words: on another host.
+    #[must_use]
+    pub fn join_on(&self, host: &[String], arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let (folder, key) = (folder(), "master.key");
         fs::copy(self.folder.path().join(key), folder.path().join(key)).expect("the master key is copied");
-        let served = Self::set_up("join", folder, arguments, settings);
+        let served = Self::set_up("join", host, folder, arguments, settings);
         served.write_client_file();
         served
     }
 
     /// `hsmd init` or `hsmd join`, then the daemon.
-    fn set_up(command: &str, folder: TempDir, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+    fn set_up(
+        command: &str,
+        host: &[String],
+        folder: TempDir,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
         let (data, config) = (folder.path().join("data"), folder.path().join("hsmd.toml"));
-        let mut set_up = Command::new(binaries().join("hsmd"));
+        let mut set_up = crate::peers::under(host, &binaries().join("hsmd"));
         set_up.arg(command).arg("--config").arg(&config).args(arguments);
         succeed(set_up.arg("--data-dir").arg(&data));
         let text = fs::read_to_string(&config).expect("the configuration");
@@ -68,6 +88,7 @@ impl Served {
             folder,
             data,
             child: None,
+            host: host.to_vec(),
         };
         served.launch(&[]).expect("the daemon starts");
         served
@@ -115,7 +136,7 @@ impl Served {
         socket.set_nonblocking(true).expect("a socket that does not block");
         let log = File::options().create(true).append(true).open(self.log_path());
         let log = log.expect("a log file");
-        let mut words = under.to_vec();
+        let mut words = [&self.host, under].concat();
         words.push(binaries().join("hsmd").display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("serve").arg("--config");

@@ -7,6 +7,7 @@
     reason = "a test's child process: its output is its report"
 )]
 
+mod fleet_worker;
 mod forks;
 mod full_disk;
 mod hostile;
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["storm", module, journal, stop, number, pin] => {
             storm_worker::run(Path::new(module), Path::new(journal), Path::new(stop), number, pin);
+        }
+        ["fleet", module, notes, stop, number, pin] => {
+            fleet_worker::run(Path::new(module), Path::new(notes), Path::new(stop), number, pin);
         }
         ["hostile", module, pin] => hostile::run(&Module::load(Path::new(module)), pin, &mut findings),
         ["order", module, pin] => order::run(&Module::load(Path::new(module)), pin, &mut findings),
