@@ -71,13 +71,7 @@ impl Served {
     }
 
     /// `hsmd init` or `hsmd join`, then the daemon.
-    fn set_up(
-        command: &str,
-        host: &[String],
-        folder: TempDir,
-        arguments: &[&str],
-        settings: &[(&str, &str)],
-    ) -> Self {
+    fn set_up(command: &str, host: &[String], folder: TempDir, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let (data, config) = (folder.path().join("data"), folder.path().join("hsmd.toml"));
         let mut set_up = crate::peers::under(host, &binaries().join("hsmd"));
         set_up.arg(command).arg("--config").arg(&config).args(arguments);

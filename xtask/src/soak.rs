@@ -114,6 +114,12 @@ const PROGRAMS: &[Program] = &[
         1_000_000,
         "requests spoiled on their way to the daemon, then replies on their way to the module (a round is a frame)",
     ),
+    program(
+        "fleet-storm",
+        "fleet_storm::",
+        60,
+        "eight processes over three daemons and three etcd in network namespaces, a fault every ten seconds (a round is a fault)",
+    ),
     Program {
         name: "fleet-sim",
         what: "fleets under a simulator: kills, stops, cuts, lost and late messages, restored stores (a round is a seed)",

@@ -89,7 +89,10 @@ impl Bed {
             let text = succeed(first.hsmctl().args(["-o", "json"]).args(arguments.split_whitespace())).output;
             serde_json::from_slice::<Value>(&text).expect("JSON")
         };
-        let partition = ctl("partition list")[0]["serial"].as_str().expect("a serial number").to_owned();
+        let partition = ctl("partition list")[0]["serial"]
+            .as_str()
+            .expect("a serial number")
+            .to_owned();
         ctl("group create web");
         ctl(&format!("group add web {partition}"));
         let certificate = file("app.pem");
@@ -214,7 +217,12 @@ impl Bed {
     fn meddle(&mut self, process: u32, what: &str) {
         let mut strace = Command::new(program("strace"));
         strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"]);
-        strace.args(["-e", &format!("inject=fdatasync,fsync:{what}"), "-p", &process.to_string()]);
+        strace.args([
+            "-e",
+            &format!("inject=fdatasync,fsync:{what}"),
+            "-p",
+            &process.to_string(),
+        ]);
         strace.stdin(Stdio::null()).stderr(Stdio::null());
         self.meddler = Some(strace.spawn().expect("strace starts"));
     }

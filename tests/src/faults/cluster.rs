@@ -59,7 +59,9 @@ impl Cluster {
             .map(|(number, host)| format!("e{number}=http://{}:2380", address(*host)))
             .collect();
         let mut command = under(&self.under[member], &program("etcd"));
-        command.args(["--name", &format!("e{member}"), "--data-dir"]).arg(self.data(member));
+        command
+            .args(["--name", &format!("e{member}"), "--data-dir"])
+            .arg(self.data(member));
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         command.args(["--initial-cluster", &all.join(",")]);
@@ -143,7 +145,11 @@ impl Cluster {
     /// What `hsmd init --store` takes.
     #[must_use]
     pub fn url(&self, prefix: &str) -> String {
-        let hosts: Vec<_> = self.hosts.iter().map(|host| format!("{}:2379", address(*host))).collect();
+        let hosts: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| format!("{}:2379", address(*host)))
+            .collect();
         format!("etcd://{}/{prefix}", hosts.join(","))
     }
 }

@@ -70,21 +70,93 @@ const fn row(fault: Fault, lasts: u64, sign: u64, change: u64, what: &'static st
 /// Each fault with its expected outcome. Always: no wrong signature, nothing acknowledged is lost, no destroyed key is used, all
 /// nodes hold the same at the end.
 pub const TABLE: &[Row] = &[
-    row(Fault::KillNode, 1_000, 1_500, 9_000, "a daemon is killed (SIGKILL) and started again"),
-    row(Fault::StopNode, 8_000, 2_500, 9_000, "a daemon is stopped (SIGSTOP) for 8 s"),
-    row(Fault::CutClients, 6_000, 2_500, 4_000, "applications do not reach a daemon, silently"),
-    row(Fault::MuteNode, 6_000, 2_500, 4_000, "a daemon's words do not reach applications, silently; theirs reach it"),
-    row(Fault::CutNodeFromEtcd, 9_000, 2_500, 9_000, "a daemon does not reach etcd, silently"),
+    row(
+        Fault::KillNode,
+        1_000,
+        1_500,
+        9_000,
+        "a daemon is killed (SIGKILL) and started again",
+    ),
+    row(
+        Fault::StopNode,
+        8_000,
+        2_500,
+        9_000,
+        "a daemon is stopped (SIGSTOP) for 8 s",
+    ),
+    row(
+        Fault::CutClients,
+        6_000,
+        2_500,
+        4_000,
+        "applications do not reach a daemon, silently",
+    ),
+    row(
+        Fault::MuteNode,
+        6_000,
+        2_500,
+        4_000,
+        "a daemon's words do not reach applications, silently; theirs reach it",
+    ),
+    row(
+        Fault::CutNodeFromEtcd,
+        9_000,
+        2_500,
+        9_000,
+        "a daemon does not reach etcd, silently",
+    ),
     row(Fault::UnplugNode, 9_000, 2_500, 9_000, "a daemon's cable is pulled"),
-    row(Fault::SlowNodeDisk, 6_000, 1_500, 4_000, "each sync of a daemon's disk takes 200 ms"),
-    row(Fault::KillLeader, 4_000, 1_500, 6_000, "the leading etcd is killed (SIGKILL) and started again"),
-    row(Fault::StopLeader, 6_000, 1_500, 9_000, "the leading etcd is stopped (SIGSTOP) for 6 s"),
-    row(Fault::CutLeader, 6_000, 1_500, 9_000, "the leading etcd does not reach the others, silently"),
-    row(Fault::SlowLeaderDisk, 6_000, 1_500, 6_000, "each sync of the leading etcd's disk takes 200 ms"),
-    row(Fault::FailingLeaderDisk, 4_000, 1_500, 6_000, "syncs of the leading etcd's disk fail: it ends, and is started again"),
+    row(
+        Fault::SlowNodeDisk,
+        6_000,
+        1_500,
+        4_000,
+        "each sync of a daemon's disk takes 200 ms",
+    ),
+    row(
+        Fault::KillLeader,
+        4_000,
+        1_500,
+        6_000,
+        "the leading etcd is killed (SIGKILL) and started again",
+    ),
+    row(
+        Fault::StopLeader,
+        6_000,
+        1_500,
+        9_000,
+        "the leading etcd is stopped (SIGSTOP) for 6 s",
+    ),
+    row(
+        Fault::CutLeader,
+        6_000,
+        1_500,
+        9_000,
+        "the leading etcd does not reach the others, silently",
+    ),
+    row(
+        Fault::SlowLeaderDisk,
+        6_000,
+        1_500,
+        6_000,
+        "each sync of the leading etcd's disk takes 200 ms",
+    ),
+    row(
+        Fault::FailingLeaderDisk,
+        4_000,
+        1_500,
+        6_000,
+        "syncs of the leading etcd's disk fail: it ends, and is started again",
+    ),
     Row {
         calls_may_fail: true,
-        ..row(Fault::LoseQuorum, 8_000, 25_000, 25_000, "two of three etcd are killed for 8 s")
+        ..row(
+            Fault::LoseQuorum,
+            8_000,
+            25_000,
+            25_000,
+            "two of three etcd are killed for 8 s",
+        )
     },
 ];
 
@@ -93,7 +165,11 @@ pub const TABLE: &[Row] = &[
 pub fn table() -> String {
     let mut text = "| fault | failed calls | longest signature | longest change |\n|---|---|---|---|\n".to_owned();
     for row in TABLE {
-        let failed = if row.calls_may_fail { "`CKR_DEVICE_ERROR` only" } else { "0" };
+        let failed = if row.calls_may_fail {
+            "`CKR_DEVICE_ERROR` only"
+        } else {
+            "0"
+        };
         let (sign, change) = (row.sign.as_secs_f32(), row.change.as_secs_f32());
         let _ = writeln!(text, "| {} | {failed} | {sign} s | {change} s |", row.what);
     }

@@ -52,7 +52,10 @@ impl Space {
         let mut input = child.stdin.take().expect("its input");
         input.write_all(lines.as_bytes()).expect("ip reads");
         drop(input);
-        assert!(child.wait().expect("ip ends").success(), "{NEEDS}\nip refused:\n{lines}");
+        assert!(
+            child.wait().expect("ip ends").success(),
+            "{NEEDS}\nip refused:\n{lines}"
+        );
     }
 }
 
@@ -122,9 +125,7 @@ impl Network {
 
     /// The end of [`Network::silence`].
     pub fn heal(&self, from: usize, to: &[usize]) {
-        let lines = to
-            .iter()
-            .map(|to| format!("neigh del {} dev eth0\n", address(*to)));
+        let lines = to.iter().map(|to| format!("neigh del {} dev eth0\n", address(*to)));
         self.hosts[from].ip(&lines.collect::<String>());
     }
 

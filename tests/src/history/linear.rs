@@ -46,7 +46,10 @@ pub fn objects(calls: &[Call]) -> Vec<String> {
 
 fn show(call: &Call) -> String {
     let returned = call.returned.map_or_else(|| "never".to_owned(), |at| at.to_string());
-    format!("[{}..{returned}] process {}: {:?} -> {:?}", call.invoked, call.process, call.op, call.end)
+    format!(
+        "[{}..{returned}] process {}: {:?} -> {:?}",
+        call.invoked, call.process, call.op, call.end
+    )
 }
 
 /// `None`: there is an order. Otherwise the answer at which there was none left.
@@ -98,7 +101,9 @@ fn closure(possible: HashSet<Possible>, pending: &BTreeSet<usize>, calls: &[&Cal
     let mut all = possible;
     while let Some((state, done)) = work.pop() {
         for number in pending.difference(&done) {
-            let Some(after) = apply(&state, calls[*number]) else { continue };
+            let Some(after) = apply(&state, calls[*number]) else {
+                continue;
+            };
             let mut done = done.clone();
             done.insert(*number);
             let next = (after, done);
@@ -195,7 +200,10 @@ mod tests {
         assert!(objects(&[create((0, 10)), destroy(), uses(End::Absent), held(None)]).is_empty());
         // It may even happen later.
         assert!(objects(&[create((0, 10)), destroy(), uses(End::Done), held(None)]).is_empty());
-        assert_eq!(objects(&[create((0, 10)), destroy(), uses(End::Absent), held(Some("0"))]).len(), 1);
+        assert_eq!(
+            objects(&[create((0, 10)), destroy(), uses(End::Absent), held(Some("0"))]).len(),
+            1
+        );
     }
 
     #[test]

@@ -143,7 +143,11 @@ pub fn read(process: usize, text: &str) -> Notes {
                 };
                 notes.calls.push(Call {
                     process,
-                    object: if op == Op::Find { String::new() } else { (*object).to_owned() },
+                    object: if op == Op::Find {
+                        String::new()
+                    } else {
+                        (*object).to_owned()
+                    },
                     op,
                     invoked: at.parse().unwrap_or_default(),
                     returned: None,
@@ -183,7 +187,11 @@ mod tests {
         let found = BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())]);
         let calls = [
             ("a", Op::Create("1".to_owned()), End::Done),
-            ("a", Op::Label("2".to_owned()), End::Failed("CKR_DEVICE_ERROR".to_owned())),
+            (
+                "a",
+                Op::Label("2".to_owned()),
+                End::Failed("CKR_DEVICE_ERROR".to_owned()),
+            ),
             ("a", Op::Use, End::Absent),
             ("", Op::Find, End::Found(found)),
             ("a", Op::Destroy, End::Open),

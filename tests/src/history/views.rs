@@ -133,7 +133,9 @@ fn look<'a>(
             continue;
         };
         if changes.surely_not_there(oldest, to) {
-            say(format!("{object} is shown, and was destroyed long ago or not asked for"));
+            say(format!(
+                "{object} is shown, and was destroyed long ago or not asked for"
+            ));
         }
         if seen.gone.contains(object) {
             say(format!("{object} is shown again"));
@@ -144,7 +146,10 @@ fn look<'a>(
             Some(_) => {}
         }
         if let Some(later) = changes.surely_changed_since(label, oldest) {
-            say(format!("{object}: {label} is too old, {:?} was done at {:?}", later.op, later.returned));
+            say(format!(
+                "{object}: {label} is too old, {:?} was done at {:?}",
+                later.op, later.returned
+            ));
         }
         if let Some(last) = seen.labels.get(object).copied().filter(|last| *last != label) {
             let (last_set, set) = (changes.labels.get(last), changes.labels.get(label.as_str()));
@@ -242,10 +247,21 @@ mod tests {
     #[test]
     fn a_process_never_goes_back() {
         let label = change(1, Op::Label("1".to_owned()), (20, 30));
-        let back = [create(), label, look(2, (31, 32), Some("1")), look(2, (33, 34), Some("0"))];
+        let back = [
+            create(),
+            label,
+            look(2, (31, 32), Some("1")),
+            look(2, (33, 34), Some("0")),
+        ];
         assert_eq!(judged(&back), 1);
         let destroy = change(1, Op::Destroy, (20, 50));
-        let again = [create(), destroy, look(2, (31, 32), Some("0")), look(2, (33, 34), None), look(2, (35, 36), Some("0"))];
+        let again = [
+            create(),
+            destroy,
+            look(2, (31, 32), Some("0")),
+            look(2, (33, 34), None),
+            look(2, (35, 36), Some("0")),
+        ];
         assert_eq!(judged(&again), 1);
         let lost = [create(), look(2, (31, 32), Some("0")), look(2, (33, 34), None)];
         assert_eq!(judged(&lost), 1);

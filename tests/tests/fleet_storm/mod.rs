@@ -33,7 +33,11 @@ fn calls_go_on_and_every_history_is_possible_while_a_fault_comes_every_ten_secon
     let mut random = Random::new(soak.seed);
     let mut storm = Storm::begin();
     for round in 0..soak.rounds {
-        let fault = if Soak::is_long() { TABLE[random.below(TABLE.len())].fault } else { SHORT[round % SHORT.len()] };
+        let fault = if Soak::is_long() {
+            TABLE[random.below(TABLE.len())].fault
+        } else {
+            SHORT[round % SHORT.len()]
+        };
         storm.round(fault, random.below(3));
         soak.progress(round + 1, || format!("{fault:?}"));
     }
@@ -64,7 +68,9 @@ impl Storm {
             let mut worker = storm.bed.network.command(APPLICATIONS, &program);
             worker.arg("fleet").arg(storm.bed.module_copy(number % 3)).arg(&notes);
             worker.arg(storm.stop_file()).arg(number.to_string()).arg(PIN);
-            storm.workers.push(worker.stdin(Stdio::null()).spawn().expect("a worker starts"));
+            storm
+                .workers
+                .push(worker.stdin(Stdio::null()).spawn().expect("a worker starts"));
             storm.notes.push(notes);
         }
         let all_work = wait::until(wait::PATIENCE, || {
@@ -81,7 +87,10 @@ impl Storm {
 
     /// A fault, its end, and what is left of the ten seconds.
     fn round(&mut self, fault: Fault, node: usize) {
-        let row: &Row = TABLE.iter().find(|row| row.fault == fault).expect("each fault has a row");
+        let row: &Row = TABLE
+            .iter()
+            .find(|row| row.fault == fault)
+            .expect("each fault has a row");
         let begun = Instant::now();
         let from = history::now();
         let done = self.bed.inject(fault, node);
@@ -90,7 +99,11 @@ impl Storm {
         let undone = history::now();
         self.bed.wait_until_all_serve();
         let whole = history::now();
-        println!("{fault:?} at {}: all serve {} ms after its end", done.at, (whole - undone) / 1000);
+        println!(
+            "{fault:?} at {}: all serve {} ms after its end",
+            done.at,
+            (whole - undone) / 1000
+        );
         stay(EVERY.saturating_sub(begun.elapsed()));
         self.windows.push(Window {
             row,
@@ -107,7 +120,11 @@ impl Storm {
             let status = worker.wait().expect("a worker ends");
             assert!(status.success(), "worker {number} ended with {status}");
         }
-        let notes: Vec<String> = self.notes.iter().map(|file| fs::read_to_string(file).expect("notes")).collect();
+        let notes: Vec<String> = self
+            .notes
+            .iter()
+            .map(|file| fs::read_to_string(file).expect("notes"))
+            .collect();
         verdict::judge(&self.bed, &notes, &self.windows)
     }
 }

@@ -38,7 +38,11 @@ impl Window {
 
 /// Whether all is well, and the figures.
 pub(crate) fn judge(bed: &Bed, notes: &[String], windows: &[Window]) -> (bool, String) {
-    let read: Vec<_> = notes.iter().enumerate().map(|(at, text)| history::read(at, text)).collect();
+    let read: Vec<_> = notes
+        .iter()
+        .enumerate()
+        .map(|(at, text)| history::read(at, text))
+        .collect();
     let wrong: Vec<_> = read.iter().flat_map(|notes| &notes.wrong).collect();
     let mut calls: Vec<Call> = read.iter().flat_map(|notes| notes.calls.clone()).collect();
     let mut text = String::new();
@@ -62,7 +66,11 @@ pub(crate) fn judge(bed: &Bed, notes: &[String], windows: &[Window]) -> (bool, S
             text.insert_str(0, "!");
         }
     }
-    let _ = writeln!(text, "nodes equal at the end: {equal}, {} objects\n{costs}", held[0].len());
+    let _ = writeln!(
+        text,
+        "nodes equal at the end: {equal}, {} objects\n{costs}",
+        held[0].len()
+    );
     let good = equal && !text.starts_with('!') && calls.len() > 100;
     (good, text)
 }
@@ -112,7 +120,9 @@ fn at_the_end(calls: &[Call], held: &BTreeMap<String, String>) -> Vec<Call> {
 }
 
 fn staleness(windows: &[Window], at: Moment) -> Moment {
-    let inside = windows.iter().any(|window| at >= window.from && at < window.whole + AFTER);
+    let inside = windows
+        .iter()
+        .any(|window| at >= window.from && at < window.whole + AFTER);
     if inside { STALE_IN_A_FAULT } else { STALE }
 }
 

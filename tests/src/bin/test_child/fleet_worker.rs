@@ -46,7 +46,11 @@ pub(crate) fn run(module: &Path, notes: &Path, stop: &Path, number: &str, pin: &
     let mut worker = Worker {
         module,
         session,
-        notes: File::options().create(true).append(true).open(notes).expect("the notes"),
+        notes: File::options()
+            .create(true)
+            .append(true)
+            .open(notes)
+            .expect("the notes"),
         random: Random::new(number.parse().expect("a number")),
         name: format!("w{number}"),
         made: 0,
@@ -155,7 +159,9 @@ impl Worker {
                 Err(Rv(CKR_OBJECT_HANDLE_INVALID)) => Ok(None),
                 Err(rv) => Err(rv),
             };
-            let (Some(id), Some(label)) = (text(CKA_ID)?, text(CKA_LABEL)?) else { continue };
+            let (Some(id), Some(label)) = (text(CKA_ID)?, text(CKA_LABEL)?) else {
+                continue;
+            };
             labels.insert(id.clone(), label);
             keys.push(Known { id, private: object });
         }
@@ -192,7 +198,9 @@ impl Worker {
         let (id, private) = (self.keys[index].id.clone(), self.keys[index].private);
         let data = self.random.bytes(32);
         let ecdsa = Mechanism::Plain(CKM_ECDSA);
-        let signed = self.call(&id, &Op::Use, |module, session| module.sign(session, &ecdsa, private, &data));
+        let signed = self.call(&id, &Op::Use, |module, session| {
+            module.sign(session, &ecdsa, private, &data)
+        });
         match signed {
             Ok(signature) => self.verify(&id, &data, &signature),
             Err(_) => {
