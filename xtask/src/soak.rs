@@ -120,6 +120,12 @@ const PROGRAMS: &[Program] = &[
         60,
         "eight processes over three daemons and three etcd in network namespaces, a fault every ten seconds (a round is a fault)",
     ),
+    program(
+        "fleet-faults",
+        "fleet_storm::",
+        100,
+        "the same, a hundred faults: the whole table again and again",
+    ),
     Program {
         name: "fleet-sim",
         what: "fleets under a simulator: kills, stops, cuts, lost and late messages, restored stores (a round is a seed)",
