@@ -3,6 +3,9 @@
 //! so a signature after an acknowledged destroy has no place in any order (INV-6), and neither has an object that is missing at the
 //! end (INV-2).
 //!
+//! A destroy holds on each node from another moment between its call and its answer. While one is under way, a use may be refused by
+//! one node and done by another; afterwards it is refused by all.
+//!
 //! It follows the calls by time with all states that are possible so far (just-in-time linearization): at an answer, those are
 //! kept in which the call has happened.
 
@@ -72,6 +75,10 @@ fn object_order(calls: &[&Call]) -> Option<String> {
             pending.insert(number);
             continue;
         }
+        if is_refused_by_a_destroy_under_way(calls[number], &calls) {
+            pending.remove(&number);
+            continue;
+        }
         let Some(all) = closure(possible, &pending, &calls) else {
             return Some(format!("undecided: more than {MOST} states: {}", show(calls[number])));
         };
@@ -85,6 +92,16 @@ fn object_order(calls: &[&Call]) -> Option<String> {
         }
     }
     None
+}
+
+/// Says nothing of the order: the destroy has reached the node that was asked, and perhaps no other.
+fn is_refused_by_a_destroy_under_way(call: &Call, calls: &[&Call]) -> bool {
+    let overlaps = |destroy: &&&Call| {
+        destroy.op == Op::Destroy
+            && destroy.invoked <= call.returned.unwrap_or(Moment::MAX)
+            && destroy.returned.is_none_or(|at| at >= call.invoked)
+    };
+    call.end == End::Absent && calls.iter().any(|destroy| overlaps(&destroy))
 }
 
 fn tells(call: &Call) -> bool {
@@ -241,6 +258,20 @@ mod tests {
         assert!(objects(&[create(), held(Some("0"))]).is_empty());
         assert!(objects(&[create(), held(None)]).is_empty());
         assert_eq!(objects(&[create(), held(Some("7"))]).len(), 1);
+    }
+
+    #[test]
+    fn while_a_destroy_is_under_way_nodes_may_differ_and_afterwards_not() {
+        let destroy = || call(3, Op::Destroy, (20, 60), End::Done);
+        let refused = || call(2, Op::Use, (30, 35), End::Absent);
+        let used = |from| call(4, Op::Use, (from, from + 5), End::Done);
+        assert!(objects(&[create((0, 10)), destroy(), refused(), used(40), held(None)]).is_empty());
+        assert_eq!(
+            objects(&[create((0, 10)), destroy(), refused(), used(61), held(None)]).len(),
+            1
+        );
+        let late = call(2, Op::Use, (61, 65), End::Absent);
+        assert_eq!(objects(&[create((0, 10)), destroy(), late, used(70)]).len(), 1);
     }
 
     #[test]

@@ -29,11 +29,11 @@ pub(crate) struct Window {
     pub(crate) whole: Moment,
 }
 
-impl Window {
-    fn explains(&self, call: &Call) -> bool {
-        let end = self.undone.max(self.whole) + AFTER;
-        call.invoked < end && call.returned.is_none_or(|at| at >= self.from)
-    }
+/// The fault that explains a call: the last one that began before it was answered, if it was not over long before.
+fn explains<'a>(windows: &'a [Window], call: &Call) -> Option<&'a Window> {
+    let begun = |window: &&Window| call.returned.is_none_or(|at| at >= window.from);
+    let last = windows.iter().rev().find(begun)?;
+    (call.invoked < last.undone.max(last.whole) + AFTER).then_some(last)
 }
 
 /// Whether all is well, and the figures.
@@ -179,7 +179,8 @@ fn costs(calls: &[Call], windows: &[Window]) -> (String, Vec<String>) {
     let mut dear = Vec::new();
     let real = || calls.iter().filter(|call| !matches!(call.op, Op::Held(_)));
     for window in windows {
-        let cost = Cost::of(real().filter(|call| window.explains(call)));
+        let cost =
+            Cost::of(real().filter(|call| explains(windows, call).is_some_and(|found| found.from == window.from)));
         let row = window.row;
         let line = format!(
             "{}: {}, all serve {} ms after its end",
@@ -195,7 +196,7 @@ fn costs(calls: &[Call], windows: &[Window]) -> (String, Vec<String>) {
             dear.push(line);
         }
     }
-    let outside = Cost::of(real().filter(|call| !windows.iter().any(|window| window.explains(call))));
+    let outside = Cost::of(real().filter(|call| explains(windows, call).is_none()));
     let _ = writeln!(text, "  outside of all: {}", outside.text());
     if !outside.failed.is_empty() {
         dear.push(format!("without a fault: {}", outside.text()));
