@@ -25,6 +25,8 @@ mod migrate;
 mod objects;
 mod options;
 mod pin;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod records;
 mod root;
 mod seal;

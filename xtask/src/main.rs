@@ -14,6 +14,7 @@ mod ci;
 mod dev;
 mod fuzz;
 mod links;
+mod planted;
 mod setup;
 mod soak;
 mod steps;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::aws_sdk;
 use crate::ci;
+use crate::planted;
 use crate::setup;
 use crate::steps::{self, Steps};
 use crate::workspace::Workspace;
@@ -137,6 +138,8 @@ const PROGRAMS: &[Program] = &[
 
 /// The program that is no test of the tree: CI does not compile it.
 const AWS_SDK: &str = "aws-sdk";
+/// The program that needs another build.
+const PLANTED: &str = "planted";
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -153,11 +156,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
         list();
         return Ok(ExitCode::SUCCESS);
     }
-    if request.name.as_deref() == Some(AWS_SDK) {
+    if let Some(name @ (AWS_SDK | PLANTED)) = request.name.as_deref() {
         if request.rounds.is_some() || request.seed.is_some() {
-            return Err(format!("{AWS_SDK} has neither rounds nor a seed"));
+            return Err(format!("{name} has neither rounds nor a seed"));
         }
-        return Ok(exit_code(aws_sdk::run(workspace)));
+        let run = if name == AWS_SDK { aws_sdk::run } else { planted::run };
+        return Ok(exit_code(run(workspace)));
     }
     let found = PROGRAMS.iter().find(|row| Some(row.name) == request.name.as_deref());
     let Some(program) = found else {
@@ -200,6 +204,7 @@ fn list() {
         println!("{:<12} {:>9}  {}", row.name, row.rounds, row.what);
     }
     println!("{AWS_SDK:<12} {:>9}  {}", "-", aws_sdk::WHAT);
+    println!("{PLANTED:<12} {:>9}  {}", "-", planted::WHAT);
 }
 
 fn parse(arguments: &[String]) -> Result<Request, String> {
@@ -229,7 +234,7 @@ fn parse(arguments: &[String]) -> Result<Request, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AWS_SDK, PROGRAMS, Request, parse};
+    use super::{AWS_SDK, PLANTED, PROGRAMS, Request, parse};
 
     fn words(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
@@ -252,9 +257,9 @@ mod tests {
     #[test]
     fn every_program_has_its_own_name() {
         let mut names: Vec<&str> = PROGRAMS.iter().map(|row| row.name).collect();
-        names.push(AWS_SDK);
+        names.extend([AWS_SDK, PLANTED]);
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), PROGRAMS.len() + 1);
+        assert_eq!(names.len(), PROGRAMS.len() + 2);
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn text(node: &Node) -> Result<String, fmt::Error> {
     figures.requests(node);
     figures.partitions(node);
     figures.calls(node);
+    figures.fleet(node);
     figures.store(node, &node.keystore.status());
     let mut registry = Registry::default();
     registry.register_collector(Box::new(figures));
@@ -134,6 +135,32 @@ impl Figures {
             let namespace = namespace.trim_end_matches('/');
             self.gauge("hsmd_records", &[namespace], usage.records);
             self.gauge("hsmd_records_bytes", &[namespace], usage.bytes);
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of seconds fit")]
+    fn fleet(&mut self, node: &Node) {
+        let mut groups = BTreeMap::from([("READY", 0), ("UPDATING", 0), ("DEGRADED", 0)]);
+        for group in node.model.groups() {
+            // One that went away meanwhile is counted no more.
+            if let Ok(view) = node.model.group(&group.arn) {
+                *groups.entry(view.state).or_default() += 1;
+            }
+        }
+        for (state, count) in groups {
+            self.gauge("hsmd_groups", &[state], count);
+        }
+        let Some(fleet) = &node.fleet else { return };
+        let figures = fleet.figures();
+        self.gauge("hsmd_fleet_serving", &[], u64::from(figures.serving));
+        self.add(
+            "hsmd_fleet_right_seconds",
+            &[],
+            Value::Number(figures.right as f64 / 1e6),
+        );
+        self.gauge("hsmd_fleet_behind_revisions", &[], figures.behind);
+        for (standing, count) in figures.nodes {
+            self.gauge("hsmd_fleet_nodes", &[standing], count);
         }
     }
 

@@ -88,6 +88,36 @@ pub(super) const TABLE: &[Row] = &[
         "1 when wrong PINs have locked the role (for the SO: of at least one client), else 0.",
     ),
     row(
+        "hsmd_groups",
+        Kind::Gauge,
+        &["state"],
+        "Groups by state: READY, UPDATING, DEGRADED.",
+    ),
+    row(
+        "hsmd_fleet_serving",
+        Kind::Gauge,
+        &[],
+        "In a fleet: 1 when this node answers requests, else 0.",
+    ),
+    row(
+        "hsmd_fleet_right_seconds",
+        Kind::Gauge,
+        &[],
+        "In a fleet: how long this node may answer if none of its beats reaches etcd any more; 5 after a beat, 0 without a right.",
+    ),
+    row(
+        "hsmd_fleet_behind_revisions",
+        Kind::Gauge,
+        &[],
+        "In a fleet: changes by other nodes that have arrived and are not applied here.",
+    ),
+    row(
+        "hsmd_fleet_nodes",
+        Kind::Gauge,
+        &["standing"],
+        "In a fleet: nodes by standing, as this one sees them: loading, serving, left, fenced, removed.",
+    ),
+    row(
         "hsmd_turnstile_running",
         Kind::Gauge,
         &["turnstile"],

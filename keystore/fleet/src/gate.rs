@@ -77,6 +77,12 @@ impl Gate {
         Entry::Go(pass)
     }
 
+    /// How long the right lasts from now on without another beat, in microseconds; 0: the gate is closed.
+    #[must_use]
+    pub fn right(&self, now: Time) -> u64 {
+        self.until.load(Ordering::Acquire).saturating_sub(now.0)
+    }
+
     /// A request that waited at the core and was told to go on.
     #[must_use]
     pub fn pass(&self) -> Pass {

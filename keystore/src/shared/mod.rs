@@ -83,6 +83,10 @@ impl Sharing {
             return commit(store, batch);
         }
         let (operation, barrier) = (batch.operation, is_barrier(&batch));
+        #[cfg(feature = "planted")]
+        if crate::planted::makes(crate::planted::Mistake::EarlyAcknowledgement) && !barrier {
+            return crate::planted::commit_later(store, batch);
+        }
         let before = self.standing.read().clone();
         let again = batch.clone();
         let mut done = commit(store, batch);

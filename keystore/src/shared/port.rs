@@ -187,7 +187,19 @@ impl Peers {
         Revision(self.0.core().store.position())
     }
 
+    /// How many revisions the caches are behind the store's memory.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        let core = self.0.core();
+        let followed = *core.sharing.followed.lock();
+        core.store.position().saturating_sub(followed)
+    }
+
     fn guard(&self, generation: Generation) {
+        #[cfg(feature = "planted")]
+        if crate::planted::makes(crate::planted::Mistake::NoFencing) {
+            return;
+        }
         let path = standing_path(self.id());
         let sharing: &Sharing = &self.0.core().sharing;
         let version = generation.0;

@@ -148,6 +148,16 @@ impl Bed {
         assert!(serving.is_some(), "not all serve: {:?}\n{}", self.standings(0), logs());
     }
 
+    /// Starts the daemons again with a mistake of this name, if they were built to make one.
+    pub fn plant(&mut self, mistake: &str) {
+        for node in &mut self.nodes {
+            node.stop();
+            fs::write(node.data_dir().join("planted"), mistake).expect("a file");
+            node.launch(&[]).expect("the daemon starts");
+        }
+        self.wait_until_all_serve();
+    }
+
     /// Does a fault, to this daemon or to an etcd of its own choice.
     pub fn inject(&mut self, fault: Fault, node: usize) -> Done {
         let mut done = Done {
