@@ -175,6 +175,11 @@ impl From<LockError> for Error {
 }
 
 impl Error {
+    /// Whether the store did not answer in time, or not so that one knows what became of a batch: the same asked again may succeed.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown | Self::Unreachable(_))
+    }
+
     /// The return value of a PKCS#11 call that met this error.
     #[must_use]
     pub fn rv(&self) -> Rv {

@@ -69,5 +69,5 @@ pub use master_key::MasterKey;
 pub use merge::{Copied, Joined, KeySetChange, MergeError, MergeKeys};
 pub use objects::{DigestFrom, DigestStep, ObjectRef, ObjectView};
 pub use options::Options;
-pub use shared::{Followed, NodeFacts, Peers, take_barrier};
+pub use shared::{Followed, NodeFacts, Peers, take_barrier, take_unsettled};
 pub use ticket::Ticket;

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hsmd_fleet::{Answer, Entry, Gate, NodeId, Pass, Phase, Revision, Time};
-use hsmd_keystore::{Keystore, NodeFacts, Peers, take_barrier};
+use hsmd_keystore::{Keystore, NodeFacts, Peers, take_barrier, take_unsettled};
 use parking_lot::{Condvar, Mutex};
 
 use crate::config::Config;
@@ -133,6 +133,8 @@ impl Fleet {
     /// # Errors
     /// [`NoPlace`]: this node has no right to serve; another one may have.
     pub(crate) fn enter(&self) -> Result<Inside, NoPlace> {
+        // What an earlier request of this thread left behind says nothing of this one.
+        let _ = take_unsettled();
         match self.gate.enter(now(), None) {
             Entry::Go(pass) => Ok(Inside(pass)),
             #[cfg(feature = "planted")]
@@ -145,8 +147,12 @@ impl Fleet {
     /// Before the reply: waits until all nodes have applied what must hold everywhere.
     ///
     /// # Errors
-    /// [`NoPlace`]: the right was lost meanwhile, and nothing of the work may leave.
+    /// [`NoPlace`]: the right was lost meanwhile, and nothing of the work may leave; or the store has not said what became of it,
+    /// and whoever asks again with the same ids finds that out.
     pub(crate) fn leave(&self, inside: Inside) -> Result<(), NoPlace> {
+        if take_unsettled() {
+            return Err(NoPlace);
+        }
         if let Some(position) = take_barrier() {
             self.barrier(position)?;
         }

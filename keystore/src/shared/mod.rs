@@ -35,6 +35,15 @@ const PATIENCE: Duration = Duration::from_millis(250);
 thread_local! {
     /// The newest position that others must have applied before what this thread does is answered.
     static BARRIER: Cell<u64> = const { Cell::new(0) };
+    /// This thread has sent something of which it does not know what became of it.
+    static UNSETTLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread has, since the last call, asked the store for something that may have happened or not. Whoever waits for it is
+/// not answered: asked again with the same ids, here or at another node, it is found out (INV-10).
+#[must_use]
+pub fn take_unsettled() -> bool {
+    UNSETTLED.replace(false)
 }
 
 /// The position that others must have applied before what this thread has done since the last call is answered; `None`: nothing
@@ -105,6 +114,9 @@ impl Sharing {
             Ok(Committed::Conflict(path)) if own(&path) => Err(Error::Fenced),
             Ok(conflict) => Ok(conflict),
             Err(error) => {
+                if error.is_passing() {
+                    UNSETTLED.set(true);
+                }
                 let mut orphans = self.orphans.lock();
                 if orphans.len() < ORPHANS {
                     orphans.insert(operation);
