@@ -13,6 +13,7 @@ mod disk;
 mod docs;
 mod etcd;
 mod fleet;
+mod fleet_join;
 mod fleet_storm;
 mod fork;
 mod frames;

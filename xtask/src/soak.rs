@@ -127,6 +127,12 @@ const PROGRAMS: &[Program] = &[
         100,
         "the same, a hundred faults: the whole table again and again",
     ),
+    program(
+        "fleet-join",
+        "fleet_join::",
+        100_000,
+        "a node is added to a fleet under load: its time, and what the signatures notice (a round is an object)",
+    ),
     Program {
         name: "fleet-sim",
         what: "fleets under a simulator: kills, stops, cuts, lost and late messages, restored stores (a round is a seed)",

@@ -111,7 +111,9 @@ async fn a_monitor_reads_every_figure() {
         "hsmd_store_free_bytes",
     ];
     for row in TABLE.iter().filter(|row| !later.contains(&row.name)) {
-        assert!(shown.contains(row.name), "{} is not shown", row.name);
+        // This daemon is no node of a fleet; what such a one shows is read by the fleet's storm.
+        let of_a_fleet = row.name.starts_with("hsmd_fleet_");
+        assert_eq!(shown.contains(row.name), !of_a_fleet, "{}", row.name);
     }
     assert!(shown.iter().all(|name| TABLE.iter().any(|row| row.name == *name)));
 }

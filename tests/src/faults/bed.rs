@@ -23,6 +23,8 @@ pub const APPLICATIONS: usize = 0;
 pub const NODES: [usize; 3] = [1, 2, 3];
 /// Where etcd runs.
 const ETCD: [usize; 3] = [4, 5, 6];
+/// The setting with which daemons answer monitors: each on a host of its own, so that the port is free.
+pub const MONITORED: (&str, &str) = ("metrics.listen", "\"127.0.0.1:9793\"");
 /// The port of every daemon.
 const PORT: u16 = 4433;
 
@@ -138,6 +140,15 @@ impl Bed {
         nodes.iter().map(standing).collect()
     }
 
+    /// What a daemon tells a monitor on its own host, if it was started with `metrics.listen` there ([`MONITORED`]).
+    #[must_use]
+    pub fn figures(&self, node: usize) -> String {
+        let ask =
+            "exec 3<>/dev/tcp/127.0.0.1/9793; printf 'GET /metrics HTTP/1.1\\r\\nHost: hsmd\\r\\n\\r\\n' >&3; cat <&3";
+        let mut bash = self.network.command(NODES[node], &program("bash"));
+        run(bash.args(["-c", ask])).text
+    }
+
     /// Waits until each daemon sees all three serving.
     pub fn wait_until_all_serve(&self) {
         let serving = wait::until(wait::PATIENCE, || {
@@ -170,7 +181,7 @@ impl Bed {
             Fault::StopNode => freeze(&self.nodes[node]),
             Fault::CutClients => self.network.part(NODES[node], &[APPLICATIONS]),
             Fault::MuteNode => self.network.silence(NODES[node], &[APPLICATIONS]),
-            Fault::CutNodeFromEtcd => self.network.part(NODES[node], &ETCD),
+            Fault::CutNodeFromEtcd | Fault::Compact => self.network.part(NODES[node], &ETCD),
             Fault::UnplugNode => self.network.plug(NODES[node], false),
             Fault::SlowNodeDisk => self.meddle(self.nodes[node].process(), SLOW),
             _ => {
@@ -206,6 +217,10 @@ impl Bed {
             Fault::CutClients => self.network.join(NODES[at], &[APPLICATIONS]),
             Fault::MuteNode => self.network.heal(NODES[at], &[APPLICATIONS]),
             Fault::CutNodeFromEtcd => self.network.join(NODES[at], &ETCD),
+            Fault::Compact => {
+                self.cluster.compact();
+                self.network.join(NODES[at], &ETCD);
+            }
             Fault::UnplugNode => self.network.plug(NODES[at], true),
             Fault::SlowNodeDisk | Fault::SlowLeaderDisk => self.leave_alone(),
             Fault::StopLeader => self.cluster.freeze(at, false),

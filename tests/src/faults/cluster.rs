@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::network::{Network, address};
 use crate::ffi;
-use crate::peers::{program, run, under};
+use crate::peers::{Run, program, run, under};
 use crate::wait;
 
 /// The etcd on these hosts, in order.
@@ -124,13 +124,27 @@ impl Cluster {
         })
     }
 
-    /// A member's own number and the leader's, as it knows them; 0 is none.
-    fn status(&self, member: usize) -> Option<(u64, u64)> {
+    /// Lets etcd forget everything but the newest version of each key.
+    pub fn compact(&self) {
+        let leader = self.wait_for_a_leader();
+        let told = self.ctl(leader, &["endpoint", "status", "-w", "json"]);
+        let value: Value = serde_json::from_slice(&told.output).unwrap_or_default();
+        let revision = value[0]["Status"]["header"]["revision"].as_u64().expect("a revision");
+        let done = self.ctl(leader, &["compact", &revision.to_string()]);
+        assert!(done.good, "{}", done.text);
+    }
+
+    fn ctl(&self, member: usize, arguments: &[&str]) -> Run {
         let mut command = under(&self.under[member], &program("etcdctl"));
         command.env("ETCDCTL_API", "3");
         let endpoint = format!("http://{}:2379", address(self.hosts[member]));
         command.args(["--dial-timeout=500ms", "--command-timeout=1s", "--endpoints", &endpoint]);
-        let told = run(command.args(["endpoint", "status", "-w", "json"]));
+        run(command.args(arguments))
+    }
+
+    /// A member's own number and the leader's, as it knows them; 0 is none.
+    fn status(&self, member: usize) -> Option<(u64, u64)> {
+        let told = self.ctl(member, &["endpoint", "status", "-w", "json"]);
         let value: Value = serde_json::from_slice(&told.output).ok()?;
         let status = &value[0]["Status"];
         Some((status["header"]["member_id"].as_u64()?, status["leader"].as_u64()?))

@@ -21,6 +21,8 @@ pub enum Fault {
     MuteNode,
     /// A daemon reaches no etcd, without a word.
     CutNodeFromEtcd,
+    /// A daemon reaches no etcd for 3 s; when it does again, etcd has forgotten what it has missed.
+    Compact,
     /// A daemon's cable is pulled.
     UnplugNode,
     /// The disk of a daemon takes 200 ms for each sync.
@@ -105,6 +107,13 @@ pub const TABLE: &[Row] = &[
         9_000,
         "a daemon does not reach etcd, silently",
     ),
+    row(
+        Fault::Compact,
+        3_000,
+        2_500,
+        9_000,
+        "a daemon does not reach etcd for 3 s, silently, and etcd has compacted what it missed",
+    ),
     row(Fault::UnplugNode, 9_000, 2_500, 9_000, "a daemon's cable is pulled"),
     row(
         Fault::SlowNodeDisk,
@@ -174,4 +183,15 @@ pub fn table() -> String {
         let _ = writeln!(text, "| {} | {failed} | {sign} s | {change} s |", row.what);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table;
+
+    #[test]
+    fn the_runbook_has_this_table() {
+        let page = include_str!("../../../docs/fleet-runbook.md");
+        assert!(page.contains(&table()), "docs/fleet-runbook.md lacks:\n{}", table());
+    }
 }

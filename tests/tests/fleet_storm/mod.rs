@@ -11,7 +11,7 @@ use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
 use hsmd_tests::daemon::PIN;
-use hsmd_tests::faults::bed::{APPLICATIONS, Bed};
+use hsmd_tests::faults::bed::{APPLICATIONS, Bed, MONITORED};
 use hsmd_tests::faults::{Fault, Row, TABLE, table};
 use hsmd_tests::history;
 use hsmd_tests::soak::{Random, Soak};
@@ -71,7 +71,7 @@ pub(crate) struct Storm {
 
 impl Storm {
     fn begin() -> Self {
-        let mut bed = Bed::start(&[]);
+        let mut bed = Bed::start(&[MONITORED]);
         if let Some(mistake) = planted() {
             bed.plant(&mistake);
         }
@@ -139,7 +139,16 @@ impl Storm {
             .iter()
             .map(|file| fs::read_to_string(file).expect("notes"))
             .collect();
-        verdict::judge(&self.bed, &notes, &self.windows)
+        let (good, text) = verdict::judge(&self.bed, &notes, &self.windows);
+        let figures = self.bed.figures(0);
+        let wanted = [
+            "hsmd_fleet_serving 1",
+            "hsmd_fleet_nodes{standing=\"serving\"} 3",
+            "hsmd_groups{state=\"READY\"} 1",
+        ];
+        let missing: Vec<_> = wanted.iter().filter(|line| !figures.contains(**line)).collect();
+        let text = format!("{text}  figures that a monitor misses: {missing:?}\n");
+        (good && missing.is_empty(), text)
     }
 }
 
