@@ -62,7 +62,9 @@ fn a_node_joins_under_load_and_no_signature_fails() {
     });
     let there = second.module();
     let (other, _) = log_in(&there);
-    let count = |module: &Module, session| module.find(session, &[]).expect("C_FindObjects").len();
+    // The public half of what signs is an object of its session.
+    let tokens = [flag(CKA_TOKEN, true)];
+    let count = |module: &Module, session| module.find(session, &tokens).expect("C_FindObjects").len();
     let (here, there) = (count(&module, session), count(&there, other));
     let phases = [
         "before",
