@@ -7,7 +7,7 @@ use crate::frame::{FrameWriter, Sections};
 use crate::kbkdf::{KbkdfField, KbkdfParams, NumberFormat};
 use crate::params::{
     CcmParams, ChaChaParams, CtrParams, EcdhAesParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams,
-    Mechanism, OaepParams, Params, PssParams, RsaAesParams, SignContext,
+    Mechanism, OaepParams, Params, Pbkdf2Params, PssParams, RsaAesParams, SignContext,
 };
 use crate::value::Value;
 use crate::wire;
@@ -97,6 +97,11 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
             prf: kbkdf.prf.0,
             fields: kbkdf.fields.iter().map(field_to_wire).collect(),
             iv: kbkdf.iv.clone(),
+        })),
+        Params::Pbkdf2(pbkdf2) => Some(Parameter::Pbkdf2(wire::Pbkdf2Parameter {
+            hash: pbkdf2.hash.0,
+            salt: pbkdf2.salt.clone(),
+            iterations: pbkdf2.iterations,
         })),
         Params::RsaAes(wrap) => Some(Parameter::RsaAes(wire::RsaAesParameter {
             aes_bits: wrap.aes_bits,
@@ -236,6 +241,11 @@ pub fn mechanism_from_wire(mechanism: Option<wire::Mechanism>) -> Result<Mechani
                 .ok_or(Rv::MECHANISM_PARAM_INVALID)?,
             iv: kbkdf.iv,
         }),
+        Some(Parameter::Pbkdf2(pbkdf2)) => Params::Pbkdf2(Pbkdf2Params {
+            hash: MechanismType(pbkdf2.hash),
+            salt: pbkdf2.salt,
+            iterations: pbkdf2.iterations,
+        }),
         Some(Parameter::RsaAes(wrap)) => Params::RsaAes(RsaAesParams {
             aes_bits: wrap.aes_bits,
             oaep: oaep_from_wire(wrap.oaep.ok_or(Rv::MECHANISM_PARAM_INVALID)?),
@@ -323,6 +333,13 @@ mod tests {
                 }
             ),
             bytes().prop_map(Params::Data),
+            (any::<u64>(), bytes(), any::<u64>()).prop_map(|(hash, salt, iterations)| {
+                Params::Pbkdf2(Pbkdf2Params {
+                    hash: MechanismType(hash),
+                    salt,
+                    iterations,
+                })
+            }),
             (any::<u64>(), prop::collection::vec(any_field(), 0..5), bytes()).prop_map(|(prf, fields, iv)| {
                 Params::Kbkdf(KbkdfParams {
                     prf: MechanismType(prf),

@@ -33,6 +33,8 @@ pub enum Params {
     Data(Vec<u8>),
     /// CK_SP800_108_KDF_PARAMS, CK_SP800_108_FEEDBACK_KDF_PARAMS.
     Kbkdf(KbkdfParams),
+    /// CK_PKCS5_PBKD2_PARAMS2, all but the password, which travels as PINs do.
+    Pbkdf2(Pbkdf2Params),
     /// CK_RSA_AES_KEY_WRAP_PARAMS.
     RsaAes(RsaAesParams),
     /// CK_ECDH_AES_KEY_WRAP_PARAMS.
@@ -218,6 +220,17 @@ pub struct HkdfParams {
     pub info: Vec<u8>,
 }
 
+/// CK_PKCS5_PBKD2_PARAMS2 (6.40.4) without the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pbkdf2Params {
+    /// The hash of HMAC, the pseudo-random function, as a digest mechanism.
+    pub hash: MechanismType,
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// How many times the function is applied.
+    pub iterations: u64,
+}
+
 /// CK_EDDSA_PARAMS (6.3.16).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EddsaParams {
@@ -313,6 +326,7 @@ impl Mechanism {
             // Keys have at most 1,024 bytes.
             (ParamKind::Bit, Params::Number(bit)) => *bit < 8 * 1024,
             (ParamKind::Kbkdf(mode), Params::Kbkdf(kbkdf)) => kbkdf.fits(mode),
+            (ParamKind::Pbkdf2, Params::Pbkdf2(pbkdf2)) => pbkdf2.fits(),
             // GMAC authenticates the data, and nothing beside it.
             (ParamKind::Gcm, Params::Gcm(gcm)) => {
                 gcm.fits() && (row.family != mechanism::Family::AesGmac || gcm.aad.is_empty())
@@ -356,6 +370,36 @@ impl HkdfParams {
             && mechanism::digest_length(self.hash).is_some()
             && self.salt.len() <= MAX_SHARED_DATA
             && self.info.len() <= MAX_SHARED_DATA
+    }
+}
+
+impl Pbkdf2Params {
+    /// The most applications of HMAC that one key may cost: some seconds of a thread that other clients wait for.
+    const MOST_WORK: u64 = 10_000_000;
+
+    /// The hashes that PKCS#11 has a number for, each with one (CK_PKCS5_PBKD2_PSEUDO_RANDOM_FUNCTION_TYPE).
+    pub const HASHES: [(u64, MechanismType); 7] = [
+        (cryptoki_sys::CKP_PKCS5_PBKD2_HMAC_SHA1, MechanismType::SHA_1),
+        (cryptoki_sys::CKP_PKCS5_PBKD2_HMAC_SHA224, MechanismType::SHA224),
+        (cryptoki_sys::CKP_PKCS5_PBKD2_HMAC_SHA256, MechanismType::SHA256),
+        (cryptoki_sys::CKP_PKCS5_PBKD2_HMAC_SHA384, MechanismType::SHA384),
+        (cryptoki_sys::CKP_PKCS5_PBKD2_HMAC_SHA512, MechanismType::SHA512),
+        (cryptoki_sys::CKP_PKCS5_PBKD2_HMAC_SHA512_224, MechanismType::SHA512_224),
+        (cryptoki_sys::CKP_PKCS5_PBKD2_HMAC_SHA512_256, MechanismType::SHA512_256),
+    ];
+
+    fn fits(&self) -> bool {
+        Self::HASHES.iter().any(|(_, hash)| *hash == self.hash)
+            && self.salt.len() <= MAX_SHARED_DATA
+            && self.affords(1)
+    }
+
+    /// Whether a key of so many bytes costs no more than one client may ask for.
+    #[must_use]
+    pub fn affords(&self, bytes: usize) -> bool {
+        let blocks = mechanism::digest_length(self.hash).map(|block| bytes.div_ceil(block) as u64);
+        let work = blocks.and_then(|blocks| blocks.checked_mul(self.iterations));
+        work.is_some_and(|work| (1..=Self::MOST_WORK).contains(&work))
     }
 }
 

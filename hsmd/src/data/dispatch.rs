@@ -93,6 +93,8 @@ pub(super) fn place(op: &Op, sections: &Sections<'_>) -> Place {
         Op::CopyObject(copy) => copying(&copy.template, sections, copy.source.as_ref().is_some_and(is_session)),
         Op::DestroyObject(destroy) => changing(destroy.object.as_ref()),
         Op::SetAttributes(set) => changing(set.object.as_ref()),
+        // Up to seconds.
+        Op::GenerateKey(generate) if family(generate.mechanism.as_ref()) == Some(Family::Pbkdf2) => Place::Cpu,
         Op::GenerateKey(generate) => creation(&generate.template, sections),
         Op::GenerateKeyPair(generate) => match family(generate.mechanism.as_ref()) {
             Some(Family::RsaKeyPairGen | Family::SlhDsaKeyPairGen) => Place::Cpu,

@@ -8,7 +8,11 @@ pub(super) fn generate(call: &mut Call<'_>, request: wire::GenerateKey) -> Answe
     let mechanism = mechanism_from_wire(request.mechanism)?;
     let template = call.template(&request.template)?;
     let id = unique_id(&request.unique_id)?;
-    let view = call.key_set()?.generate_key(&call.context, &mechanism, id, &template)?;
+    let password = request.password.as_ref();
+    let password = password.map(|range| call.section(Some(range))).transpose()?;
+    let view = call
+        .key_set()?
+        .generate_key_of(&call.context, (&mechanism, password), id, &template)?;
     Ok(Some(reply::Result::Object(call.object(&view))))
 }
 

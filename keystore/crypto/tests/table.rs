@@ -7,7 +7,7 @@ use hsmd_proto::kbkdf::{KbkdfField, KbkdfMode, KbkdfParams, NumberFormat};
 use hsmd_proto::mechanism::{Family, Operations, ParamKind, Row, TABLE};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
-use hsmd_proto::params::{EcdhAesParams, Hedge, HkdfParams, Mechanism, Params, RsaAesParams, SignContext};
+use hsmd_proto::params::{EcdhAesParams, Hedge, HkdfParams, Mechanism, Params, Pbkdf2Params, RsaAesParams, SignContext};
 use hsmd_proto::policy::Policy;
 
 /// A mechanism of the row with a parameter that fits.
@@ -33,6 +33,14 @@ fn mechanism_of(row: &Row) -> Mechanism {
         ParamKind::Gcm => sample::gcm(&[2; 12], b"aad", 96),
         ParamKind::Key | ParamKind::Bit => sample::mechanism(row.mechanism, Params::Number(1)),
         ParamKind::Data => sample::mechanism(row.mechanism, Params::Data(b"data".to_vec())),
+        ParamKind::Pbkdf2 => {
+            let params = Pbkdf2Params {
+                hash: MechanismType::SHA512,
+                salt: b"salt".to_vec(),
+                iterations: 2,
+            };
+            sample::mechanism(row.mechanism, Params::Pbkdf2(params))
+        }
         ParamKind::Kbkdf(mode) => {
             let counter = NumberFormat {
                 little_endian: false,
@@ -151,6 +159,12 @@ fn every_row_is_bound() {
             Family::RsaAesWrap | Family::EcdhAesWrap => wraps(row, &mechanism),
             // The keystore puts them together: nothing is computed.
             Family::Concatenate | Family::Xor | Family::Extract => {}
+            Family::Pbkdf2 => {
+                let Params::Pbkdf2(params) = &mechanism.params else {
+                    panic!("{}", row.mechanism);
+                };
+                assert_eq!(hsmd_crypto::pbkdf2(params, b"password", 100).unwrap().len(), 100);
+            }
             Family::Kbkdf => {
                 let (Params::Kbkdf(params), ParamKind::Kbkdf(mode)) = (&mechanism.params, row.params) else {
                     panic!("{}", row.mechanism);

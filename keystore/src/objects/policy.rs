@@ -166,7 +166,7 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
         Family::AesXtsKeyGen => (ObjectClass::SECRET_KEY, KeyType::AES_XTS),
         Family::HkdfKeyGen => (ObjectClass::SECRET_KEY, KeyType::HKDF),
         Family::ChaChaKeyGen => (ObjectClass::SECRET_KEY, KeyType::CHACHA20),
-        Family::GenericSecretKeyGen => (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET),
+        Family::GenericSecretKeyGen | Family::Pbkdf2 => (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET),
         Family::RsaKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::RSA),
         Family::EcKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC),
         Family::EdwardsKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS),
@@ -176,8 +176,13 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
         Family::MlKemKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::ML_KEM),
         _ => return Err(Rv::MECHANISM_INVALID),
     };
+    // Of a password comes a key of any type that has no structure, and of any length that the template names.
+    let of_password = row.family == Family::Pbkdf2;
     let named = named.unwrap_or(own);
-    let hmac = row.family == Family::GenericSecretKeyGen && Shape::of_key(class, named) == Ok(Shape::Hmac);
+    if of_password && row.key_types.contains(&named) {
+        return Ok(named);
+    }
+    let hmac = matches!(row.family, Family::GenericSecretKeyGen | Family::Pbkdf2) && Shape::of_key(class, named) == Ok(Shape::Hmac);
     if named == own || hmac {
         Ok(named)
     } else {

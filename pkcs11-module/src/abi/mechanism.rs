@@ -1,7 +1,7 @@
 //! CK_MECHANISM and its parameter structures, copied once into [`Mechanism`]. Whether a parameter fits is for
 //! `hsmd_proto::params`; here only the memory is made safe.
 
-use super::kbkdf;
+use super::{kbkdf, password};
 use super::message::{GcmMessage, RawMessage};
 use cryptoki_sys::{
     CK_AES_CTR_PARAMS, CK_BYTE, CK_CCM_PARAMS, CK_ECDH_AES_KEY_WRAP_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS,
@@ -95,6 +95,18 @@ impl<'a> RawMechanism<'a> {
             unsafe { copy(row.params, &raw)? }
         };
         Ok(Mechanism { kind, params })
+    }
+
+    /// The password of CKM_PKCS5_PBKD2, where the caller keeps it: it goes to the daemon and is kept nowhere.
+    ///
+    /// # Errors
+    /// `CKR_MECHANISM_PARAM_INVALID` for another mechanism, and for one without password.
+    pub(crate) fn password(&self) -> Result<&'a [u8], Rv> {
+        if self.place.is_null() {
+            return Err(Rv::ARGUMENTS_BAD);
+        }
+        // SAFETY: not NULL; the promise of `new`, which covers the parameter and what its pointers show.
+        unsafe { password::given(&self.place.read_unaligned()) }
     }
 
     /// Writes an IV where CK_GCM_PARAMS points, or a nonce where CK_CCM_PARAMS or CK_SALSA20_CHACHA20_POLY1305_PARAMS does, in
@@ -274,6 +286,7 @@ unsafe fn copy_newer(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> 
                 Params::Data(bytes(raw.pData, raw.ulLen)?)
             }
             ParamKind::Kbkdf(mode) => Params::Kbkdf(kbkdf::copy(mode, at, length)?),
+            ParamKind::Pbkdf2 => Params::Pbkdf2(password::copy(at, length)?),
             ParamKind::RsaAes => {
                 let raw: CK_RSA_AES_KEY_WRAP_PARAMS = structure(at, length)?;
                 Params::RsaAes(RsaAesParams {

@@ -8,6 +8,7 @@ mod lists;
 pub(crate) mod mechanism;
 pub(crate) mod message;
 pub(crate) mod os;
+mod password;
 pub(crate) mod pointers;
 mod process;
 pub(crate) mod template;

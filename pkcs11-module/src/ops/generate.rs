@@ -15,21 +15,25 @@ use hsmd_proto::ck::Rv;
 use hsmd_proto::convert::{mechanism_to_wire, template_to_wire};
 use hsmd_proto::ids::UniqueId;
 use hsmd_proto::mechanism::Operations;
-use hsmd_proto::params::Mechanism;
+use hsmd_proto::params::{Mechanism, Params};
 use hsmd_proto::wire::{self, reply, request};
 
 /// C_GenerateKey (PKCS#11 3.2, 5.18.1).
 pub(crate) fn key(
     instance: &Instance,
     session: CK_SESSION_HANDLE,
-    mechanism: &RawMechanism<'_>,
+    given: &RawMechanism<'_>,
     template: &RawTemplate<'_>,
     out: &RawSlot<'_, CK_OBJECT_HANDLE>,
 ) -> Result<(), Rv> {
     let session = instance.session(session)?;
     out.check()?;
     let template = template.parse()?;
-    let mechanism = admit(instance, &session, mechanism, Operations::GENERATE)?;
+    let mechanism = admit(instance, &session, given, Operations::GENERATE)?;
+    let password = match mechanism.params {
+        Params::Pbkdf2(_) => Some(given.password()?),
+        _ => None,
+    };
     check_new(&session, &template)?;
     let id = UniqueId(local::random());
     let made = Asker::session(instance, &session).call(
@@ -39,6 +43,7 @@ pub(crate) fn key(
                 mechanism: Some(mechanism_to_wire(&mechanism)),
                 unique_id: id.0.to_vec(),
                 template,
+                password: password.map(|password| writer.hide(password)),
             })
         },
         |result, sections| one_object(result, sections, id),

@@ -8,6 +8,9 @@ use crate::params::Params;
 
 /// Least length in bytes of a key of HMAC, and of a generic secret: 112 bits (SP 800-131A r2, 10).
 const LEAST_SECRET: u64 = 14;
+/// Least length in bytes of the salt of a password (SP 800-132, 5.1), and how often PBKDF2 iterates at least (5.2).
+const LEAST_SALT: usize = 16;
+const LEAST_ITERATIONS: u64 = 1000;
 /// Least length in bytes of a MAC that the caller cuts: 32 bits (SP 800-107 r1, 5.3.3).
 const LEAST_MAC: u64 = 4;
 
@@ -41,6 +44,7 @@ impl Row {
             Family::SlhDsaKeyPairGen | Family::SlhDsa | Family::HashSlhDsa => "FIPS 205",
             Family::Hkdf => "SP 800-56C r2",
             Family::Kbkdf => "SP 800-108 r1",
+            Family::Pbkdf2 => "SP 800-132",
             Family::AesKeyGen | Family::GenericSecretKeyGen | Family::HkdfKeyGen => "SP 800-133 r2",
             Family::AesEcb | Family::AesCbc | Family::AesCbcPad | Family::AesCts | Family::AesCtr => "SP 800-38A",
             Family::AesXtsKeyGen => "SP 800-133 r2",
@@ -59,9 +63,12 @@ impl Row {
     /// The smallest key that `fips` asks for beyond the table, in the row's unit.
     pub(super) fn least_approved(&self) -> u64 {
         match self.family {
-            Family::Hmac | Family::GenericSecretKeyGen | Family::HkdfKeyGen | Family::Hkdf | Family::Kbkdf => {
-                LEAST_SECRET
-            }
+            Family::Hmac
+            | Family::GenericSecretKeyGen
+            | Family::HkdfKeyGen
+            | Family::Hkdf
+            | Family::Kbkdf
+            | Family::Pbkdf2 => LEAST_SECRET,
             _ if self.key_types == [KeyType::RSA] => 2048,
             _ => 0,
         }
@@ -81,7 +88,7 @@ impl Curve {
 
 impl Params {
     /// Whether `fips` has the parameter: salts no longer than the hash (FIPS 186-5, 5.4), no SHA-1 in what is signed or
-    /// derived, no MAC of less than 32 bits.
+    /// derived, no MAC of less than 32 bits, no quick work with a password.
     #[must_use]
     pub fn approved(&self) -> bool {
         match self {
@@ -94,6 +101,12 @@ impl Params {
             Self::EcdhAes(wrap) => !matches!(wrap.kdf, Kdf::NULL | Kdf::SHA1_KDF | Kdf::SHA1_KDF_SP800),
             Self::Kbkdf(kbkdf) => kbkdf.prf != MechanismType::SHA_1_HMAC,
             Self::Hkdf(hkdf) => hkdf.hash != MechanismType::SHA_1,
+            // SP 800-132, 5.1 and 5.2.
+            Self::Pbkdf2(pbkdf2) => {
+                pbkdf2.hash != MechanismType::SHA_1
+                    && pbkdf2.salt.len() >= LEAST_SALT
+                    && pbkdf2.iterations >= LEAST_ITERATIONS
+            }
             Self::Number(length) => *length >= LEAST_MAC,
             _ => true,
         }

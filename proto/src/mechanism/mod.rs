@@ -91,6 +91,8 @@ pub enum ParamKind {
     Bit,
     /// CK_SP800_108_KDF_PARAMS, or CK_SP800_108_FEEDBACK_KDF_PARAMS.
     Kbkdf(KbkdfMode),
+    /// CK_PKCS5_PBKD2_PARAMS2. Between module and daemon the password is beside the mechanism.
+    Pbkdf2,
     /// CK_RSA_AES_KEY_WRAP_PARAMS.
     RsaAes,
     /// CK_ECDH_AES_KEY_WRAP_PARAMS.
@@ -137,6 +139,7 @@ pub enum Family {
     HkdfKeyGen,
     Hkdf,
     Kbkdf,
+    Pbkdf2,
     Concatenate,
     Xor,
     Extract,

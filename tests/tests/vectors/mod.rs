@@ -6,6 +6,7 @@
 
 mod derive;
 mod modes;
+mod password;
 mod private;
 mod secrets;
 mod signatures;
@@ -142,7 +143,7 @@ name; ACVP are NIST's own vectors, of which `tests/tests/quantum/vectors` holds 
 type Family = fn(&mut Bench);
 
 /// What runs. Slow ones first: they run side by side.
-const FAMILIES: [Family; 16] = [
+const FAMILIES: [Family; 17] = [
     crate::quantum::acvp::slh_dsa,
     private::rsa,
     crate::quantum::ml_kem::wycheproof,
@@ -158,6 +159,7 @@ const FAMILIES: [Family; 16] = [
     secrets::ciphers,
     derive::sp800_108,
     modes::modes,
+    password::pbkdf2,
     secrets::macs,
 ];
 

@@ -14,12 +14,12 @@ use hsmd_proto::mechanism::{Family, TABLE};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
 use hsmd_proto::params::{
-    CcmParams, CtrParams, EcdhParams, GcmParams, Hedge, HkdfParams, Mechanism, OaepParams, Params, PssParams,
-    SignContext,
+    CcmParams, CtrParams, EcdhParams, GcmParams, Hedge, HkdfParams, Mechanism, OaepParams, Params, Pbkdf2Params,
+    PssParams, SignContext,
 };
 
 use crate::secret::Secret;
-use crate::{Input, Key, Material, RsaCrt, RsaPrivate, digest, random};
+use crate::{Input, Key, Material, RsaCrt, RsaPrivate, digest, pbkdf2, random};
 
 const VECTORS: &str = include_str!("vectors.txt");
 
@@ -163,6 +163,14 @@ fn answer(vector: &Vector, rsa: Option<&Key>) -> Option<()> {
             };
             let derived = symmetric(vector)?.hkdf(&params, result.len()).ok()?;
             same(derived.expose(), &result)
+        }
+        Family::Pbkdf2 => {
+            let params = Pbkdf2Params {
+                hash: MechanismType::SHA256,
+                salt: vector.bytes("salt")?,
+                iterations: 1,
+            };
+            same(pbkdf2(&params, &message, result.len()).ok()?.expose(), &result)
         }
         Family::Kbkdf => {
             let counter = NumberFormat {

@@ -1,6 +1,6 @@
 //! HMAC with every hash of the table, and the digests that aws-lc-rs lacks.
 
-use super::{Flat, Owned, check, cleanse, message_digest, sys, view};
+use super::{Flat, Owned, check, cleanse, message_digest, sys, target, view};
 use hsmd_proto::ck::MechanismType;
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -37,6 +37,23 @@ impl Hmac {
         cleanse(&mut context);
         done.map(|()| written as usize)
     }
+}
+
+/// PBKDF2 (RFC 8018, 5.2) with HMAC.
+pub(crate) fn pbkdf2(
+    hash: MechanismType,
+    password: &[u8],
+    salt: &[u8],
+    iterations: u32,
+    out: &mut [u8],
+) -> Option<()> {
+    let (hash, (password, length), (salt, salt_length)) = (message_digest(hash)?, view(password), view(salt));
+    let (out, wanted) = target(out);
+    // SAFETY: reads `length` bytes of the password and `salt_length` of the salt, writes `wanted`, which overlap nothing; the hash
+    // is a constant.
+    check(unsafe {
+        sys::PKCS5_PBKDF2_HMAC(password.cast(), length, salt, salt_length, iterations, hash, wanted, out)
+    })
 }
 
 /// A running digest.

@@ -21,7 +21,7 @@ pub(crate) use aead::{Aead, ccm_open, ccm_seal};
 pub(crate) use aes::Aes;
 pub(crate) use curve25519::{ed25519_sign, ed25519_verify, x25519, x25519_public};
 pub(crate) use ec::Ec;
-pub(crate) use hash::{Hasher, Hmac, digest};
+pub(crate) use hash::{Hasher, Hmac, digest, pbkdf2};
 pub(crate) use quantum::{Lattice, Shake, shake256};
 pub(crate) use rsa::Rsa;
 pub(crate) use sha::Sha;
