@@ -132,6 +132,7 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
             mechanism: mechanism(),
             unique_id: vec![2; 16],
             template: entries(),
+            password: Some(Section { offset: 0, length: 16 }),
         })),
         with(request::Op::Find(wire::Find { template: entries() })),
         with(request::Op::Sign(wire::Crypt {

@@ -389,9 +389,7 @@ impl Pbkdf2Params {
     ];
 
     fn fits(&self) -> bool {
-        Self::HASHES.iter().any(|(_, hash)| *hash == self.hash)
-            && self.salt.len() <= MAX_SHARED_DATA
-            && self.affords(1)
+        Self::HASHES.iter().any(|(_, hash)| *hash == self.hash) && self.salt.len() <= MAX_SHARED_DATA && self.affords(1)
     }
 
     /// Whether a key of so many bytes costs no more than one client may ask for.

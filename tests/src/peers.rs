@@ -164,7 +164,9 @@ impl Token {
         }))
     }
 
-    fn of(daemon: Daemon) -> Self {
+    /// The token of this daemon.
+    #[must_use]
+    pub fn of(daemon: Daemon) -> Self {
         let folder = tempfile::tempdir_in(daemon.folder()).expect("a folder");
         Self {
             module: daemon.module_path(),

@@ -200,6 +200,7 @@ fn keys() -> Vec<Vec<u8>> {
                 mechanism: mechanism(MechanismType::AES_KEY_GEN, Params::None),
                 unique_id: IDS[0].to_vec(),
                 template: template(aes.into_iter().chain(flags).collect()),
+                password: None,
             })
         }),
         input(|_| {

@@ -1,12 +1,12 @@
 //! `CKA_CHECK_VALUE` (PKCS#11 3.2, 4.10.2): three bytes that tell keys apart without showing them.
 
 use crate::awslc::Way;
-use crate::awslc::ffi::Aes;
+use crate::awslc::ffi::{Aes, Block8, Des3};
 use crate::digest;
 use crate::material::Material;
 use hsmd_proto::ck::{KeyType, MechanismType};
 
-/// The check value. AES: the first bytes of a zero block's encryption. Other secret keys and public keys: the first
+/// The check value. AES and Triple DES: the first bytes of a zero block's encryption. Other secret keys and public keys: the first
 /// bytes of the SHA-1 of the value (modulus, point). Private keys have none: a hash of a private value is nothing to
 /// show.
 #[must_use]
@@ -15,6 +15,11 @@ pub fn check_value(key_type: KeyType, material: &Material) -> Option<[u8; 3]> {
         Material::Secret(value) if key_type == KeyType::AES => {
             let mut block = [0; 16];
             Aes::new(value.expose())?.block(Way::Encrypt, &mut block);
+            return block.first_chunk().copied();
+        }
+        Material::Secret(value) if key_type == KeyType::DES3 => {
+            let mut block = Block8::default();
+            Des3::new(value.expose())?.block(Way::Encrypt, &mut block)?;
             return block.first_chunk().copied();
         }
         Material::Secret(value) => value.expose(),

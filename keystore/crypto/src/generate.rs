@@ -2,7 +2,7 @@
 
 use crate::awslc::ffi::{Ec, Rsa};
 use crate::error::OpError;
-use crate::key::{Key, ml_dsa, ml_kem, rsa, slh_dsa};
+use crate::key::{Key, des3, ml_dsa, ml_kem, rsa, slh_dsa};
 use crate::material::{Input, Material};
 use crate::secret::Secret;
 use hsmd_proto::ck::{KeyType, MechanismType};
@@ -28,6 +28,8 @@ pub enum Generate {
     X25519,
     /// A key pair of ML-DSA, ML-KEM or SLH-DSA.
     Pq(ParameterSet),
+    /// A key of Triple DES, with odd parity.
+    Des3,
     /// Random bytes.
     Secret {
         /// How many, at least 1.
@@ -82,6 +84,7 @@ fn make(what: &Generate, check: PairCheck) -> Result<(Material, Option<Key>), Op
             scalar: Secret::random(32),
         },
         Generate::Pq(set) => return generate_pq(*set, check).map(|(material, key)| (material, Some(key))),
+        Generate::Des3 => Material::Secret(des3::generate()),
         Generate::Secret { bytes: 0 } => return Err(OpError::KeySize),
         Generate::Secret { bytes } => Material::Secret(Secret::random(*bytes)),
     };

@@ -29,6 +29,7 @@ pub use check_value::check_value;
 pub use error::{KeyError, OpError};
 pub use generate::{Generate, PairCheck, generate, generate_open};
 pub use key::Key;
+pub use key::des3::{is_key as is_des3_key, set_parity as set_des3_parity};
 pub use key::xts::is_key as is_xts_key;
 pub use material::{Input, Material, RsaCrt, RsaPrivate};
 pub use password::pbkdf2;

@@ -7,7 +7,9 @@ use hsmd_proto::kbkdf::{KbkdfField, KbkdfMode, KbkdfParams, NumberFormat};
 use hsmd_proto::mechanism::{Family, Operations, ParamKind, Row, TABLE};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
-use hsmd_proto::params::{EcdhAesParams, Hedge, HkdfParams, Mechanism, Params, Pbkdf2Params, RsaAesParams, SignContext};
+use hsmd_proto::params::{
+    EcdhAesParams, Hedge, HkdfParams, Mechanism, Params, Pbkdf2Params, RsaAesParams, SignContext,
+};
 use hsmd_proto::policy::Policy;
 
 /// A mechanism of the row with a parameter that fits.
@@ -102,6 +104,7 @@ fn keys_of(row: &Row) -> (Key, Key) {
         KeyType::ML_KEM => generate(&Generate::Pq(ParameterSet::MlKem768)).unwrap(),
         KeyType::SLH_DSA => generate(&Generate::Pq(ParameterSet::SlhDsaSha2_128f)).unwrap(),
         KeyType::EC_MONTGOMERY => generate(&Generate::X25519).unwrap(),
+        KeyType::DES3 => generate(&Generate::Des3).unwrap(),
         _ => generate(&Generate::Secret { bytes: 32 }).unwrap(),
     };
     let key = sample::open(&material);
@@ -188,7 +191,12 @@ fn every_row_is_bound() {
             | Family::AesCcm
             | Family::ChaChaPoly
             | Family::AesKw
-            | Family::AesKwp => encrypts(row, &mechanism),
+            | Family::AesKwp
+            | Family::Des3Ecb
+            | Family::Des3Cbc
+            | Family::Des3CbcPad => encrypts(row, &mechanism),
+            Family::Des3Cmac => signs(row, &mechanism),
+            Family::Des3KeyGen => assert!(generate(&Generate::Des3).is_ok()),
             Family::Hkdf => {
                 let Params::Hkdf(params) = &mechanism.params else {
                     panic!("{}", row.mechanism);
@@ -285,6 +293,9 @@ fn encrypts(row: &Row, mechanism: &Mechanism) {
         Family::AesCts,
         Family::AesCtr,
         Family::AesXts,
+        Family::Des3Ecb,
+        Family::Des3Cbc,
+        Family::Des3CbcPad,
     ];
     if row.family == Family::RsaPkcs1 {
         // Implicit rejection: another text, but no error.

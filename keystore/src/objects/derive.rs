@@ -98,6 +98,10 @@ impl KeySet {
         access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
         let named = draft.attributes.ulong(A::VALUE_LEN)?;
         let value = derived(policy, (row, mechanism), &bases, (shape, named))?;
+        let mut value = value;
+        if shape == Shape::Des3 {
+            hsmd_crypto::set_des3_parity(&mut value);
+        }
         let substance = Substance::check(shape, Material::Secret(value), policy)?;
         let birth = Birth {
             always_sensitive: bases.iter().all(|base| base.flag(A::ALWAYS_SENSITIVE)),
@@ -203,6 +207,7 @@ fn derived_length(shape: Shape, named: Option<u64>, agreed: Agreed) -> Result<us
             .find(|length| *length <= agreed.bytes)
             .ok_or(Rv::TEMPLATE_INCONSISTENT)?,
         (None, Shape::ChaCha) => 32,
+        (None, Shape::Des3) => 24,
         (None, _) => agreed.bytes,
     };
     if length <= agreed.bytes || !agreed.limited {

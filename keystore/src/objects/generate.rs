@@ -54,7 +54,11 @@ impl KeySet {
         let row = generator(mechanism, policy, Operations::GENERATE)?;
         let (key_type, draft) = self.generated(context, row, ObjectClass::SECRET_KEY, template)?;
         access::may_write(self, context, draft.flag(A::TOKEN), draft.flag(A::PRIVATE))?;
-        let fixed = (draft.shape == Shape::ChaCha).then_some(32);
+        let fixed = match draft.shape {
+            Shape::ChaCha => Some(32),
+            Shape::Des3 => Some(24),
+            _ => None,
+        };
         let length = draft.attributes.ulong(A::VALUE_LEN)?.or(fixed);
         let length = length.ok_or(Rv::TEMPLATE_INCOMPLETE)?;
         let bytes = policy::secret_length(draft.shape, length)?;
@@ -74,8 +78,11 @@ impl KeySet {
             }
             (Params::Pbkdf2(_), None) => return Err(Rv::MECHANISM_PARAM_INVALID),
             _ => {
-                let made = hsmd_crypto::generate(&Generate::Secret { bytes }).map_err(OpError::rv)?;
-                (made, born)
+                let what = match draft.shape {
+                    Shape::Des3 => Generate::Des3,
+                    _ => Generate::Secret { bytes },
+                };
+                (hsmd_crypto::generate(&what).map_err(OpError::rv)?, born)
             }
         };
         let substance = Substance::check(draft.shape, made, policy)?;

@@ -81,7 +81,7 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
         Shape::MlDsaPrivate | Shape::MlKemPrivate | Shape::SlhDsaPrivate => {
             pq_private(parameter_set(shape, attributes)?, secret(A::SEED), secret(A::VALUE))
         }
-        Shape::Aes | Shape::AesXts | Shape::ChaCha | Shape::Generic | Shape::Hmac => {
+        Shape::Aes | Shape::AesXts | Shape::ChaCha | Shape::Des3 | Shape::Generic | Shape::Hmac => {
             Ok(Material::Secret(secret(A::VALUE)?))
         }
         Shape::Data
@@ -174,6 +174,9 @@ pub(crate) fn open(shape: Shape, material: &Material, policy: Policy) -> Result<
         Material::Secret(value) if shape == Shape::Aes => matches!(value.len(), 16 | 24 | 32),
         Material::Secret(value) if shape == Shape::AesXts => hsmd_crypto::is_xts_key(value.expose()),
         Material::Secret(value) if shape == Shape::ChaCha => value.len() == 32,
+        Material::Secret(value) if shape == Shape::Des3 => {
+            policy == Policy::Legacy && hsmd_crypto::is_des3_key(value.expose())
+        }
         Material::Secret(value) => (1..=MAX_SECRET).contains(&value.len()),
         _ => true,
     };

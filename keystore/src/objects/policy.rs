@@ -150,6 +150,7 @@ pub(crate) fn secret_length(shape: Shape, length: u64) -> Result<usize, Rv> {
         Shape::Aes => matches!(length, 16 | 24 | 32),
         Shape::AesXts => matches!(length, 32 | 64),
         Shape::ChaCha => length == 32,
+        Shape::Des3 => length == 24,
         _ => (1..=1024).contains(&length),
     };
     usize::try_from(length)
@@ -165,6 +166,7 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
         Family::AesKeyGen => (ObjectClass::SECRET_KEY, KeyType::AES),
         Family::AesXtsKeyGen => (ObjectClass::SECRET_KEY, KeyType::AES_XTS),
         Family::HkdfKeyGen => (ObjectClass::SECRET_KEY, KeyType::HKDF),
+        Family::Des3KeyGen => (ObjectClass::SECRET_KEY, KeyType::DES3),
         Family::ChaChaKeyGen => (ObjectClass::SECRET_KEY, KeyType::CHACHA20),
         Family::GenericSecretKeyGen | Family::Pbkdf2 => (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET),
         Family::RsaKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::RSA),
@@ -182,7 +184,8 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
     if of_password && row.key_types.contains(&named) {
         return Ok(named);
     }
-    let hmac = matches!(row.family, Family::GenericSecretKeyGen | Family::Pbkdf2) && Shape::of_key(class, named) == Ok(Shape::Hmac);
+    let hmac = matches!(row.family, Family::GenericSecretKeyGen | Family::Pbkdf2)
+        && Shape::of_key(class, named) == Ok(Shape::Hmac);
     if named == own || hmac {
         Ok(named)
     } else {

@@ -1,8 +1,8 @@
 //! CK_MECHANISM and its parameter structures, copied once into [`Mechanism`]. Whether a parameter fits is for
 //! `hsmd_proto::params`; here only the memory is made safe.
 
-use super::{kbkdf, password};
 use super::message::{GcmMessage, RawMessage};
+use super::{kbkdf, password};
 use cryptoki_sys::{
     CK_AES_CTR_PARAMS, CK_BYTE, CK_CCM_PARAMS, CK_ECDH_AES_KEY_WRAP_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS,
     CK_GCM_PARAMS, CK_HASH_SIGN_ADDITIONAL_CONTEXT, CK_HKDF_PARAMS, CK_KEY_DERIVATION_STRING_DATA, CK_MECHANISM,

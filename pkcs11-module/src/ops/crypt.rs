@@ -214,6 +214,9 @@ fn result_length(operation: &KeyOperation, length: usize) -> Result<Length, Rv> 
         (Family::AesCbc, _, _) => length.is_multiple_of(16).then_some(Exact(length)),
         (Family::AesCbcPad, _, Encrypt) => Some(Exact((length / 16 + 1) * 16)),
         (Family::AesCbcPad, _, Decrypt) => (length != 0 && length.is_multiple_of(16)).then_some(AtMost(length)),
+        (Family::Des3Ecb | Family::Des3Cbc, _, _) => length.is_multiple_of(8).then_some(Exact(length)),
+        (Family::Des3CbcPad, _, Encrypt) => Some(Exact((length / 8 + 1) * 8)),
+        (Family::Des3CbcPad, _, Decrypt) => (length != 0 && length.is_multiple_of(8)).then_some(AtMost(length)),
         (Family::AesGcm, Params::Gcm(gcm), Encrypt) => Some(Exact(length + gcm.tag_bits as usize / 8)),
         (Family::AesGcm, Params::Gcm(gcm), Decrypt) => length.checked_sub(gcm.tag_bits as usize / 8).map(Exact),
         (Family::AesCcm, Params::Ccm(ccm), Encrypt) => {

@@ -168,7 +168,7 @@ pub(crate) fn signature_length(operation: &KeyOperation) -> Result<usize, Rv> {
             Params::Gcm(gcm) => Some(gcm.tag_bits as usize / 8),
             _ => None,
         },
-        Family::Hmac | Family::AesCmac => match operation.mechanism.params {
+        Family::Hmac | Family::AesCmac | Family::Des3Cmac => match operation.mechanism.params {
             Params::Number(length) => usize::try_from(length).ok(),
             _ => operation.row.mac_length(),
         },

@@ -55,6 +55,10 @@ impl Row {
             Family::AesCmac => "SP 800-38B",
             // Raw RSA has no padding; Curve25519 is not in SP 800-186 for agreement.
             Family::RsaRaw | Family::MontgomeryKeyPairGen | Family::ChaChaKeyGen | Family::ChaChaPoly => return None,
+            // SP 800-131A r2, 2: no longer to encrypt.
+            Family::Des3KeyGen | Family::Des3Ecb | Family::Des3Cbc | Family::Des3CbcPad | Family::Des3Cmac => {
+                return None;
+            }
             // SP 800-108 and SP 800-56C derive; these put together.
             Family::Concatenate | Family::Xor | Family::Extract => return None,
         })
@@ -124,7 +128,9 @@ mod tests {
     fn fips_has_what_a_standard_approves_and_nothing_else() {
         for row in TABLE {
             assert_eq!(row.allowed(Policy::Fips), row.approved().is_some(), "{}", row.mechanism);
-            assert_eq!(row.allowed(Policy::Strict), !row.invertible());
+            assert_eq!(row.allowed(Policy::Strict), !row.invertible() && !row.outdated());
+            assert_eq!(row.allowed(Policy::Standard), !row.outdated());
+            assert!(row.allowed(Policy::Legacy));
         }
         for unapproved in [M::SHA1_RSA_PKCS, M::SHA1_RSA_PKCS_PSS, M::ECDSA_SHA1, M::RSA_X_509] {
             assert!(row(unapproved).unwrap().approved().is_none(), "{unapproved}");

@@ -158,6 +158,11 @@ pub enum Family {
     AesKw,
     AesKwp,
     AesCmac,
+    Des3KeyGen,
+    Des3Ecb,
+    Des3Cbc,
+    Des3CbcPad,
+    Des3Cmac,
 }
 
 /// How data that comes in parts is treated by the module.
@@ -212,14 +217,25 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether a policy has this mechanism: `fips` what a standard approves, `strict` all but invertible derivations.
+    /// Whether a policy has this mechanism: `fips` what a standard approves, `strict` all but invertible derivations, none but
+    /// `legacy` Triple DES.
     #[must_use]
     pub fn allowed(&self, policy: Policy) -> bool {
         match policy {
             Policy::Fips => self.approved().is_some(),
-            Policy::Strict => !self.invertible(),
-            Policy::Standard | Policy::Legacy => true,
+            Policy::Strict => !self.invertible() && !self.outdated(),
+            Policy::Standard => !self.outdated(),
+            Policy::Legacy => true,
         }
+    }
+
+    /// Whether it is for old software only: blocks of 64 bits repeat after some gigabytes (SP 800-131A r2, 2).
+    #[must_use]
+    pub const fn outdated(&self) -> bool {
+        matches!(
+            self.family,
+            Family::Des3KeyGen | Family::Des3Ecb | Family::Des3Cbc | Family::Des3CbcPad | Family::Des3Cmac
+        )
     }
 
     /// Whether it derives a key of which the base key follows (DESIGN 8).
@@ -283,6 +299,7 @@ impl Row {
         match self.family {
             Family::Hmac => self.hash.and_then(digest_length),
             Family::AesCmac => Some(16),
+            Family::Des3Cmac => Some(8),
             _ => None,
         }
     }

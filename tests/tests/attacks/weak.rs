@@ -111,7 +111,7 @@ pub(super) fn wrapping(token: &Token<'_>) {
             CKR_KEY_NOT_WRAPPABLE
         },
     );
-    // There is no DES3 here to wrap with: neither mechanisms nor keys.
+    // There is no DES3 here to wrap with: neither mechanisms nor keys. `legacy` has both, and wraps with neither.
     for kind in [CKM_DES3_ECB, CKM_DES3_CBC, CKM_DES3_CBC_PAD] {
         refused(
             token.wrap(&Mechanism::Bytes(kind, vec![0; 8]), key, prize),

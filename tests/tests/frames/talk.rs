@@ -125,6 +125,7 @@ pub(crate) fn requests(socket: &Path) -> Vec<Vec<u8>> {
             mechanism: mechanism(MechanismType::AES_KEY_GEN, Params::None),
             unique_id: key.clone(),
             template: template_to_wire(&Template(aes.into()), writer),
+            password: None,
         })
     });
     ask(&mut stream, &make);

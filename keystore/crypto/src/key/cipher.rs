@@ -2,7 +2,7 @@
 //! [`super::xts`], [`super::keywrap`]); and ChaCha20 with Poly1305 (6.66).
 
 use super::symmetric::Symmetric;
-use super::{append, cts, keywrap, xts};
+use super::{append, cts, des3, keywrap, xts};
 use crate::awslc::ffi::{Aead, Aes, ccm_open, ccm_seal};
 use crate::awslc::{AeadKind, Block, Way};
 use crate::error::OpError;
@@ -26,6 +26,9 @@ pub(crate) const fn is_cipher(family: Family) -> bool {
             | Family::ChaChaPoly
             | Family::AesKw
             | Family::AesKwp
+            | Family::Des3Ecb
+            | Family::Des3Cbc
+            | Family::Des3CbcPad
     )
 }
 
@@ -56,6 +59,9 @@ pub(crate) fn crypt(
         (Family::ChaChaPoly, Params::ChaCha(chacha)) => self::chacha(key, way, chacha, data, out),
         (Family::AesKw, Params::None | Params::Iv(_)) => keywrap::kw(key.aes()?, way, params, data, out),
         (Family::AesKwp, Params::None | Params::Iv(_)) => keywrap::kwp(key.aes()?, way, params, data, out),
+        (Family::Des3Ecb | Family::Des3Cbc | Family::Des3CbcPad, _) => {
+            des3::crypt(key, (family, way), params, data, out)
+        }
         (Family::RsaOaep | Family::RsaRaw, _) => Err(OpError::KeyType),
         (family, _) if is_cipher(family) => Err(OpError::Parameter),
         _ => Err(OpError::Mechanism),

@@ -1,7 +1,7 @@
 //! HMAC (FIPS 198-1), CMAC (SP 800-38B) and GMAC (SP 800-38D), whole or cut to the length that the caller chose.
 
-use super::cipher;
 use super::symmetric::Symmetric;
+use super::{cipher, des3};
 use crate::awslc::ffi::Aes;
 use crate::awslc::{Block, Way};
 use crate::error::OpError;
@@ -56,11 +56,13 @@ fn compute(
         let length = gmac(key, gcm, message, &mut mac)?;
         return Ok((mac, length));
     }
-    let whole = if row.family == Family::AesCmac {
-        cmac(key.aes()?, message, &mut mac)?
-    } else {
-        let key = key.hmac(row.hash.ok_or(OpError::Mechanism)?)?;
-        key.compute(&[message], &mut mac).ok_or(OpError::Failed)?
+    let whole = match row.family {
+        Family::AesCmac => cmac(key.aes()?, message, &mut mac)?,
+        Family::Des3Cmac => des3::cmac(key, message, &mut mac)?,
+        _ => {
+            let key = key.hmac(row.hash.ok_or(OpError::Mechanism)?)?;
+            key.compute(&[message], &mut mac).ok_or(OpError::Failed)?
+        }
     };
     let length = match params {
         Params::Number(length) => usize::try_from(*length).map_err(|_| OpError::Parameter)?,

@@ -8,6 +8,7 @@ pub(crate) mod cipher;
 mod combined;
 mod cts;
 pub(crate) mod curve;
+pub(crate) mod des3;
 mod external;
 mod hkdf;
 mod kbkdf;
@@ -184,7 +185,7 @@ impl Key {
             (Inner::SlhDsaPrivate(key), Family::SlhDsa | Family::HashSlhDsa) => {
                 slh_dsa::sign(key, row, &mechanism.params, input, out)
             }
-            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac | Family::AesGmac) => {
+            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac | Family::AesGmac | Family::Des3Cmac) => {
                 mac::sign(key, row, &mechanism.params, input, out)
             }
             (_, family) if signs(family) => Err(OpError::KeyType),
@@ -224,7 +225,7 @@ impl Key {
                 let (Input::Message(data) | Input::Digest(data)) = input;
                 rsa::verify_raw(key, data, signature)
             }
-            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac | Family::AesGmac) => {
+            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac | Family::AesGmac | Family::Des3Cmac) => {
                 mac::verify(key, row, &mechanism.params, input, signature)
             }
             (_, family) if signs(family) => Err(OpError::KeyType),
@@ -460,6 +461,7 @@ const fn signs(family: Family) -> bool {
             | Family::Hmac
             | Family::AesCmac
             | Family::AesGmac
+            | Family::Des3Cmac
     )
 }
 

@@ -84,13 +84,14 @@ pub(crate) enum Shape {
     Aes,
     AesXts,
     ChaCha,
+    Des3,
     Generic,
     Hmac,
 }
 
 impl Shape {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Data,
         Self::Certificate,
         Self::AttributeCertificate,
@@ -116,6 +117,7 @@ impl Shape {
         Self::Aes,
         Self::AesXts,
         Self::ChaCha,
+        Self::Des3,
         Self::Generic,
         Self::Hmac,
     ];
@@ -155,6 +157,7 @@ impl Shape {
             (ObjectClass::SECRET_KEY, KeyType::AES) => Self::Aes,
             (ObjectClass::SECRET_KEY, KeyType::AES_XTS) => Self::AesXts,
             (ObjectClass::SECRET_KEY, KeyType::CHACHA20) => Self::ChaCha,
+            (ObjectClass::SECRET_KEY, KeyType::DES3) => Self::Des3,
             (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET | KeyType::HKDF) => Self::Generic,
             (
                 ObjectClass::SECRET_KEY,
@@ -186,7 +189,9 @@ impl Shape {
             Self::MlDsaPublic | Self::MlKemPublic | Self::SlhDsaPublic => ObjectClass::PUBLIC_KEY,
             Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate | Self::MontgomeryPrivate => ObjectClass::PRIVATE_KEY,
             Self::MlDsaPrivate | Self::MlKemPrivate | Self::SlhDsaPrivate => ObjectClass::PRIVATE_KEY,
-            Self::Aes | Self::AesXts | Self::ChaCha | Self::Generic | Self::Hmac => ObjectClass::SECRET_KEY,
+            Self::Aes | Self::AesXts | Self::ChaCha | Self::Des3 | Self::Generic | Self::Hmac => {
+                ObjectClass::SECRET_KEY
+            }
         }
     }
 
@@ -242,8 +247,11 @@ impl Shapes {
     pub(crate) const AES: Self = Self(1 << Shape::Aes as u16);
     pub(crate) const AES_XTS: Self = Self(1 << Shape::AesXts as u16);
     pub(crate) const CHACHA: Self = Self(1 << Shape::ChaCha as u16);
-    /// Keys that encrypt and do nothing else.
-    pub(crate) const CIPHERS: Self = Self::AES_XTS.or(Self::CHACHA);
+    pub(crate) const DES3: Self = Self(1 << Shape::Des3 as u32);
+    /// Keys that encrypt and neither wrap nor derive.
+    pub(crate) const CIPHERS: Self = Self::AES_XTS.or(Self::CHACHA).or(Self::DES3);
+    /// Keys that all have the same length.
+    pub(crate) const OF_ONE_LENGTH: Self = Self::CHACHA.or(Self::DES3);
     pub(crate) const GENERIC: Self = Self(1 << Shape::Generic as u16);
     pub(crate) const HMAC: Self = Self(1 << Shape::Hmac as u16);
     pub(crate) const SECRET: Self = Self::AES.or(Self::CIPHERS).or(Self::GENERIC).or(Self::HMAC);

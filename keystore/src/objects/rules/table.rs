@@ -296,10 +296,10 @@ pub(crate) static RULES: &[Rule] = &[
     ),
     // 6.7, 6.13, 6.20 to 6.23 generic secrets, AES, HMAC keys
     fixed(A::VALUE, S::SECRET, W::CREATE, Default::Computed).required(W::CREATE),
-    // All keys of ChaCha20 have the same length.
+    // All keys of ChaCha20 have the same length, and those of Triple DES.
     fixed(
         A::VALUE_LEN,
-        S::CHACHA,
+        S::OF_ONE_LENGTH,
         W::GENERATE.or(W::UNWRAP).or(W::DERIVE),
         Default::Computed,
     ),

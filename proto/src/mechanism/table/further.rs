@@ -47,6 +47,16 @@ const fn ecdh_aes(mechanism: M, section: &'static str) -> Row {
     }
 }
 
+/// A row of Triple DES: three keys of eight bytes. What comes in parts is kept.
+const fn des3(mechanism: M, family: Family, operations: Op, params: ParamKind, section: &'static str) -> Row {
+    Row {
+        key_types: &[K::DES3],
+        min: 24,
+        max: 24,
+        ..collected(mechanism, family, operations, params, section)
+    }
+}
+
 pub(super) const ROWS: &[Row] = &[
     rsa(
         M::RSA_AES_KEY_WRAP,
@@ -100,4 +110,25 @@ pub(super) const ROWS: &[Row] = &[
         )
     },
     xts(M::AES_XTS, Family::AesXts, CRYPT, ParamKind::Iv(16), "6.15.4"),
+    Row {
+        multi_part: MultiPart::No,
+        ..des3(
+            M::DES3_KEY_GEN,
+            Family::Des3KeyGen,
+            Op::GENERATE,
+            ParamKind::None,
+            "6.17.3",
+        )
+    },
+    des3(M::DES3_ECB, Family::Des3Ecb, CRYPT, ParamKind::None, "6.17.4"),
+    des3(M::DES3_CBC, Family::Des3Cbc, CRYPT, ParamKind::Iv(8), "6.17.4"),
+    des3(M::DES3_CBC_PAD, Family::Des3CbcPad, CRYPT, ParamKind::Iv(8), "6.17.4"),
+    des3(M::DES3_CMAC, Family::Des3Cmac, SIGN, ParamKind::None, "6.18.4"),
+    des3(
+        M::DES3_CMAC_GENERAL,
+        Family::Des3Cmac,
+        SIGN,
+        ParamKind::MacLength,
+        "6.18.3",
+    ),
 ];

@@ -40,19 +40,22 @@ impl Hmac {
 }
 
 /// PBKDF2 (RFC 8018, 5.2) with HMAC.
-pub(crate) fn pbkdf2(
-    hash: MechanismType,
-    password: &[u8],
-    salt: &[u8],
-    iterations: u32,
-    out: &mut [u8],
-) -> Option<()> {
+pub(crate) fn pbkdf2(hash: MechanismType, password: &[u8], salt: &[u8], iterations: u32, out: &mut [u8]) -> Option<()> {
     let (hash, (password, length), (salt, salt_length)) = (message_digest(hash)?, view(password), view(salt));
     let (out, wanted) = target(out);
     // SAFETY: reads `length` bytes of the password and `salt_length` of the salt, writes `wanted`, which overlap nothing; the hash
     // is a constant.
     check(unsafe {
-        sys::PKCS5_PBKDF2_HMAC(password.cast(), length, salt, salt_length, iterations, hash, wanted, out)
+        sys::PKCS5_PBKDF2_HMAC(
+            password.cast(),
+            length,
+            salt,
+            salt_length,
+            iterations,
+            hash,
+            wanted,
+            out,
+        )
     })
 }
 

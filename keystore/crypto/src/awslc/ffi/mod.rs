@@ -11,6 +11,7 @@
 mod aead;
 mod aes;
 mod curve25519;
+mod des;
 mod ec;
 mod hash;
 mod quantum;
@@ -20,6 +21,7 @@ mod sha;
 pub(crate) use aead::{Aead, ccm_open, ccm_seal};
 pub(crate) use aes::Aes;
 pub(crate) use curve25519::{ed25519_sign, ed25519_verify, x25519, x25519_public};
+pub(crate) use des::{Block8, Des3};
 pub(crate) use ec::Ec;
 pub(crate) use hash::{Hasher, Hmac, digest, pbkdf2};
 pub(crate) use quantum::{Lattice, Shake, shake256};
