@@ -8,6 +8,7 @@
 pub mod attribute;
 pub mod ck;
 pub mod convert;
+pub mod dh;
 pub mod frame;
 pub mod ids;
 pub mod init;

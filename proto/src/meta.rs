@@ -165,7 +165,7 @@ pub struct KeyMeta {
     pub class: ObjectClass,
     /// The key's type.
     pub key_type: KeyType,
-    /// Bits for RSA and EC, bytes for secret keys and for the public halves of post-quantum keys: the unit of the mechanism
+    /// Bits for RSA, DH and EC, bytes for secret keys and for the public halves of post-quantum keys: the unit of the mechanism
     /// table.
     pub size: u64,
     /// The curve of EC and Edwards keys.
@@ -196,6 +196,7 @@ impl KeyMeta {
         let size = match (class, key_type) {
             (ObjectClass::SECRET_KEY, _) => number(A::VALUE_LEN)?,
             (_, KeyType::RSA) => modulus_bits(value_of(A::MODULUS)?),
+            (_, KeyType::DH) => modulus_bits(value_of(A::PRIME)?),
             (_, KeyType::ML_DSA | KeyType::ML_KEM | KeyType::SLH_DSA) => set?.public_bytes() as u64,
             _ => curve?.bits(),
         };
@@ -226,7 +227,7 @@ impl KeyMeta {
         Self::from_values(wrapping, |attribute| attributes.value(attribute))
     }
 
-    /// The length in bytes of an RSA modulus.
+    /// The length in bytes of an RSA modulus, or of the prime of a DH key.
     #[must_use]
     pub const fn modulus_bytes(&self) -> usize {
         (self.size as usize).div_ceil(8)

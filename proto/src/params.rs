@@ -29,7 +29,7 @@ pub enum Params {
     Gcm(GcmParams),
     /// CK_HKDF_PARAMS.
     Hkdf(HkdfParams),
-    /// CK_KEY_DERIVATION_STRING_DATA.
+    /// CK_KEY_DERIVATION_STRING_DATA; of Diffie-Hellman the other side's public value.
     Data(Vec<u8>),
     /// CK_SP800_108_KDF_PARAMS, CK_SP800_108_FEEDBACK_KDF_PARAMS.
     Kbkdf(KbkdfParams),
@@ -323,6 +323,8 @@ impl Mechanism {
             // From C it is a handle; the daemon gets the key beside the mechanism.
             (ParamKind::Key, Params::None | Params::Number(_)) => true,
             (ParamKind::Data, Params::Data(data)) => (1..=MAX_SHARED_DATA).contains(&data.len()),
+            // No group of this build has longer numbers; some senders put a zero in front.
+            (ParamKind::PeerValue, Params::Data(value)) => (1..=1025).contains(&value.len()),
             // Keys have at most 1,024 bytes.
             (ParamKind::Bit, Params::Number(bit)) => *bit < 8 * 1024,
             (ParamKind::Kbkdf(mode), Params::Kbkdf(kbkdf)) => kbkdf.fits(mode),

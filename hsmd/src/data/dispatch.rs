@@ -97,7 +97,7 @@ pub(super) fn place(op: &Op, sections: &Sections<'_>) -> Place {
         Op::GenerateKey(generate) if family(generate.mechanism.as_ref()) == Some(Family::Pbkdf2) => Place::Cpu,
         Op::GenerateKey(generate) => creation(&generate.template, sections),
         Op::GenerateKeyPair(generate) => match family(generate.mechanism.as_ref()) {
-            Some(Family::RsaKeyPairGen | Family::SlhDsaKeyPairGen) => Place::Cpu,
+            Some(Family::RsaKeyPairGen | Family::SlhDsaKeyPairGen | Family::DhKeyPairGen) => Place::Cpu,
             _ => creation(&generate.private_template, sections).or(creation(&generate.public_template, sections)),
         },
         Op::Sign(crypt) | Op::SignRecover(crypt) | Op::Decrypt(crypt) => {
@@ -118,6 +118,8 @@ pub(super) fn place(op: &Op, sections: &Sections<'_>) -> Place {
         Op::UnwrapKey(unwrap) => {
             creation(&unwrap.template, sections).or(private_key(unwrap.mechanism.as_ref(), sections))
         }
+        // Some milliseconds: a power for the secret, and one to check the other side's value.
+        Op::DeriveKey(derive) if family(derive.mechanism.as_ref()) == Some(Family::Dh) => Place::Cpu,
         Op::DeriveKey(derive) => creation(&derive.template, sections),
         Op::EncapsulateKey(encapsulate) => creation(&encapsulate.template, sections),
         Op::DecapsulateKey(decapsulate) => creation(&decapsulate.template, sections),
@@ -226,11 +228,12 @@ fn is_session(object: &hsmd_proto::wire::ObjectRef) -> bool {
     !object.blob.is_empty()
 }
 
-/// Whether it is a key of SLH-DSA, private or public.
+/// Whether it is a key of SLH-DSA or Diffie-Hellman, private or public.
 fn is_slow(template: &[Attribute], sections: &Sections<'_>) -> bool {
     let entry = template.iter().find(|entry| entry.r#type == AttributeType::KEY_TYPE.0);
     let value = entry.and_then(|entry| convert::attribute_from_wire(entry, sections).ok());
-    value.and_then(|value| value.as_ulong()) == Some(KeyType::SLH_DSA.0)
+    let kind = value.and_then(|value| value.as_ulong()).map(KeyType);
+    matches!(kind, Some(KeyType::SLH_DSA | KeyType::DH))
 }
 
 fn token_flag(template: &[Attribute], sections: &Sections<'_>) -> Option<bool> {

@@ -26,11 +26,12 @@ pub fn check_value(key_type: KeyType, material: &Material) -> Option<[u8; 3]> {
         Material::RsaPublic { n, .. } => n,
         Material::EcPublic { point, .. } => point,
         Material::EdPublic { point } | Material::MontgomeryPublic { point } => point,
-        Material::PqPublic { value, .. } => value,
+        Material::PqPublic { value, .. } | Material::DhPublic { value, .. } => value,
         Material::RsaPrivate(_)
         | Material::EcPrivate { .. }
         | Material::EdPrivate { .. }
         | Material::MontgomeryPrivate { .. }
+        | Material::DhPrivate { .. }
         | Material::PqPrivate { .. } => return None,
     };
     digest::short(MechanismType::SHA_1, value)?

@@ -6,6 +6,7 @@ use crate::material::{Material, RsaCrt, RsaPrivate};
 use crate::secret::Secret;
 use der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetStringRef, UintRef};
 use der::{Decode, Encode, Sequence};
+use hsmd_proto::dh::DhGroup;
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
 use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
@@ -14,6 +15,7 @@ pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 pub(crate) const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 pub(crate) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 pub(crate) const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
+pub(crate) const DH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.3.1");
 const P224: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.33");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
@@ -112,6 +114,31 @@ pub(crate) struct EcPrivateKey<'a> {
     pub(crate) point: Option<BitStringRef<'a>>,
 }
 
+/// `DHParameter` (PKCS #3, 9).
+#[derive(Sequence)]
+struct DhParameter<'a> {
+    prime: UintRef<'a>,
+    base: UintRef<'a>,
+    #[asn1(optional = "true")]
+    length: Option<u32>,
+}
+
+/// DER of `DHParameter`.
+pub(crate) fn dh_parameter(group: DhGroup) -> Option<Vec<u8>> {
+    let (prime, base) = (UintRef::new(group.prime()).ok()?, UintRef::new(&DhGroup::BASE).ok()?);
+    let length = None;
+    DhParameter { prime, base, length }.to_der().ok()
+}
+
+/// The group of a `DHParameter`.
+pub(crate) fn dh_group(parameter: AnyRef<'_>) -> Option<DhGroup> {
+    let parameter = DhParameter::from_der(&parameter.to_der().ok()?).ok().map(|read| {
+        let (prime, base) = (read.prime.as_bytes(), read.base.as_bytes());
+        DhGroup::from_params(prime, base)
+    });
+    parameter.flatten()
+}
+
 /// Reads an `RSAPublicKey`: n and e.
 pub(crate) fn rsa_public(der: &[u8]) -> Option<Material> {
     let key = RsaPublicKey::from_der(der).ok()?;
@@ -149,6 +176,11 @@ pub(crate) fn public_key_info(public: &Material) -> Option<Vec<u8>> {
         Material::EcPublic { curve, point } => info(EC, Some(AnyRef::from(&named_curve(*curve)?)), point),
         Material::EdPublic { point } => info(ED25519, None, point),
         Material::MontgomeryPublic { point } => info(X25519, None, point),
+        Material::DhPublic { group, value } => {
+            let parameter = dh_parameter(*group)?;
+            let value = UintRef::new(value).ok()?.to_der().ok()?;
+            info(DH, Some(AnyRef::from_der(&parameter).ok()?), &value)
+        }
         Material::PqPublic { set, value } => info(parameter_set(*set), None, value),
         _ => None,
     }

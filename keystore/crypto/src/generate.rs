@@ -2,10 +2,11 @@
 
 use crate::awslc::ffi::{Ec, Rsa};
 use crate::error::OpError;
-use crate::key::{Key, des3, ml_dsa, ml_kem, rsa, slh_dsa};
+use crate::key::{Key, des3, dh, ml_dsa, ml_kem, rsa, slh_dsa};
 use crate::material::{Input, Material};
 use crate::secret::Secret;
 use hsmd_proto::ck::{KeyType, MechanismType};
+use hsmd_proto::dh::DhGroup;
 use hsmd_proto::meta::{Curve, modulus_bits};
 use hsmd_proto::parameter_set::ParameterSet;
 use hsmd_proto::params::Mechanism;
@@ -26,6 +27,8 @@ pub enum Generate {
     Ed25519,
     /// An X25519 key pair.
     X25519,
+    /// A key pair of finite-field Diffie-Hellman.
+    Dh(DhGroup),
     /// A key pair of ML-DSA, ML-KEM or SLH-DSA.
     Pq(ParameterSet),
     /// A key of Triple DES, with odd parity.
@@ -82,6 +85,10 @@ fn make(what: &Generate, check: PairCheck) -> Result<(Material, Option<Key>), Op
         },
         Generate::X25519 => Material::MontgomeryPrivate {
             scalar: Secret::random(32),
+        },
+        Generate::Dh(group) => Material::DhPrivate {
+            group: *group,
+            value: dh::generate(*group),
         },
         Generate::Pq(set) => return generate_pq(*set, check).map(|(material, key)| (material, Some(key))),
         Generate::Des3 => Material::Secret(des3::generate()),

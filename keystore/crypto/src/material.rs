@@ -4,6 +4,7 @@ use crate::error::KeyError;
 use crate::key::{ml_dsa, ml_kem};
 use crate::secret::Secret;
 use hsmd_proto::ck::KeyType;
+use hsmd_proto::dh::DhGroup;
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
 
@@ -54,6 +55,20 @@ pub enum Material {
     MontgomeryPublic {
         /// The u coordinate, little-endian.
         point: [u8; 32],
+    },
+    /// A private key of finite-field Diffie-Hellman.
+    DhPrivate {
+        /// The group.
+        group: DhGroup,
+        /// The private value.
+        value: Secret,
+    },
+    /// A public key of finite-field Diffie-Hellman.
+    DhPublic {
+        /// The group.
+        group: DhGroup,
+        /// The public value.
+        value: Vec<u8>,
     },
     /// A private key of ML-DSA, ML-KEM or SLH-DSA.
     PqPrivate {
@@ -136,6 +151,14 @@ impl Material {
                 scalar: scalar.duplicate(),
             },
             Self::MontgomeryPublic { point } => Self::MontgomeryPublic { point: *point },
+            Self::DhPrivate { group, value } => Self::DhPrivate {
+                group: *group,
+                value: value.duplicate(),
+            },
+            Self::DhPublic { group, value } => Self::DhPublic {
+                group: *group,
+                value: value.clone(),
+            },
             Self::PqPrivate { set, seed, value } => Self::PqPrivate {
                 set: *set,
                 seed: seed.as_ref().map(Secret::duplicate),
@@ -172,6 +195,7 @@ impl Material {
                 | Self::EcPublic { .. }
                 | Self::EdPublic { .. }
                 | Self::MontgomeryPublic { .. }
+                | Self::DhPublic { .. }
                 | Self::PqPublic { .. }
         )
     }

@@ -8,7 +8,7 @@ use crate::key::{Key, curve, montgomery, rsa};
 use crate::material::Material;
 use crate::secret::Secret;
 use aws_lc_rs::signature::KeyPair;
-use der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetStringRef};
+use der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetStringRef, UintRef};
 use der::{Decode, Encode};
 use hsmd_proto::ck::KeyType;
 use hsmd_proto::meta::Curve;
@@ -35,6 +35,11 @@ pub fn encode(material: &Material) -> Option<Secret> {
         Material::MontgomeryPrivate { scalar } if scalar.len() == 32 => {
             let inner = Zeroizing::new(OctetStringRef::new(scalar.expose()).ok()?.to_der().ok()?);
             wrap(encoding::X25519, None, &inner)
+        }
+        Material::DhPrivate { group, value } => {
+            let parameter = encoding::dh_parameter(*group)?;
+            let inner = Zeroizing::new(UintRef::new(value.expose()).ok()?.to_der().ok()?);
+            wrap(encoding::DH, Some(AnyRef::from_der(&parameter).ok()?), &inner)
         }
         // RFC 9909, 6: the key as it is.
         Material::PqPrivate { set, value, .. } if set.key_type() == KeyType::SLH_DSA => {
@@ -101,6 +106,14 @@ pub fn decode(der: &[u8]) -> Option<Material> {
         let stated = info.public_key.map(|point| point.raw_bytes());
         let fits = stated.is_none_or(|point| point == pair.point());
         return fits.then_some(Material::MontgomeryPrivate { scalar });
+    }
+    if oid == encoding::DH {
+        let group = encoding::dh_group(parameters?)?;
+        let value = UintRef::from_der(key).ok()?;
+        return Some(Material::DhPrivate {
+            group,
+            value: Secret::from_slice(value.as_bytes()),
+        });
     }
     if parameters.is_none() {
         let material = lattice::decode(oid, key)?;

@@ -3,6 +3,7 @@
 use crate::sample;
 use hsmd_crypto::{Generate, Input, Key, Material, OpError, digest, generate};
 use hsmd_proto::ck::{Kdf, KeyType, MechanismType, Mgf};
+use hsmd_proto::dh::DhGroup;
 use hsmd_proto::kbkdf::{KbkdfField, KbkdfMode, KbkdfParams, NumberFormat};
 use hsmd_proto::mechanism::{Family, Operations, ParamKind, Row, TABLE};
 use hsmd_proto::meta::Curve;
@@ -35,6 +36,7 @@ fn mechanism_of(row: &Row) -> Mechanism {
         ParamKind::Gcm => sample::gcm(&[2; 12], b"aad", 96),
         ParamKind::Key | ParamKind::Bit => sample::mechanism(row.mechanism, Params::Number(1)),
         ParamKind::Data => sample::mechanism(row.mechanism, Params::Data(b"data".to_vec())),
+        ParamKind::PeerValue => sample::mechanism(row.mechanism, Params::Data(vec![4])),
         ParamKind::Pbkdf2 => {
             let params = Pbkdf2Params {
                 hash: MechanismType::SHA512,
@@ -104,6 +106,7 @@ fn keys_of(row: &Row) -> (Key, Key) {
         KeyType::ML_KEM => generate(&Generate::Pq(ParameterSet::MlKem768)).unwrap(),
         KeyType::SLH_DSA => generate(&Generate::Pq(ParameterSet::SlhDsaSha2_128f)).unwrap(),
         KeyType::EC_MONTGOMERY => generate(&Generate::X25519).unwrap(),
+        KeyType::DH => generate(&Generate::Dh(DhGroup::Ffdhe2048)).unwrap(),
         KeyType::DES3 => generate(&Generate::Des3).unwrap(),
         _ => generate(&Generate::Secret { bytes: 32 }).unwrap(),
     };
@@ -196,6 +199,17 @@ fn every_row_is_bound() {
             | Family::Des3Cbc
             | Family::Des3CbcPad => encrypts(row, &mechanism),
             Family::Des3Cmac => signs(row, &mechanism),
+            Family::DhKeyPairGen => assert!(generate(&Generate::Dh(DhGroup::Modp3072)).is_ok()),
+            Family::Dh => {
+                let Params::Data(other) = &mechanism.params else {
+                    panic!("{}", row.mechanism);
+                };
+                assert_eq!(keys_of(row).0.agree_with_value(other, Some(32)).unwrap().len(), 32);
+                assert_eq!(
+                    other_key(row).agree_with_value(other, None).unwrap_err(),
+                    OpError::KeyType
+                );
+            }
             Family::Des3KeyGen => assert!(generate(&Generate::Des3).is_ok()),
             Family::Hkdf => {
                 let Params::Hkdf(params) = &mechanism.params else {

@@ -1,4 +1,4 @@
-//! C_DeriveKey (PKCS#11 3.2, 5.18.5). ECDH, HKDF and SP 800-108 are one-way, so readability follows the template (DESIGN 8); the
+//! C_DeriveKey (PKCS#11 3.2, 5.18.5). ECDH, DH, HKDF and SP 800-108 are one-way, so readability follows the template (DESIGN 8); the
 //! others are in [`super::invertible`]. What they give is from outside: who sent the other point knows it, and who derives again may
 //! ask for the same value to read.
 
@@ -9,6 +9,7 @@ use hsmd_proto::ck::{AttributeType as A, KeyType, ObjectClass, Rv};
 use hsmd_proto::ids::UniqueId;
 use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::{Family, ParamKind, Row, digest_length, kdf_hash};
+use hsmd_proto::meta::KeyMeta;
 use hsmd_proto::params::{EcdhParams, Mechanism, Params};
 use hsmd_proto::policy::Policy;
 
@@ -148,6 +149,7 @@ fn derived(
     let value = match (&mechanism.params, row.params) {
         (Params::Ecdh(ecdh), _) => key.agree(ecdh, Some(length)),
         (Params::Hkdf(hkdf), _) => key.hkdf(hkdf, length),
+        (Params::Data(other), ParamKind::PeerValue) => key.agree_with_value(other, Some(length)),
         (Params::Kbkdf(kbkdf), ParamKind::Kbkdf(mode)) => key.kbkdf(mode, kbkdf, length),
         _ => return Err(Rv::MECHANISM_PARAM_INVALID),
     };
@@ -167,6 +169,11 @@ struct Agreed {
 fn offered(base: &Object, params: &Params) -> Result<Agreed, Rv> {
     match params {
         Params::Ecdh(ecdh) => agreed(base, ecdh),
+        // Of Diffie-Hellman: the shared number. What puts keys together does not come here.
+        Params::Data(_) => Ok(Agreed {
+            bytes: base.meta(false).map_or(0, KeyMeta::modulus_bytes),
+            limited: true,
+        }),
         Params::Kbkdf(kbkdf) => Ok(Agreed {
             bytes: kbkdf.block().ok_or(Rv::MECHANISM_PARAM_INVALID)?,
             limited: false,

@@ -248,6 +248,7 @@ fn pair(row: &Row, public: &Draft, policy: Policy) -> Result<Generate, Rv> {
             material::curve(public.shape, &public.attributes)?;
             Ok(Generate::X25519)
         }
+        Family::DhKeyPairGen => Ok(Generate::Dh(material::group(&public.attributes)?)),
         Family::MlDsaKeyPairGen | Family::MlKemKeyPairGen | Family::SlhDsaKeyPairGen => {
             Ok(Generate::Pq(material::parameter_set(public.shape, &public.attributes)?))
         }

@@ -198,7 +198,10 @@ fn hash_under(key: &SecretArray<32>, material: &Material) -> Option<MaterialHash
         Material::EdPublic { point } => (5, point),
         Material::MontgomeryPublic { point } => (8, point),
         // No mechanism wraps or unwraps with them.
-        Material::PqPublic { .. } | Material::PqPrivate { .. } => return None,
+        Material::PqPublic { .. }
+        | Material::PqPrivate { .. }
+        | Material::DhPublic { .. }
+        | Material::DhPrivate { .. } => return None,
         // Private keys on curves are hashed by their public half, which the caller computes.
         Material::EcPrivate { .. } | Material::EdPrivate { .. } | Material::MontgomeryPrivate { .. } => {
             return None;

@@ -4,6 +4,7 @@ use hsmd_crypto::secret::Secret;
 use hsmd_crypto::{Key, KeyError, Material, RsaCrt, RsaPrivate, check_value, point};
 use hsmd_proto::attribute::{Attribute, Template};
 use hsmd_proto::ck::{AttributeType as A, KeyType, ObjectClass, Rv};
+use hsmd_proto::dh::DhGroup;
 use hsmd_proto::meta::{Curve, modulus_bits};
 use hsmd_proto::parameter_set::ParameterSet;
 use hsmd_proto::policy::Policy;
@@ -74,6 +75,14 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
                 seed: secret(A::VALUE)?,
             })
         }
+        Shape::DhPublic => Ok(Material::DhPublic {
+            group: group(attributes)?,
+            value: public(A::VALUE)?.to_vec(),
+        }),
+        Shape::DhPrivate => Ok(Material::DhPrivate {
+            group: group(attributes)?,
+            value: secret(A::VALUE)?,
+        }),
         Shape::MlDsaPublic | Shape::MlKemPublic | Shape::SlhDsaPublic => Ok(Material::PqPublic {
             set: parameter_set(shape, attributes)?,
             value: public(A::VALUE)?.to_vec(),
@@ -126,6 +135,15 @@ pub(crate) fn curve(shape: Shape, attributes: &Template) -> Result<Curve, Rv> {
     Curve::from_params(params)
         .filter(|curve| curve.key_type() == key_type)
         .ok_or(Rv::CURVE_NOT_SUPPORTED)
+}
+
+/// The group that `CKA_PRIME` and `CKA_BASE` name (docs/decisions/0015).
+///
+/// # Errors
+/// `CKR_TEMPLATE_INCOMPLETE` without them, `CKR_DOMAIN_PARAMS_INVALID` for another.
+pub(crate) fn group(attributes: &Template) -> Result<DhGroup, Rv> {
+    let value = |attribute| attributes.value(attribute).ok_or(Rv::TEMPLATE_INCOMPLETE);
+    DhGroup::from_params(value(A::PRIME)?, value(A::BASE)?).ok_or(Rv::DOMAIN_PARAMS_INVALID)
 }
 
 /// The parameter set that `CKA_PARAMETER_SET` names.
@@ -238,6 +256,11 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
                 put_point(draft, &public)?;
             }
         }
+        Material::DhPublic { group, value } => {
+            put_group(draft, *group);
+            draft.put(Attribute::bytes(A::VALUE, value));
+        }
+        Material::DhPrivate { group, .. } => put_group(draft, *group),
         Material::PqPublic { set, value } => {
             draft.agree(Attribute::ulong(A::PARAMETER_SET, set.number()))?;
             draft.agree(Attribute::bytes(A::VALUE, value))?;
@@ -263,6 +286,12 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
         }
     }
     Ok(())
+}
+
+/// The group's numbers without leading zeros.
+fn put_group(draft: &mut Draft, group: DhGroup) {
+    draft.put(Attribute::bytes(A::PRIME, group.prime()));
+    draft.put(Attribute::bytes(A::BASE, &DhGroup::BASE));
 }
 
 /// The curve and the point; what the template named is the same point, maybe in another form, and stays as it is.
@@ -322,7 +351,8 @@ pub(crate) fn values(material: &Material) -> Values {
         Material::Secret(value)
         | Material::EcPrivate { scalar: value, .. }
         | Material::EdPrivate { seed: value }
-        | Material::MontgomeryPrivate { scalar: value } => {
+        | Material::MontgomeryPrivate { scalar: value }
+        | Material::DhPrivate { value, .. } => {
             put(A::VALUE, value);
         }
         Material::RsaPrivate(key) => {
@@ -345,6 +375,7 @@ pub(crate) fn values(material: &Material) -> Values {
         | Material::EcPublic { .. }
         | Material::EdPublic { .. }
         | Material::MontgomeryPublic { .. }
+        | Material::DhPublic { .. }
         | Material::PqPublic { .. } => {}
     }
     out
@@ -361,6 +392,8 @@ pub(crate) fn shape_of(material: &Material) -> Option<Shape> {
         Material::EdPrivate { .. } => Shape::EdPrivate,
         Material::MontgomeryPublic { .. } => Shape::MontgomeryPublic,
         Material::MontgomeryPrivate { .. } => Shape::MontgomeryPrivate,
+        Material::DhPublic { .. } => Shape::DhPublic,
+        Material::DhPrivate { .. } => Shape::DhPrivate,
         Material::PqPublic { set, .. } if set.key_type() == KeyType::ML_KEM => Shape::MlKemPublic,
         Material::PqPrivate { set, .. } if set.key_type() == KeyType::ML_KEM => Shape::MlKemPrivate,
         Material::PqPublic { set, .. } if set.key_type() == KeyType::SLH_DSA => Shape::SlhDsaPublic,

@@ -173,6 +173,7 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
         Family::EcKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC),
         Family::EdwardsKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS),
         Family::MontgomeryKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::EC_MONTGOMERY),
+        Family::DhKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::DH),
         Family::MlDsaKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::ML_DSA),
         Family::SlhDsaKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::SLH_DSA),
         Family::MlKemKeyPairGen => (ObjectClass::PRIVATE_KEY, KeyType::ML_KEM),

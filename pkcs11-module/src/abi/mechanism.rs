@@ -281,6 +281,7 @@ unsafe fn copy_newer(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> 
                 })
             }
             ParamKind::Key | ParamKind::Bit => Params::Number(structure::<CK_ULONG>(at, length)?),
+            ParamKind::PeerValue => Params::Data(bytes(at.cast(), length)?),
             ParamKind::Data => {
                 let raw: CK_KEY_DERIVATION_STRING_DATA = structure(at, length)?;
                 Params::Data(bytes(raw.pData, raw.ulLen)?)

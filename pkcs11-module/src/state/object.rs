@@ -106,6 +106,8 @@ impl View {
                 | A::MODULUS
                 | A::MODULUS_BITS
                 | A::PUBLIC_EXPONENT
+                | A::PRIME
+                | A::BASE
                 | A::EC_PARAMS
                 | A::EC_POINT
                 | A::PUBLIC_KEY_INFO

@@ -38,7 +38,7 @@ impl Row {
             Family::RsaAesWrap => "SP 800-56B r2, SP 800-38F",
             Family::EcdhAesWrap => "SP 800-56A r3, SP 800-38F",
             Family::EcKeyPairGen | Family::Ecdsa | Family::EdwardsKeyPairGen | Family::Eddsa => "FIPS 186-5",
-            Family::Ecdh => "SP 800-56A r3",
+            Family::Ecdh | Family::DhKeyPairGen | Family::Dh => "SP 800-56A r3",
             Family::MlDsaKeyPairGen | Family::MlDsa | Family::HashMlDsa => "FIPS 204",
             Family::MlKemKeyPairGen | Family::MlKem => "FIPS 203",
             Family::SlhDsaKeyPairGen | Family::SlhDsa | Family::HashSlhDsa => "FIPS 205",

@@ -87,6 +87,8 @@ pub enum ParamKind {
     Key,
     /// CK_KEY_DERIVATION_STRING_DATA.
     Data,
+    /// The other side's public value: a number, big-endian.
+    PeerValue,
     /// CK_EXTRACT_PARAMS: the number of a bit.
     Bit,
     /// CK_SP800_108_KDF_PARAMS, or CK_SP800_108_FEEDBACK_KDF_PARAMS.
@@ -123,6 +125,8 @@ pub enum Family {
     Ecdsa,
     Ecdh,
     EcdhAesWrap,
+    DhKeyPairGen,
+    Dh,
     EdwardsKeyPairGen,
     Eddsa,
     MontgomeryKeyPairGen,

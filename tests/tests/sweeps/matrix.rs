@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 
 use cryptoki_sys::*;
 use hsmd_proto::ck::{KeyType, MechanismType};
-use hsmd_proto::mechanism::{self, Operations, ParamKind, Row, TABLE};
+use hsmd_proto::dh::DhGroup;
+use hsmd_proto::mechanism::{self, Operations, Row, TABLE};
 use hsmd_proto::policy::Policy;
 use hsmd_tests::daemon::{Daemon, Options};
 use hsmd_tests::module::Object;
 use hsmd_tests::rv::Rv;
-use hsmd_tests::template::{self, Attribute, Mechanism, Template, Word, bytes, flag, number, words};
+use hsmd_tests::template::{self, Attribute, Mechanism, Template, bytes, flag, number};
 
+use super::parameters::good;
 use super::stage::{MADE, Stage, TEXT};
 use crate::hostile::watched::panics;
 
@@ -80,79 +82,6 @@ const DOINGS: [Doing; 19] = [
     // Not one of the table's operations: no key, and a look at what the function says of each mechanism.
     doing("C_DigestInit", Operations::DIGEST, CKO_SECRET_KEY),
 ];
-
-/// The parameter that a mechanism takes, if this test knows its kind.
-fn good(row: &Row, point: &[u8], policy: Policy) -> Option<Mechanism> {
-    let kind = row.mechanism.0;
-    let hash = row.hash.map_or(CKM_SHA256, |hash| hash.0);
-    // Zeros ask for one of the daemon's.
-    let nonce = || vec![if policy.makes_ivs() { 0 } else { 9 }; 12];
-    Some(match row.params {
-        ParamKind::None | ParamKind::Eddsa => Mechanism::Plain(kind),
-        ParamKind::Iv(length) | ParamKind::OptionalIv(length) => Mechanism::Bytes(kind, vec![7; length]),
-        ParamKind::Ctr => Mechanism::Bytes(kind, [&64_u64.to_ne_bytes()[..], &[7; 16]].concat()),
-        ParamKind::MacLength => Mechanism::Bytes(kind, 8_u64.to_ne_bytes().to_vec()),
-        ParamKind::Gcm if kind == CKM_AES_GMAC => Mechanism::Gmac { iv: nonce() },
-        ParamKind::Bit => words(kind, &[Word::Number(8)]),
-        ParamKind::Data => words(kind, &[Word::Bytes(&[5; 16]), Word::Number(16)]),
-        ParamKind::RsaAes => {
-            let oaep = [CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED, 0, 0];
-            let oaep: Vec<u8> = oaep.iter().flat_map(|word| word.to_ne_bytes()).collect();
-            words(kind, &[Word::Number(256), Word::Bytes(&oaep)])
-        }
-        ParamKind::EcdhAes => {
-            let kdf = Word::Number(CKD_SHA256_KDF as usize);
-            words(kind, &[Word::Number(256), kdf, Word::Number(0), Word::Number(0)])
-        }
-        ParamKind::Gcm => Mechanism::Gcm {
-            iv: nonce(),
-            aad: Vec::new(),
-            tag_bits: 128,
-        },
-        ParamKind::Pss => Mechanism::Pss {
-            kind,
-            hash,
-            mgf: mgf(hash),
-            salt: 20,
-        },
-        ParamKind::Oaep => Mechanism::Oaep {
-            hash: CKM_SHA256,
-            mgf: CKG_MGF1_SHA256,
-        },
-        ParamKind::Ccm => Mechanism::Ccm {
-            length: TEXT.len() as CK_ULONG,
-            nonce: nonce(),
-            aad: Vec::new(),
-            tag: 16,
-        },
-        ParamKind::ChaCha => Mechanism::ChaCha {
-            nonce: nonce(),
-            aad: Vec::new(),
-        },
-        ParamKind::Hkdf if kind == CKM_HKDF_DERIVE => Mechanism::Hkdf {
-            hash,
-            salt: Vec::new(),
-            info: b"matrix".to_vec(),
-        },
-        ParamKind::Ecdh if kind == CKM_ECDH1_DERIVE => Mechanism::Ecdh { public: point.to_vec() },
-        // A kind that joins the table is tried without a parameter: any listed code is good.
-        _ => return None,
-    })
-}
-
-fn mgf(hash: CK_MECHANISM_TYPE) -> CK_ULONG {
-    match hash {
-        CKM_SHA_1 => CKG_MGF1_SHA1,
-        CKM_SHA224 => CKG_MGF1_SHA224,
-        CKM_SHA384 => CKG_MGF1_SHA384,
-        CKM_SHA512 => CKG_MGF1_SHA512,
-        CKM_SHA3_224 => CKG_MGF1_SHA3_224,
-        CKM_SHA3_256 => CKG_MGF1_SHA3_256,
-        CKM_SHA3_384 => CKG_MGF1_SHA3_384,
-        CKM_SHA3_512 => CKG_MGF1_SHA3_512,
-        _ => CKG_MGF1_SHA256,
-    }
-}
 
 /// Keys of every type of the table, both halves of pairs, with every usage flag that the type has.
 struct Keys {
@@ -251,6 +180,7 @@ impl Keys {
                 let curve = bytes(CKA_EC_PARAMS, [0x06, 0x03, 0x2b, 0x65, 0x6e]);
                 self.pair(stage, kind, CKM_EC_MONTGOMERY_KEY_PAIR_GEN, (curve, &[]), &[CKA_DERIVE]);
             }
+            CKK_DH => self.dh_pair(stage, kind),
             CKK_ML_DSA => {
                 let set = number(CKA_PARAMETER_SET, CKP_ML_DSA_65);
                 self.pair(stage, kind, CKM_ML_DSA_KEY_PAIR_GEN, (set, &[CKA_VERIFY]), &[CKA_SIGN]);
@@ -329,6 +259,19 @@ impl Keys {
             let name = format!(" {size}");
             self.push(CKO_SECRET_KEY, kind, &name, &uses, made.expect("C_GenerateKey"));
         }
+    }
+
+    fn dh_pair(&mut self, stage: &Stage, kind: KeyType) {
+        let public = [
+            bytes(CKA_PRIME, DhGroup::Ffdhe2048.prime()),
+            bytes(CKA_BASE, DhGroup::BASE),
+        ];
+        let private = Self::open(&[CKA_DERIVE]);
+        let with = Mechanism::Plain(CKM_DH_PKCS_KEY_PAIR_GEN);
+        let made = stage.module.generate_key_pair(stage.session, &with, &public, &private);
+        let (public, private) = made.expect("C_GenerateKeyPair");
+        self.push(CKO_PUBLIC_KEY, kind, "", &[], public);
+        self.push(CKO_PRIVATE_KEY, kind, "", &[CKA_DERIVE], private);
     }
 
     fn created(&mut self, stage: &Stage, kind: KeyType) {

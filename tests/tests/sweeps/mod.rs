@@ -4,6 +4,7 @@
 
 mod matrix;
 mod orders;
+mod parameters;
 mod stage;
 mod words;
 

@@ -6,6 +6,7 @@
 
 mod derive;
 mod des3;
+mod dh;
 mod modes;
 mod password;
 mod private;
@@ -144,7 +145,7 @@ name; ACVP are NIST's own vectors, of which `tests/tests/quantum/vectors` holds 
 type Family = fn(&mut Bench);
 
 /// What runs. Slow ones first: they run side by side.
-const FAMILIES: [Family; 18] = [
+const FAMILIES: [Family; 19] = [
     crate::quantum::acvp::slh_dsa,
     private::rsa,
     crate::quantum::ml_kem::wycheproof,
@@ -162,6 +163,7 @@ const FAMILIES: [Family; 18] = [
     modes::modes,
     password::pbkdf2,
     des3::des3,
+    dh::dh,
     secrets::macs,
 ];
 

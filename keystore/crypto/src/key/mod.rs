@@ -9,6 +9,7 @@ mod combined;
 mod cts;
 pub(crate) mod curve;
 pub(crate) mod des3;
+pub(crate) mod dh;
 mod external;
 mod hkdf;
 mod kbkdf;
@@ -31,7 +32,9 @@ use crate::material::{Input, Material};
 use crate::secret::Secret;
 use crate::slh_dsa::{Private, Public};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, ParsedPublicKey};
+use dh::Dh;
 use hsmd_proto::ck::KeyType;
+use hsmd_proto::dh::DhGroup;
 use hsmd_proto::kbkdf::{KbkdfMode, KbkdfParams};
 use hsmd_proto::mechanism::{self, Family, Row};
 use hsmd_proto::meta::Curve;
@@ -58,6 +61,8 @@ enum Inner {
     EdPublic(ParsedPublicKey),
     MontgomeryPrivate(Montgomery),
     MontgomeryPublic([u8; 32]),
+    DhPrivate(Dh),
+    DhPublic(DhGroup, Vec<u8>),
     MlDsaPrivate(MlDsa),
     MlDsaPublic(MlDsa),
     MlKemPrivate(Lattice),
@@ -91,6 +96,8 @@ impl Key {
             Material::EdPublic { point } => Inner::EdPublic(curve::open_edwards_public(point)?),
             Material::MontgomeryPrivate { scalar } => Inner::MontgomeryPrivate(montgomery::open_private(scalar)?),
             Material::MontgomeryPublic { point } => Inner::MontgomeryPublic(*point),
+            Material::DhPrivate { group, value } => Inner::DhPrivate(dh::open_private(*group, value)?),
+            Material::DhPublic { group, value } => Inner::DhPublic(*group, dh::open_public(*group, value)?),
             Material::PqPrivate { set, seed, value } if set.key_type() == KeyType::ML_KEM => {
                 Inner::MlKemPrivate(ml_kem::open_private(*set, seed.as_ref(), value)?)
             }
@@ -348,6 +355,17 @@ impl Key {
         }
     }
 
+    /// Finite-field Diffie-Hellman (PKCS#11 3.2, 6.4): the shared number, as long as the prime, or its last `length` bytes.
+    ///
+    /// # Errors
+    /// `Parameter` for a value that is none of the group; `DataLength` for more bytes than there are.
+    pub fn agree_with_value(&self, other: &[u8], length: Option<usize>) -> Result<Secret, OpError> {
+        match &self.0 {
+            Inner::DhPrivate(key) => key.agree(other, length),
+            _ => Err(OpError::KeyType),
+        }
+    }
+
     /// HKDF (PKCS#11 3.2, 6.62.5): `length` bytes.
     ///
     /// # Errors
@@ -385,6 +403,11 @@ impl Key {
             }),
             Inner::MontgomeryPrivate(key) => Some(Material::MontgomeryPublic { point: *key.point() }),
             Inner::MontgomeryPublic(point) => Some(Material::MontgomeryPublic { point: *point }),
+            Inner::DhPrivate(key) => Some(key.public()),
+            Inner::DhPublic(group, value) => Some(Material::DhPublic {
+                group: *group,
+                value: value.clone(),
+            }),
             Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key) => Some(Material::PqPublic {
                 set: key.set(),
                 value: key.public()?,
@@ -415,6 +438,8 @@ impl Key {
             Inner::EcPrivate(key) | Inner::EcPublic(key) => key.curve().bits(),
             Inner::EdPrivate(..) | Inner::EdPublic(_) => Curve::Ed25519.bits(),
             Inner::MontgomeryPrivate(_) | Inner::MontgomeryPublic(_) => Curve::X25519.bits(),
+            Inner::DhPrivate(key) => key.group().bits() as u64,
+            Inner::DhPublic(group, _) => group.bits() as u64,
             Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key) => key.set().public_bytes() as u64,
             Inner::MlKemPrivate(key) | Inner::MlKemPublic(key) => key.set().public_bytes() as u64,
             Inner::SlhDsaPrivate(key) => key.public().bytes().len() as u64,
@@ -435,6 +460,8 @@ impl std::fmt::Debug for Key {
             Inner::EdPublic(_) => "Key(Ed25519 public)",
             Inner::MontgomeryPrivate(_) => "Key(X25519 private)",
             Inner::MontgomeryPublic(_) => "Key(X25519 public)",
+            Inner::DhPrivate(_) => "Key(DH private)",
+            Inner::DhPublic(..) => "Key(DH public)",
             Inner::MlDsaPrivate(_) => "Key(ML-DSA private)",
             Inner::MlDsaPublic(_) => "Key(ML-DSA public)",
             Inner::MlKemPrivate(_) => "Key(ML-KEM private)",

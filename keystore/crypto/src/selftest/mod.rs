@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use hsmd_proto::ck::{Kdf, MechanismType, Mgf};
+use hsmd_proto::dh::DhGroup;
 use hsmd_proto::kbkdf::{KbkdfField, KbkdfMode, KbkdfParams, NumberFormat};
 use hsmd_proto::mechanism::{Family, TABLE};
 use hsmd_proto::meta::Curve;
@@ -194,6 +195,11 @@ fn answer(vector: &Vector, rsa: Option<&Key>) -> Option<()> {
                 public_point: message,
             };
             same(p256(vector)?.agree(&params, None).ok()?.expose(), &result)
+        }
+        Family::Dh => {
+            let (group, value) = (DhGroup::Ffdhe2048, vector.secret("key")?);
+            let key = Key::open(&Material::DhPrivate { group, value }).ok()?;
+            same(key.agree_with_value(&message, None).ok()?.expose(), &result)
         }
         Family::RsaPkcs1 => signs(rsa?, &Mechanism::plain(kind), &message, &result),
         Family::RsaPss => verifies(rsa?, &pss(kind), &message, &result),

@@ -71,6 +71,7 @@ pub(crate) enum Shape {
     EcPublic,
     EdPublic,
     MontgomeryPublic,
+    DhPublic,
     MlDsaPublic,
     MlKemPublic,
     SlhDsaPublic,
@@ -78,6 +79,7 @@ pub(crate) enum Shape {
     EcPrivate,
     EdPrivate,
     MontgomeryPrivate,
+    DhPrivate,
     MlDsaPrivate,
     MlKemPrivate,
     SlhDsaPrivate,
@@ -91,7 +93,7 @@ pub(crate) enum Shape {
 
 impl Shape {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::Data,
         Self::Certificate,
         Self::AttributeCertificate,
@@ -104,6 +106,7 @@ impl Shape {
         Self::EcPublic,
         Self::EdPublic,
         Self::MontgomeryPublic,
+        Self::DhPublic,
         Self::MlDsaPublic,
         Self::MlKemPublic,
         Self::SlhDsaPublic,
@@ -111,6 +114,7 @@ impl Shape {
         Self::EcPrivate,
         Self::EdPrivate,
         Self::MontgomeryPrivate,
+        Self::DhPrivate,
         Self::MlDsaPrivate,
         Self::MlKemPrivate,
         Self::SlhDsaPrivate,
@@ -144,6 +148,7 @@ impl Shape {
             (ObjectClass::PUBLIC_KEY, KeyType::EC) => Self::EcPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::EC_EDWARDS) => Self::EdPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::EC_MONTGOMERY) => Self::MontgomeryPublic,
+            (ObjectClass::PUBLIC_KEY, KeyType::DH) => Self::DhPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::ML_DSA) => Self::MlDsaPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::ML_KEM) => Self::MlKemPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::SLH_DSA) => Self::SlhDsaPublic,
@@ -151,6 +156,7 @@ impl Shape {
             (ObjectClass::PRIVATE_KEY, KeyType::EC) => Self::EcPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS) => Self::EdPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC_MONTGOMERY) => Self::MontgomeryPrivate,
+            (ObjectClass::PRIVATE_KEY, KeyType::DH) => Self::DhPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::ML_DSA) => Self::MlDsaPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::ML_KEM) => Self::MlKemPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::SLH_DSA) => Self::SlhDsaPrivate,
@@ -186,9 +192,9 @@ impl Shape {
             Self::Mechanism => ObjectClass::MECHANISM,
             Self::Feature => ObjectClass::HW_FEATURE,
             Self::RsaPublic | Self::EcPublic | Self::EdPublic | Self::MontgomeryPublic => ObjectClass::PUBLIC_KEY,
-            Self::MlDsaPublic | Self::MlKemPublic | Self::SlhDsaPublic => ObjectClass::PUBLIC_KEY,
+            Self::DhPublic | Self::MlDsaPublic | Self::MlKemPublic | Self::SlhDsaPublic => ObjectClass::PUBLIC_KEY,
             Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate | Self::MontgomeryPrivate => ObjectClass::PRIVATE_KEY,
-            Self::MlDsaPrivate | Self::MlKemPrivate | Self::SlhDsaPrivate => ObjectClass::PRIVATE_KEY,
+            Self::DhPrivate | Self::MlDsaPrivate | Self::MlKemPrivate | Self::SlhDsaPrivate => ObjectClass::PRIVATE_KEY,
             Self::Aes | Self::AesXts | Self::ChaCha | Self::Des3 | Self::Generic | Self::Hmac => {
                 ObjectClass::SECRET_KEY
             }
@@ -233,6 +239,8 @@ impl Shapes {
     pub(crate) const SIGNING_PRIVATE: Self = Self::EC_PRIVATE.or(Self(1 << Shape::EdPrivate as u16));
     pub(crate) const CURVE_PUBLIC: Self = Self::SIGNING_PUBLIC.or(Self(1 << Shape::MontgomeryPublic as u16));
     pub(crate) const CURVE_PRIVATE: Self = Self::SIGNING_PRIVATE.or(Self::MONTGOMERY_PRIVATE);
+    pub(crate) const DH_PUBLIC: Self = Self(1 << Shape::DhPublic as u32);
+    pub(crate) const DH_PRIVATE: Self = Self(1 << Shape::DhPrivate as u32);
     pub(crate) const ML_DSA_PUBLIC: Self = Self(1 << Shape::MlDsaPublic as u16);
     pub(crate) const ML_DSA_PRIVATE: Self = Self(1 << Shape::MlDsaPrivate as u16);
     pub(crate) const ML_KEM_PUBLIC: Self = Self(1 << Shape::MlKemPublic as u16);
@@ -242,8 +250,14 @@ impl Shapes {
     /// Keys with a parameter set.
     pub(crate) const PQ_PUBLIC: Self = Self::ML_DSA_PUBLIC.or(Self::ML_KEM_PUBLIC).or(Self::SLH_DSA_PUBLIC);
     pub(crate) const PQ_PRIVATE: Self = Self::ML_DSA_PRIVATE.or(Self::ML_KEM_PRIVATE).or(Self::SLH_DSA_PRIVATE);
-    pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC.or(Self::CURVE_PUBLIC).or(Self::PQ_PUBLIC);
-    pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE.or(Self::CURVE_PRIVATE).or(Self::PQ_PRIVATE);
+    pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC
+        .or(Self::CURVE_PUBLIC)
+        .or(Self::DH_PUBLIC)
+        .or(Self::PQ_PUBLIC);
+    pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE
+        .or(Self::CURVE_PRIVATE)
+        .or(Self::DH_PRIVATE)
+        .or(Self::PQ_PRIVATE);
     pub(crate) const AES: Self = Self(1 << Shape::Aes as u16);
     pub(crate) const AES_XTS: Self = Self(1 << Shape::AesXts as u16);
     pub(crate) const CHACHA: Self = Self(1 << Shape::ChaCha as u16);

@@ -154,7 +154,13 @@ pub(crate) static RULES: &[Rule] = &[
     free(
         A::DERIVE,
         S::KEYS,
-        Default::Usage(S::EC_PRIVATE.or(S::MONTGOMERY_PRIVATE).or(S::AES).or(S::GENERIC)),
+        Default::Usage(
+            S::EC_PRIVATE
+                .or(S::MONTGOMERY_PRIVATE)
+                .or(S::DH_PRIVATE)
+                .or(S::AES)
+                .or(S::GENERIC),
+        ),
     ),
     computed(A::LOCAL, S::KEYS),
     computed(A::KEY_GEN_MECHANISM, S::KEYS),
@@ -277,6 +283,13 @@ pub(crate) static RULES: &[Rule] = &[
     fixed(A::EC_POINT, S::CURVE_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::EC_POINT, S::CURVE_PRIVATE, W::CREATE, Default::Computed),
     fixed(A::VALUE, S::CURVE_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
+    // 6.4 Diffie-Hellman
+    fixed(A::PRIME, S::DH_PUBLIC, W::CREATE.or(W::GENERATE), Default::Computed).required(W::CREATE.or(W::GENERATE)),
+    fixed(A::BASE, S::DH_PUBLIC, W::CREATE.or(W::GENERATE), Default::Computed).required(W::CREATE.or(W::GENERATE)),
+    fixed(A::VALUE, S::DH_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::PRIME, S::DH_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::BASE, S::DH_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::VALUE, S::DH_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
     // 6.67 ML-DSA, 6.68 ML-KEM, 6.69 SLH-DSA; of the first two one of seed and value is enough
     fixed(
         A::PARAMETER_SET,

@@ -47,6 +47,16 @@ const fn ecdh_aes(mechanism: M, section: &'static str) -> Row {
     }
 }
 
+/// A row of finite-field Diffie-Hellman in the groups of [`crate::dh`].
+const fn dh(mechanism: M, family: Family, operations: Op, params: ParamKind) -> Row {
+    Row {
+        key_types: &[K::DH],
+        min: 2048,
+        max: 8192,
+        ..rsa(mechanism, family, operations, params, None, "6.4")
+    }
+}
+
 /// A row of Triple DES: three keys of eight bytes. What comes in parts is kept.
 const fn des3(mechanism: M, family: Family, operations: Op, params: ParamKind, section: &'static str) -> Row {
     Row {
@@ -66,6 +76,13 @@ pub(super) const ROWS: &[Row] = &[
         None,
         "6.1.19",
     ),
+    dh(
+        M::DH_PKCS_KEY_PAIR_GEN,
+        Family::DhKeyPairGen,
+        Op::GENERATE_KEY_PAIR,
+        ParamKind::None,
+    ),
+    dh(M::DH_PKCS_DERIVE, Family::Dh, Op::DERIVE, ParamKind::PeerValue),
     kbkdf(M::SP800_108_COUNTER_KDF, KbkdfMode::Counter, "6.42.5"),
     kbkdf(M::SP800_108_FEEDBACK_KDF, KbkdfMode::Feedback, "6.42.6"),
     kbkdf(M::SP800_108_DOUBLE_PIPELINE_KDF, KbkdfMode::DoublePipeline, "6.42.7"),

@@ -36,7 +36,14 @@ impl Des3 {
             let cipher = sys::EVP_get_cipherbynid(sys::NID_des_ede3_cbc);
             check(c_int::from(!cipher.is_null()))?;
             let (key, iv) = (self.0.expose().as_ptr(), iv.as_ptr());
-            check(sys::EVP_CipherInit_ex(context.get(), cipher, ptr::null_mut(), key, iv, encrypts))?;
+            check(sys::EVP_CipherInit_ex(
+                context.get(),
+                cipher,
+                ptr::null_mut(),
+                key,
+                iv,
+                encrypts,
+            ))?;
             check(sys::EVP_CIPHER_CTX_set_padding(context.get(), 0))?;
             check(sys::EVP_CipherUpdate(context.get(), o, &raw mut written, i, length))?;
         }

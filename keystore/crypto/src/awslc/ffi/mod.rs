@@ -12,6 +12,7 @@ mod aead;
 mod aes;
 mod curve25519;
 mod des;
+mod dh;
 mod ec;
 mod hash;
 mod quantum;
@@ -22,6 +23,7 @@ pub(crate) use aead::{Aead, ccm_open, ccm_seal};
 pub(crate) use aes::Aes;
 pub(crate) use curve25519::{ed25519_sign, ed25519_verify, x25519, x25519_public};
 pub(crate) use des::{Block8, Des3};
+pub(crate) use dh::power;
 pub(crate) use ec::Ec;
 pub(crate) use hash::{Hasher, Hmac, digest, pbkdf2};
 pub(crate) use quantum::{Lattice, Shake, shake256};
@@ -74,6 +76,7 @@ macro_rules! native {
 
 native! {
     BIGNUM => BN_clear_free,
+    BN_CTX => BN_CTX_free,
     EC_KEY => EC_KEY_free,
     EC_POINT => EC_POINT_free,
     ECDSA_SIG => ECDSA_SIG_free,
