@@ -112,11 +112,13 @@ pub(super) fn wrapping(token: &Token<'_>) {
         },
     );
     // There is no DES3 here to wrap with: neither mechanisms nor keys. `legacy` has both, and wraps with neither.
-    for kind in [CKM_DES3_ECB, CKM_DES3_CBC, CKM_DES3_CBC_PAD] {
-        refused(
-            token.wrap(&Mechanism::Bytes(kind, vec![0; 8]), key, prize),
-            CKR_MECHANISM_INVALID,
-        );
+    let with = |kind| Mechanism::Bytes(kind, vec![0; 8]);
+    for mechanism in [
+        Mechanism::Plain(CKM_DES3_ECB),
+        with(CKM_DES3_CBC),
+        with(CKM_DES3_CBC_PAD),
+    ] {
+        refused(token.wrap(&mechanism, key, prize), CKR_MECHANISM_INVALID);
     }
     let des3 = token.module.generate_key(
         token.session,

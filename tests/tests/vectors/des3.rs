@@ -1,9 +1,9 @@
 //! Triple DES, which a token of the policy `legacy` alone has: NIST's vectors, and the same bytes from SoftHSM2.
 
-use std::fs;
+use std::path::Path;
 
 use cryptoki_sys::*;
-use hsmd_tests::daemon::{Daemon, Options};
+use hsmd_tests::daemon::{Daemon, Options, binaries};
 use hsmd_tests::peers::{Token, succeed};
 use hsmd_tests::rv::Rv;
 use hsmd_tests::template::{Mechanism, flag, number};
@@ -162,29 +162,21 @@ fn only_legacy_has_triple_des() {
     assert_eq!(derived, Err(Rv(CKR_ATTRIBUTE_VALUE_INVALID)));
 }
 
-/// SoftHSM2 gives the same bytes, by the same program.
+/// SoftHSM2 gives the same bytes: python-pkcs11 asks both.
 #[test]
 fn softhsm_encrypts_to_the_same_bytes() {
-    let sealed = |token: &Token| -> Vec<Vec<u8>> {
-        let (key, text, out) = (token.file("key"), token.file("text"), token.file("sealed"));
-        fs::write(&key, hex(CMAC_KEY)).expect("a file");
-        let arguments = "--write-object KEY --type secrkey --key-type DES3:24 --id 01 --usage-decrypt";
-        let arguments = arguments.replace("KEY", key.to_str().expect("a path"));
-        succeed(&mut token.as_user(&arguments));
-        let modes = [("DES3-ECB", 24), ("DES3-CBC", 24), ("DES3-CBC-PAD", 21)];
-        let one = |(mode, length): (&str, usize)| {
-            fs::write(&text, vec![b'x'; length]).expect("a file");
-            let mut command = token.as_user("--encrypt --id 01 --iv 0102030405060708");
-            command
-                .args(["--mechanism", mode, "--input-file"])
-                .arg(&text)
-                .arg("--output-file")
-                .arg(&out);
-            succeed(&mut command);
-            fs::read(&out).expect("the result")
-        };
-        modes.map(one).to_vec()
+    let sealed = |token: &Token| {
+        let python = binaries().parent().unwrap_or(Path::new(".")).join("venv/bin/python");
+        assert!(python.exists(), "{}: `cargo xtask setup` makes it", python.display());
+        let mut command = token.command("env");
+        command
+            .arg(python)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/des3.py"))
+            .arg(token.module())
+            .arg(token.pin());
+        String::from_utf8(succeed(&mut command).output).expect("text")
     };
-    let ours = Token::of(legacy());
-    assert_eq!(sealed(&ours), sealed(&Token::softhsm()));
+    let (ours, theirs) = (sealed(&Token::of(legacy())), sealed(&Token::softhsm()));
+    assert_eq!(ours, theirs);
+    assert_eq!(ours.lines().count(), 4);
 }

@@ -87,7 +87,7 @@ pub(super) const ROWS: &[Row] = &[
     kbkdf(M::SP800_108_FEEDBACK_KDF, KbkdfMode::Feedback, "6.42.6"),
     kbkdf(M::SP800_108_DOUBLE_PIPELINE_KDF, KbkdfMode::DoublePipeline, "6.42.7"),
     Row {
-        key_types: &[K::GENERIC_SECRET, K::AES, K::CHACHA20, K::HKDF],
+        key_types: &[K::GENERIC_SECRET, K::AES, K::HKDF],
         section: "6.40.5",
         ..generic(M::PKCS5_PBKD2, Family::Pbkdf2, Op::GENERATE, ParamKind::Pbkdf2)
     },
