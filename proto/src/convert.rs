@@ -9,6 +9,7 @@ use crate::params::{
     CcmParams, ChaChaParams, CtrParams, EcdhAesParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams,
     Mechanism, OaepParams, Params, Pbkdf2Params, PssParams, RsaAesParams, SignContext,
 };
+use crate::tls::{TlsMacParams, TlsParams};
 use crate::value::Value;
 use crate::wire;
 use wire::mechanism::Parameter;
@@ -97,6 +98,16 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
             prf: kbkdf.prf.0,
             fields: kbkdf.fields.iter().map(field_to_wire).collect(),
             iv: kbkdf.iv.clone(),
+        })),
+        Params::Tls(tls) => Some(Parameter::Tls(wire::TlsParameter {
+            hash: tls.hash.0,
+            label: tls.label.clone(),
+            context: tls.seed.clone(),
+        })),
+        Params::TlsMac(mac) => Some(Parameter::TlsMac(wire::TlsMacParameter {
+            hash: mac.hash.0,
+            length: mac.length,
+            server: mac.server,
         })),
         Params::Pbkdf2(pbkdf2) => Some(Parameter::Pbkdf2(wire::Pbkdf2Parameter {
             hash: pbkdf2.hash.0,
@@ -241,6 +252,16 @@ pub fn mechanism_from_wire(mechanism: Option<wire::Mechanism>) -> Result<Mechani
                 .ok_or(Rv::MECHANISM_PARAM_INVALID)?,
             iv: kbkdf.iv,
         }),
+        Some(Parameter::Tls(tls)) => Params::Tls(TlsParams {
+            hash: MechanismType(tls.hash),
+            label: tls.label,
+            seed: tls.context,
+        }),
+        Some(Parameter::TlsMac(mac)) => Params::TlsMac(TlsMacParams {
+            hash: MechanismType(mac.hash),
+            length: mac.length,
+            server: mac.server,
+        }),
         Some(Parameter::Pbkdf2(pbkdf2)) => Params::Pbkdf2(Pbkdf2Params {
             hash: MechanismType(pbkdf2.hash),
             salt: pbkdf2.salt,
@@ -333,6 +354,20 @@ mod tests {
                 }
             ),
             bytes().prop_map(Params::Data),
+            (any::<u64>(), bytes(), bytes()).prop_map(|(hash, label, seed)| {
+                Params::Tls(TlsParams {
+                    hash: MechanismType(hash),
+                    label,
+                    seed,
+                })
+            }),
+            (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(hash, length, server)| {
+                Params::TlsMac(TlsMacParams {
+                    hash: MechanismType(hash),
+                    length,
+                    server,
+                })
+            }),
             (any::<u64>(), bytes(), any::<u64>()).prop_map(|(hash, salt, iterations)| {
                 Params::Pbkdf2(Pbkdf2Params {
                     hash: MechanismType(hash),

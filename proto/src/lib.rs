@@ -20,6 +20,7 @@ pub mod parameter_set;
 pub mod params;
 pub mod policy;
 pub mod returns;
+pub mod tls;
 pub mod value;
 pub mod vendor;
 pub mod wipe;

@@ -6,6 +6,7 @@ use crate::ck::{Kdf, MechanismType, Mgf, Rv};
 use crate::kbkdf::KbkdfParams;
 use crate::mechanism::{self, ParamKind, Row};
 use crate::policy::Policy;
+use crate::tls::{TlsMacParams, TlsParams};
 
 /// A mechanism and its parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,10 @@ pub enum Params {
     Kbkdf(KbkdfParams),
     /// CK_PKCS5_PBKD2_PARAMS2, all but the password, which travels as PINs do.
     Pbkdf2(Pbkdf2Params),
+    /// CK_TLS12_MASTER_KEY_DERIVE_PARAMS, CK_TLS12_EXTENDED_MASTER_KEY_DERIVE_PARAMS, CK_TLS_KDF_PARAMS.
+    Tls(TlsParams),
+    /// CK_TLS_MAC_PARAMS.
+    TlsMac(TlsMacParams),
     /// CK_RSA_AES_KEY_WRAP_PARAMS.
     RsaAes(RsaAesParams),
     /// CK_ECDH_AES_KEY_WRAP_PARAMS.
@@ -328,6 +333,8 @@ impl Mechanism {
             // Keys have at most 1,024 bytes.
             (ParamKind::Bit, Params::Number(bit)) => *bit < 8 * 1024,
             (ParamKind::Kbkdf(mode), Params::Kbkdf(kbkdf)) => kbkdf.fits(mode),
+            (ParamKind::Tls(secret), Params::Tls(tls)) => tls.fits(secret),
+            (ParamKind::TlsMac, Params::TlsMac(mac)) => mac.fits(),
             (ParamKind::Pbkdf2, Params::Pbkdf2(pbkdf2)) => pbkdf2.fits(),
             // GMAC authenticates the data, and nothing beside it.
             (ParamKind::Gcm, Params::Gcm(gcm)) => {

@@ -12,6 +12,7 @@ use hsmd_proto::params::{
     EcdhAesParams, Hedge, HkdfParams, Mechanism, Params, Pbkdf2Params, RsaAesParams, SignContext,
 };
 use hsmd_proto::policy::Policy;
+use hsmd_proto::tls::{TlsMacParams, TlsParams};
 
 /// A mechanism of the row with a parameter that fits.
 fn mechanism_of(row: &Row) -> Mechanism {
@@ -36,6 +37,22 @@ fn mechanism_of(row: &Row) -> Mechanism {
         ParamKind::Gcm => sample::gcm(&[2; 12], b"aad", 96),
         ParamKind::Key | ParamKind::Bit => sample::mechanism(row.mechanism, Params::Number(1)),
         ParamKind::Data => sample::mechanism(row.mechanism, Params::Data(b"data".to_vec())),
+        ParamKind::Tls(secret) => {
+            let params = TlsParams {
+                hash,
+                label: secret.label().unwrap_or(b"test label").to_vec(),
+                seed: vec![7; 64],
+            };
+            sample::mechanism(row.mechanism, Params::Tls(params))
+        }
+        ParamKind::TlsMac => {
+            let params = TlsMacParams {
+                hash,
+                length: 12,
+                server: true,
+            };
+            sample::mechanism(row.mechanism, Params::TlsMac(params))
+        }
         ParamKind::PeerValue => sample::mechanism(row.mechanism, Params::Data(vec![4])),
         ParamKind::Pbkdf2 => {
             let params = Pbkdf2Params {
@@ -199,6 +216,18 @@ fn every_row_is_bound() {
             | Family::Des3Cbc
             | Family::Des3CbcPad => encrypts(row, &mechanism),
             Family::Des3Cmac => signs(row, &mechanism),
+            Family::TlsMac => signs(row, &mechanism),
+            Family::Tls => {
+                let Params::Tls(params) = &mechanism.params else {
+                    panic!("{}", row.mechanism);
+                };
+                assert_eq!(keys_of(row).0.tls(params, 100).unwrap().len(), 100);
+                assert_eq!(other_key(row).tls(params, 32).unwrap_err(), OpError::KeyType);
+            }
+            Family::Shake => {
+                assert_eq!(keys_of(row).0.shake(row.mechanism, 100).unwrap().len(), 100);
+                assert_eq!(other_key(row).shake(row.mechanism, 32).unwrap_err(), OpError::KeyType);
+            }
             Family::DhKeyPairGen => assert!(generate(&Generate::Dh(DhGroup::Modp3072)).is_ok()),
             Family::Dh => {
                 let Params::Data(other) = &mechanism.params else {

@@ -5,13 +5,14 @@
 use hsmd_crypto::secret::Secret;
 use hsmd_crypto::{Material, OpError};
 use hsmd_proto::attribute::{Attribute, Template};
-use hsmd_proto::ck::{AttributeType as A, KeyType, ObjectClass, Rv};
+use hsmd_proto::ck::{AttributeType as A, KeyType, MechanismType, ObjectClass, Rv};
 use hsmd_proto::ids::UniqueId;
 use hsmd_proto::init::Operation;
 use hsmd_proto::mechanism::{Family, ParamKind, Row, digest_length, kdf_hash};
 use hsmd_proto::meta::KeyMeta;
 use hsmd_proto::params::{EcdhParams, Mechanism, Params};
 use hsmd_proto::policy::Policy;
+use hsmd_proto::tls::{MASTER, TlsSecret};
 
 use super::birth::{self, Birth, Substance};
 use super::object::Object;
@@ -135,9 +136,16 @@ fn derived(
             bytes: whole.len(),
             limited: true,
         },
-        None => offered(base, &mechanism.params)?,
+        None => offered(base, row, &mechanism.params)?,
     };
     let length = derived_length(shape, named, agreed)?;
+    let master = matches!(
+        row.params,
+        ParamKind::Tls(TlsSecret::Master | TlsSecret::ExtendedMaster)
+    );
+    if master && (shape != Shape::Generic || length != MASTER) {
+        return Err(Rv::TEMPLATE_INCONSISTENT);
+    }
     if policy.latches() && bases.iter().any(|base| base.sensitive()) && length < policy::MIN_DERIVED {
         return Err(Rv::TEMPLATE_INCONSISTENT);
     }
@@ -149,6 +157,8 @@ fn derived(
     let value = match (&mechanism.params, row.params) {
         (Params::Ecdh(ecdh), _) => key.agree(ecdh, Some(length)),
         (Params::Hkdf(hkdf), _) => key.hkdf(hkdf, length),
+        (Params::Tls(tls), _) => key.tls(tls, length),
+        (Params::None, _) if row.family == Family::Shake => key.shake(row.mechanism, length),
         (Params::Data(other), ParamKind::PeerValue) => key.agree_with_value(other, Some(length)),
         (Params::Kbkdf(kbkdf), ParamKind::Kbkdf(mode)) => key.kbkdf(mode, kbkdf, length),
         _ => return Err(Rv::MECHANISM_PARAM_INVALID),
@@ -166,9 +176,27 @@ struct Agreed {
     limited: bool,
 }
 
-fn offered(base: &Object, params: &Params) -> Result<Agreed, Rv> {
+fn offered(base: &Object, row: &Row, params: &Params) -> Result<Agreed, Rv> {
     match params {
         Params::Ecdh(ecdh) => agreed(base, ecdh),
+        // A master secret has one length, and is a generic secret (6.39).
+        Params::Tls(_) if row.params != ParamKind::Tls(TlsSecret::Exported) => Ok(Agreed {
+            bytes: MASTER,
+            limited: true,
+        }),
+        Params::Tls(tls) => Ok(Agreed {
+            bytes: digest_length(tls.hash).ok_or(Rv::MECHANISM_PARAM_INVALID)?,
+            limited: false,
+        }),
+        // 6.32: 16 and 32 bytes, unless the template says otherwise.
+        Params::None if row.family == Family::Shake => Ok(Agreed {
+            bytes: if row.mechanism == MechanismType::SHAKE_128_KEY_DERIVATION {
+                16
+            } else {
+                32
+            },
+            limited: false,
+        }),
         // Of Diffie-Hellman: the shared number. What puts keys together does not come here.
         Params::Data(_) => Ok(Agreed {
             bytes: base.meta(false).map_or(0, KeyMeta::modulus_bytes),

@@ -2,7 +2,7 @@
 //! `hsmd_proto::params`; here only the memory is made safe.
 
 use super::message::{GcmMessage, RawMessage};
-use super::{kbkdf, password};
+use super::{kbkdf, password, tls};
 use cryptoki_sys::{
     CK_AES_CTR_PARAMS, CK_BYTE, CK_CCM_PARAMS, CK_ECDH_AES_KEY_WRAP_PARAMS, CK_ECDH1_DERIVE_PARAMS, CK_EDDSA_PARAMS,
     CK_GCM_PARAMS, CK_HASH_SIGN_ADDITIONAL_CONTEXT, CK_HKDF_PARAMS, CK_KEY_DERIVATION_STRING_DATA, CK_MECHANISM,
@@ -287,6 +287,8 @@ unsafe fn copy_newer(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> 
                 Params::Data(bytes(raw.pData, raw.ulLen)?)
             }
             ParamKind::Kbkdf(mode) => Params::Kbkdf(kbkdf::copy(mode, at, length)?),
+            ParamKind::Tls(secret) => Params::Tls(tls::copy(secret, at, length)?),
+            ParamKind::TlsMac => Params::TlsMac(tls::mac(at, length)?),
             ParamKind::Pbkdf2 => Params::Pbkdf2(password::copy(at, length)?),
             ParamKind::RsaAes => {
                 let raw: CK_RSA_AES_KEY_WRAP_PARAMS = structure(at, length)?;

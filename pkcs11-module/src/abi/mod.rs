@@ -12,6 +12,7 @@ mod password;
 pub(crate) mod pointers;
 mod process;
 pub(crate) mod template;
+mod tls;
 mod v2;
 mod v3;
 

@@ -168,6 +168,10 @@ pub(crate) fn signature_length(operation: &KeyOperation) -> Result<usize, Rv> {
             Params::Gcm(gcm) => Some(gcm.tag_bits as usize / 8),
             _ => None,
         },
+        Family::TlsMac => match &operation.mechanism.params {
+            Params::TlsMac(mac) => usize::try_from(mac.length).ok(),
+            _ => None,
+        },
         Family::Hmac | Family::AesCmac | Family::Des3Cmac => match operation.mechanism.params {
             Params::Number(length) => usize::try_from(length).ok(),
             _ => operation.row.mac_length(),

@@ -1,10 +1,11 @@
 //! The column of the mechanism table that says which standard approves a mechanism: what the policy `fips` has (SP 800-140C, SP
 //! 800-131A r2). Families are matched one by one, so that a new one has to say what it is.
 
-use super::{Family, Row};
+use super::{Family, ParamKind, Row};
 use crate::ck::{Kdf, KeyType, MechanismType};
 use crate::meta::Curve;
 use crate::params::Params;
+use crate::tls::TlsSecret;
 
 /// Least length in bytes of a key of HMAC, and of a generic secret: 112 bits (SP 800-131A r2, 10).
 const LEAST_SECRET: u64 = 14;
@@ -45,6 +46,9 @@ impl Row {
             Family::Hkdf => "SP 800-56C r2",
             Family::Kbkdf => "SP 800-108 r1",
             Family::Pbkdf2 => "SP 800-132",
+            // FIPS 140-3 IG D.Q: a master secret that is not bound to its handshake is approved no more.
+            Family::Tls if self.params == ParamKind::Tls(TlsSecret::Master) => return None,
+            Family::Tls | Family::TlsMac => "SP 800-135 r1",
             Family::AesKeyGen | Family::GenericSecretKeyGen | Family::HkdfKeyGen => "SP 800-133 r2",
             Family::AesEcb | Family::AesCbc | Family::AesCbcPad | Family::AesCts | Family::AesCtr => "SP 800-38A",
             Family::AesXtsKeyGen => "SP 800-133 r2",
@@ -60,7 +64,7 @@ impl Row {
                 return None;
             }
             // SP 800-108 and SP 800-56C derive; these put together.
-            Family::Concatenate | Family::Xor | Family::Extract => return None,
+            Family::Concatenate | Family::Xor | Family::Extract | Family::Shake => return None,
         })
     }
 
@@ -72,6 +76,8 @@ impl Row {
             | Family::HkdfKeyGen
             | Family::Hkdf
             | Family::Kbkdf
+            | Family::Tls
+            | Family::TlsMac
             | Family::Pbkdf2 => LEAST_SECRET,
             _ if self.key_types == [KeyType::RSA] => 2048,
             _ => 0,

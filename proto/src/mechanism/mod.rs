@@ -11,6 +11,7 @@ pub use table::TABLE;
 use crate::ck::{Kdf, KeyType, MechanismType, Mgf};
 use crate::kbkdf::KbkdfMode;
 use crate::policy::Policy;
+use crate::tls::TlsSecret;
 use std::ops::BitOr;
 
 /// What a mechanism can be used for: a set of operations, with the specification's `CKF_` values.
@@ -95,6 +96,10 @@ pub enum ParamKind {
     Kbkdf(KbkdfMode),
     /// CK_PKCS5_PBKD2_PARAMS2. Between module and daemon the password is beside the mechanism.
     Pbkdf2,
+    /// CK_TLS12_MASTER_KEY_DERIVE_PARAMS, CK_TLS12_EXTENDED_MASTER_KEY_DERIVE_PARAMS, CK_TLS_KDF_PARAMS.
+    Tls(TlsSecret),
+    /// CK_TLS_MAC_PARAMS.
+    TlsMac,
     /// CK_RSA_AES_KEY_WRAP_PARAMS.
     RsaAes,
     /// CK_ECDH_AES_KEY_WRAP_PARAMS.
@@ -144,6 +149,9 @@ pub enum Family {
     Hkdf,
     Kbkdf,
     Pbkdf2,
+    Tls,
+    TlsMac,
+    Shake,
     Concatenate,
     Xor,
     Extract,

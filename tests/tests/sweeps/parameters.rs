@@ -3,6 +3,7 @@
 use cryptoki_sys::*;
 use hsmd_proto::mechanism::{ParamKind, Row};
 use hsmd_proto::policy::Policy;
+use hsmd_proto::tls::TlsSecret;
 use hsmd_tests::template::{Mechanism, Word, words};
 
 use super::stage::TEXT;
@@ -19,6 +20,19 @@ pub(super) fn good(row: &Row, point: &[u8], policy: Policy) -> Option<Mechanism>
         ParamKind::Ctr => Mechanism::Bytes(kind, [&64_u64.to_ne_bytes()[..], &[7; 16]].concat()),
         ParamKind::MacLength => Mechanism::Bytes(kind, 8_u64.to_ne_bytes().to_vec()),
         ParamKind::Gcm if kind == CKM_AES_GMAC => Mechanism::Gmac { iv: nonce() },
+        ParamKind::TlsMac => words(kind, &[CKM_SHA256, 12, 1].map(|word| Word::Number(word as usize))),
+        ParamKind::Tls(secret) => {
+            let random = [Word::Bytes(&[7; 32]), Word::Number(32)];
+            let (hash, randoms) = (Word::Number(CKM_SHA256 as usize), [random, random].concat());
+            match secret {
+                TlsSecret::Master => words(kind, &[&randoms[..], &[Word::Number(0), hash]].concat()),
+                TlsSecret::ExtendedMaster => words(kind, &[&[hash], &random[..], &[Word::Number(0)]].concat()),
+                TlsSecret::Exported => {
+                    let label = [hash, Word::Bytes(b"test label"), Word::Number(10)];
+                    words(kind, &[&label[..], &randoms, &[Word::Number(0); 2]].concat())
+                }
+            }
+        }
         ParamKind::PeerValue => Mechanism::Bytes(kind, vec![4]),
         ParamKind::Bit => words(kind, &[Word::Number(8)]),
         ParamKind::Data => words(kind, &[Word::Bytes(&[5; 16]), Word::Number(16)]),

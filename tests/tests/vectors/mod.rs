@@ -12,6 +12,7 @@ mod password;
 mod private;
 mod secrets;
 mod signatures;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -145,7 +146,7 @@ name; ACVP are NIST's own vectors, of which `tests/tests/quantum/vectors` holds 
 type Family = fn(&mut Bench);
 
 /// What runs. Slow ones first: they run side by side.
-const FAMILIES: [Family; 19] = [
+const FAMILIES: [Family; 20] = [
     crate::quantum::acvp::slh_dsa,
     private::rsa,
     crate::quantum::ml_kem::wycheproof,
@@ -164,6 +165,7 @@ const FAMILIES: [Family; 19] = [
     password::pbkdf2,
     des3::des3,
     dh::dh,
+    tls::tls,
     secrets::macs,
 ];
 

@@ -1,7 +1,7 @@
 //! HMAC (FIPS 198-1), CMAC (SP 800-38B) and GMAC (SP 800-38D), whole or cut to the length that the caller chose.
 
 use super::symmetric::Symmetric;
-use super::{cipher, des3};
+use super::{cipher, des3, tls};
 use crate::awslc::ffi::Aes;
 use crate::awslc::{Block, Way};
 use crate::error::OpError;
@@ -10,6 +10,14 @@ use crate::seal;
 use hsmd_proto::mechanism::{Family, Row};
 use hsmd_proto::params::{GcmParams, Params};
 use zeroize::{Zeroize, Zeroizing};
+
+/// Whether a family is one of MACs.
+pub(crate) const fn is_mac(family: Family) -> bool {
+    matches!(
+        family,
+        Family::Hmac | Family::AesCmac | Family::AesGmac | Family::Des3Cmac | Family::TlsMac
+    )
+}
 
 pub(crate) fn sign(
     key: &Symmetric,
@@ -54,6 +62,10 @@ fn compute(
     let mut mac = Zeroizing::new([0; 64]);
     if let (Family::AesGmac, Params::Gcm(gcm)) = (row.family, params) {
         let length = gmac(key, gcm, message, &mut mac)?;
+        return Ok((mac, length));
+    }
+    if let (Family::TlsMac, Params::TlsMac(params)) = (row.family, params) {
+        let length = tls::mac(key, params, message, &mut mac)?;
         return Ok((mac, length));
     }
     let whole = match row.family {

@@ -22,6 +22,7 @@ mod pkcs1;
 pub(crate) mod rsa;
 pub(crate) mod slh_dsa;
 pub(crate) mod symmetric;
+mod tls;
 pub(crate) mod xts;
 
 use crate::awslc::ffi::{Ec, Lattice, Rsa};
@@ -33,12 +34,13 @@ use crate::secret::Secret;
 use crate::slh_dsa::{Private, Public};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, ParsedPublicKey};
 use dh::Dh;
-use hsmd_proto::ck::KeyType;
+use hsmd_proto::ck::{KeyType, MechanismType};
 use hsmd_proto::dh::DhGroup;
 use hsmd_proto::kbkdf::{KbkdfMode, KbkdfParams};
 use hsmd_proto::mechanism::{self, Family, Row};
 use hsmd_proto::meta::Curve;
 use hsmd_proto::params::{EcdhParams, HkdfParams, Mechanism, Params};
+use hsmd_proto::tls::TlsParams;
 use ml_dsa::MlDsa;
 use montgomery::Montgomery;
 use pkcs1::RejectionKey;
@@ -192,7 +194,7 @@ impl Key {
             (Inner::SlhDsaPrivate(key), Family::SlhDsa | Family::HashSlhDsa) => {
                 slh_dsa::sign(key, row, &mechanism.params, input, out)
             }
-            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac | Family::AesGmac | Family::Des3Cmac) => {
+            (Inner::Symmetric(key), family) if mac::is_mac(family) => {
                 mac::sign(key, row, &mechanism.params, input, out)
             }
             (_, family) if signs(family) => Err(OpError::KeyType),
@@ -232,7 +234,7 @@ impl Key {
                 let (Input::Message(data) | Input::Digest(data)) = input;
                 rsa::verify_raw(key, data, signature)
             }
-            (Inner::Symmetric(key), Family::Hmac | Family::AesCmac | Family::AesGmac | Family::Des3Cmac) => {
+            (Inner::Symmetric(key), family) if mac::is_mac(family) => {
                 mac::verify(key, row, &mechanism.params, input, signature)
             }
             (_, family) if signs(family) => Err(OpError::KeyType),
@@ -389,6 +391,28 @@ impl Key {
         }
     }
 
+    /// TLS 1.2's pseudo-random function (PKCS#11 3.2, 6.39): `length` bytes.
+    ///
+    /// # Errors
+    /// `KeyType`; `Parameter` for a hash that this build does not have; `DataLength` for none or too many bytes.
+    pub fn tls(&self, params: &TlsParams, length: usize) -> Result<Secret, OpError> {
+        match &self.0 {
+            Inner::Symmetric(key) => tls::derive(key, params, length),
+            _ => Err(OpError::KeyType),
+        }
+    }
+
+    /// Derivation by SHAKE (PKCS#11 3.2, 6.32): `length` bytes.
+    ///
+    /// # Errors
+    /// `KeyType`; `Mechanism` for another; `DataLength` for none or too many bytes.
+    pub fn shake(&self, mechanism: MechanismType, length: usize) -> Result<Secret, OpError> {
+        match &self.0 {
+            Inner::Symmetric(key) => tls::shake(key, mechanism, length),
+            _ => Err(OpError::KeyType),
+        }
+    }
+
     /// The public half; `None` for a secret key.
     #[must_use]
     pub fn public(&self) -> Option<Material> {
@@ -485,11 +509,7 @@ const fn signs(family: Family) -> bool {
             | Family::HashMlDsa
             | Family::SlhDsa
             | Family::HashSlhDsa
-            | Family::Hmac
-            | Family::AesCmac
-            | Family::AesGmac
-            | Family::Des3Cmac
-    )
+    ) || mac::is_mac(family)
 }
 
 /// aws-lc-rs gives public keys as slices; Ed25519's have 32 bytes.

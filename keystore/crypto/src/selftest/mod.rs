@@ -18,6 +18,7 @@ use hsmd_proto::params::{
     CcmParams, CtrParams, EcdhParams, GcmParams, Hedge, HkdfParams, Mechanism, OaepParams, Params, Pbkdf2Params,
     PssParams, SignContext,
 };
+use hsmd_proto::tls::{TlsMacParams, TlsParams};
 
 use crate::secret::Secret;
 use crate::{Input, Key, Material, RsaCrt, RsaPrivate, digest, pbkdf2, random};
@@ -195,6 +196,23 @@ fn answer(vector: &Vector, rsa: Option<&Key>) -> Option<()> {
                 public_point: message,
             };
             same(p256(vector)?.agree(&params, None).ok()?.expose(), &result)
+        }
+        Family::Tls => {
+            let params = TlsParams {
+                hash: MechanismType::SHA256,
+                label: b"test label".to_vec(),
+                seed: message,
+            };
+            same(symmetric(vector)?.tls(&params, result.len()).ok()?.expose(), &result)
+        }
+        Family::TlsMac => {
+            let params = TlsMacParams {
+                hash: MechanismType::SHA256,
+                length: 12,
+                server: true,
+            };
+            let params = Params::TlsMac(params);
+            signs(&symmetric(vector)?, &Mechanism { kind, params }, &message, &result)
         }
         Family::Dh => {
             let (group, value) = (DhGroup::Ffdhe2048, vector.secret("key")?);

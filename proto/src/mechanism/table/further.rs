@@ -4,6 +4,7 @@ use super::{CRYPT, EC, Op, ParamKind, SIGN, WRAP, aes, ecdsa, generic, rsa};
 use crate::ck::{KeyType as K, MechanismType as M};
 use crate::kbkdf::KbkdfMode;
 use crate::mechanism::{Family, MultiPart, Row};
+use crate::tls::TlsSecret;
 
 /// A row of AES whose data the module collects.
 const fn collected(mechanism: M, family: Family, operations: Op, params: ParamKind, section: &'static str) -> Row {
@@ -47,6 +48,22 @@ const fn ecdh_aes(mechanism: M, section: &'static str) -> Row {
     }
 }
 
+/// A row of TLS 1.2's pseudo-random function.
+const fn tls(mechanism: M, secret: TlsSecret) -> Row {
+    Row {
+        section: "6.39",
+        ..generic(mechanism, Family::Tls, Op::DERIVE, ParamKind::Tls(secret))
+    }
+}
+
+const fn tls_mac(mechanism: M) -> Row {
+    Row {
+        section: "6.39",
+        multi_part: MultiPart::Collect,
+        ..generic(mechanism, Family::TlsMac, SIGN, ParamKind::TlsMac)
+    }
+}
+
 /// A row of finite-field Diffie-Hellman in the groups of [`crate::dh`].
 const fn dh(mechanism: M, family: Family, operations: Op, params: ParamKind) -> Row {
     Row {
@@ -86,6 +103,14 @@ pub(super) const ROWS: &[Row] = &[
     kbkdf(M::SP800_108_COUNTER_KDF, KbkdfMode::Counter, "6.42.5"),
     kbkdf(M::SP800_108_FEEDBACK_KDF, KbkdfMode::Feedback, "6.42.6"),
     kbkdf(M::SP800_108_DOUBLE_PIPELINE_KDF, KbkdfMode::DoublePipeline, "6.42.7"),
+    tls(M::TLS12_MASTER_KEY_DERIVE_DH, TlsSecret::Master),
+    tls(M::TLS12_EXTENDED_MASTER_KEY_DERIVE_DH, TlsSecret::ExtendedMaster),
+    tls(M::TLS12_KDF, TlsSecret::Exported),
+    tls(M::TLS_KDF, TlsSecret::Exported),
+    tls_mac(M::TLS12_MAC),
+    tls_mac(M::TLS_MAC),
+    derives(M::SHAKE_128_KEY_DERIVATION, Family::Shake, ParamKind::None, "6.32"),
+    derives(M::SHAKE_256_KEY_DERIVATION, Family::Shake, ParamKind::None, "6.32"),
     Row {
         key_types: &[K::GENERIC_SECRET, K::AES, K::HKDF],
         section: "6.40.5",

@@ -163,13 +163,24 @@ impl Lattice {
     }
 }
 
-/// SHAKE256 for many short inputs: one context serves them all.
-pub(crate) struct Shake(Owned<sys::EVP_MD_CTX>);
+/// SHAKE for many short inputs: one context serves them all.
+pub(crate) struct Shake(Owned<sys::EVP_MD_CTX>, unsafe extern "C" fn() -> *const sys::EVP_MD);
 
 impl Shake {
+    /// SHAKE256.
     pub(crate) fn new() -> Option<Self> {
+        Self::of(sys::EVP_shake256)
+    }
+
+    /// SHAKE128.
+    pub(crate) fn new_128() -> Option<Self> {
+        Self::of(sys::EVP_shake128)
+    }
+
+    fn of(function: unsafe extern "C" fn() -> *const sys::EVP_MD) -> Option<Self> {
         // SAFETY: a new context, which is ours or null.
-        unsafe { Owned::take(sys::EVP_MD_CTX_new()) }.map(Self)
+        let context = unsafe { Owned::take(sys::EVP_MD_CTX_new()) };
+        context.map(|context| Self(context, function))
     }
 
     /// The first bytes of the output for the parts, one after the other.
@@ -178,7 +189,7 @@ impl Shake {
         // SAFETY: the context is borrowed alone, and Init begins it anew; the function is a constant; reads each part's length,
         // writes as many bytes as `out` has.
         unsafe {
-            check(sys::EVP_DigestInit_ex(context, sys::EVP_shake256(), ptr::null_mut()))?;
+            check(sys::EVP_DigestInit_ex(context, (self.1)(), ptr::null_mut()))?;
             for part in parts {
                 let (data, length) = view(part);
                 check(sys::EVP_DigestUpdate(context, data.cast(), length))?;
