@@ -1,6 +1,7 @@
 //! The rows of the comparison: what one call is, for every module the same. Keys are found here, made in `keys.rs`; rows
-//! about objects are in `objects.rs`. What the rows mean is in `hsmd_benches::catalogue`.
+//! of further families of mechanisms in `families.rs`, about objects in `objects.rs`. What the rows mean is in `hsmd_benches::catalogue`.
 
+mod families;
 pub(crate) mod keys;
 mod objects;
 
@@ -53,7 +54,7 @@ pub(crate) fn prepare<'a>(row: &str, bed: &'a Bed<'a>) -> Result<Call<'a>, Rv> {
         "random-32" => Ok(random(bed)),
         "session" => Ok(session(bed)),
         "login" => Ok(login(bed)),
-        other => objects::prepare(other, bed),
+        other => families::prepare(other, bed).unwrap_or_else(|| objects::prepare(other, bed)),
     }
 }
 
