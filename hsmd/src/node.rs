@@ -11,6 +11,7 @@ use crate::pki::{Pki, PkiError};
 use crate::slots::Slots;
 use hsmd_keystore::{Error, Identity, KeySet, Keystore};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -39,6 +40,8 @@ pub struct Node {
     pub(crate) calls: Calls,
     /// `None`: the store is this daemon's alone.
     pub(crate) fleet: Option<Arc<Fleet>>,
+    /// The revision of the records that the model was read from last.
+    viewed: AtomicU64,
 }
 
 /// Where logins end.
@@ -116,6 +119,7 @@ impl Node {
             requests: Requests::default(),
             calls: Calls::default(),
             fleet: None,
+            viewed: AtomicU64::new(0),
         })
     }
 
@@ -145,6 +149,31 @@ impl Node {
             (Some(fleet), Some(inside)) => fleet.leave(inside),
             _ => Ok(()),
         }
+    }
+
+    /// Before a request of the control plane: what other nodes have recorded so far is known here. Where the store does not answer in
+    /// time, the request sees what there is, and can change nothing.
+    pub(crate) fn freshen(&self) {
+        let Some(fleet) = &self.fleet else { return };
+        if fleet.catch_up() {
+            let read = self.keystore.document_at("").map_or(0, |(_, revision)| revision);
+            if self.viewed.swap(read, Ordering::AcqRel) != read {
+                self.read_again();
+            }
+        }
+    }
+
+    /// Reads the control plane's records, which another node has changed, and ends the connections of those who are no more in them.
+    pub(crate) fn read_again(&self) {
+        match self.model.refresh() {
+            Ok(gone) => {
+                for identity in gone {
+                    self.clients.cut(&identity);
+                }
+            }
+            Err(error) => tracing::error!(%error, "what another node has changed cannot be read"),
+        }
+        self.end_strangers();
     }
 
     /// Whether requests are answered.

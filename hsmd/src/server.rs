@@ -147,10 +147,10 @@ fn follow_control(node: &Arc<Node>) -> io::Result<()> {
         while let Some(next) = fleet.control_changed(seen) {
             let Some(node) = node.upgrade() else { return };
             seen = next;
-            if let Err(error) = node.model.refresh() {
-                tracing::error!(%error, "what another node has changed cannot be read");
+            node.read_again();
+            if node.serves() {
+                node.model.confirm_own();
             }
-            node.end_strangers();
         }
     })?;
     Ok(())
@@ -164,8 +164,14 @@ async fn housekeeping(node: Arc<Node>) {
         node.pki.keep_fresh();
         node.end_strangers();
         node.clients.end_expired();
-        let keystore = node.keystore.clone();
-        if tokio::task::spawn_blocking(move || keystore.idle_wipe()).await.is_err() {
+        let node = Arc::clone(&node);
+        let work = move || {
+            node.keystore.idle_wipe();
+            if node.fleet.is_some() && node.serves() {
+                node.model.take_over();
+            }
+        };
+        if tokio::task::spawn_blocking(work).await.is_err() {
             tracing::error!("housekeeping panicked; please report this");
         }
     }

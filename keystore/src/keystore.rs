@@ -213,10 +213,24 @@ impl Keystore {
         self.0.core.node
     }
 
-    /// The newest revision of the store that reads see.
+    /// The newest revision of the store that reads see; in a fleet a number that is the same on all nodes, and what this thread has
+    /// written is waited for.
     #[must_use]
     pub fn revision(&self) -> u64 {
-        self.0.core.store.revision().0
+        let core = &self.0.core;
+        if core.sharing.is_on() {
+            core.sharing.await_written();
+            core.sharing.seen()
+        } else {
+            core.store.revision().0
+        }
+    }
+
+    /// Waits a little until reads see at least this revision, which another node has told. False: they do not, and another node may.
+    #[must_use]
+    pub fn await_revision(&self, revision: u64) -> bool {
+        let core = &self.0.core;
+        revision == 0 || !core.sharing.is_on() || core.sharing.await_seen(&core.store, revision)
     }
 
     /// Whether requests may be answered: false when another process may have taken this node's place (INV-6). To be asked before

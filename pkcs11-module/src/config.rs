@@ -4,11 +4,15 @@
 //! No message is ever printed: a file that cannot be used makes C_Initialize fail with `CKR_GENERAL_ERROR`
 //! ([`ConfigError`] says why, for tests and debuggers). A missing daemon is no configuration error.
 
+mod availability;
 mod chrystoki;
 
 use crate::abi::os;
+pub(crate) use availability::{Availability, Log};
 use chrystoki::Chrystoki;
 use serde::Deserialize;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) socket: Option<PathBuf>,
     /// Servers on other hosts.
     pub(crate) remote: Option<Remote>,
+    /// How several of them are used.
+    pub(crate) availability: Availability,
     /// Only slots of groups are listed (`HAOnly`).
     pub(crate) ha_only: bool,
     /// How long a call goes on trying when the connection broke.
@@ -74,10 +80,10 @@ pub(crate) struct Config {
     pub(crate) service_uid: Option<u32>,
 }
 
-/// Servers to reach by mutual TLS. Each serves the same; the first that answers is used.
+/// Servers to reach by mutual TLS. Each serves the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remote {
-    /// In the order in which they are tried; at least one.
+    /// At least one.
     pub(crate) servers: Vec<Server>,
     /// The authorities of the servers, PEM.
     pub(crate) ca: PathBuf,
@@ -109,6 +115,22 @@ impl Server {
             port,
         })
     }
+
+    /// The address, if it is one and no name.
+    pub(crate) fn literal(&self) -> Option<SocketAddr> {
+        let address: IpAddr = self.host.parse().ok()?;
+        Some(SocketAddr::new(address, self.port))
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// The file's keys. Unknown ones are ignored: an older module reads a newer file.
@@ -124,6 +146,9 @@ struct File {
     #[serde(default)]
     fork: Fork,
     service_user: Option<String>,
+    ha_only: Option<bool>,
+    #[serde(flatten)]
+    availability: availability::Keys,
 }
 
 #[derive(Default, Deserialize, PartialEq, Eq)]
@@ -254,13 +279,17 @@ impl Config {
         };
         let deadline = file.deadline_ms.map_or(DEADLINE, Duration::from_millis);
         let remote = file.remote(folder)?;
+        let servers = remote.as_ref().map_or(&[][..], |remote| &remote.servers);
+        let availability = file.availability.read(servers)?;
+        let ha_only = file.ha_only.unwrap_or(false);
         let socket = file
             .socket
             .or_else(|| remote.is_none().then(|| PathBuf::from(SERVICE_SOCKET)));
         Ok(Self {
             socket,
             remote,
-            ha_only: false,
+            availability,
+            ha_only,
             deadline: deadline.clamp(SHORTEST, LONGEST),
             service_uid,
         })
@@ -275,6 +304,7 @@ impl Config {
         Ok(Self {
             socket: None,
             remote: file.remote,
+            availability: file.availability,
             ha_only: file.ha_only,
             deadline: file.patience.unwrap_or(DEADLINE).clamp(SHORTEST, LONGEST),
             service_uid: None,

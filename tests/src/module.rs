@@ -348,6 +348,17 @@ impl Module {
         Ok(output)
     }
 
+    /// A function with one output, first asked for the length: `C_EncryptFinal`, `C_SignFinal`, ...
+    pub fn end(&self, function: &str, session: Session) -> Result<Vec<u8>, Rv> {
+        let mut length: CK_ULONG = 0;
+        self.call(function, &[session as usize, 0, at(&mut length)])?;
+        let mut output = vec![0_u8; length as usize];
+        let words = [session as usize, output.as_mut_ptr() as usize, at(&mut length)];
+        self.call(function, &words)?;
+        output.truncate(length as usize);
+        Ok(output)
+    }
+
     /// `C_SignInit` and `C_Sign`.
     pub fn sign(&self, session: Session, mechanism: &Mechanism, key: Object, data: &[u8]) -> Result<Vec<u8>, Rv> {
         self.start("C_SignInit", session, mechanism, key)?;

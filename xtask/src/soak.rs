@@ -128,10 +128,10 @@ const PROGRAMS: &[Program] = &[
         "the same, a hundred faults: the whole table again and again",
     ),
     program(
-        "fleet-join",
-        "fleet_join::",
-        100_000,
-        "a node is added to a fleet under load: its time, and what the signatures notice (a round is an object)",
+        "fleet-figures",
+        "fleet::figures",
+        20_000,
+        "measures: signatures through one, two and three nodes of a group, and what the choice costs a call (a round is a call)",
     ),
     Program {
         name: "fleet-sim",

@@ -158,6 +158,8 @@ const TABLE: &[Row] = &[
     (FLEET, "ListNodes", ALL),
     (FLEET, "Drain", ADMIN),
     (FLEET, "RemoveNode", ADMIN),
+    (FLEET, "MoveHsm", OPERATE),
+    (FLEET, "Evacuate", OPERATE),
     (HEALTH, "Check", ALL),
     (HEALTH, "Watch", ALL),
     (REFLECTION, "ServerReflectionInfo", ALL),

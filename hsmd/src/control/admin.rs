@@ -30,7 +30,7 @@ impl HsmAdmin for Service {
         &self,
         request: Request<CreatePartitionRequest>,
     ) -> Result<Response<CreatePartitionResponse>, Status> {
-        let partition = Some(self.run(request, partitions::create).await?);
+        let partition = Some(self.run_again(request, partitions::create).await?);
         Ok(Response::new(CreatePartitionResponse { partition }))
     }
 
@@ -55,7 +55,7 @@ impl HsmAdmin for Service {
         &self,
         request: Request<DeletePartitionRequest>,
     ) -> Result<Response<DeletePartitionResponse>, Status> {
-        self.run(request, partitions::delete).await?;
+        self.run_again(request, partitions::delete).await?;
         Ok(Response::new(DeletePartitionResponse {}))
     }
 
@@ -63,7 +63,7 @@ impl HsmAdmin for Service {
         &self,
         request: Request<ResizePartitionRequest>,
     ) -> Result<Response<ResizePartitionResponse>, Status> {
-        let partition = Some(self.run(request, partitions::resize).await?);
+        let partition = Some(self.run_again(request, partitions::resize).await?);
         Ok(Response::new(ResizePartitionResponse { partition }))
     }
 
@@ -163,13 +163,13 @@ impl HsmAdmin for Service {
 
     async fn suspend_hsm(&self, request: Request<SuspendHsmRequest>) -> Result<Response<SuspendHsmResponse>, Status> {
         let (node, name) = (self.0.clone(), request.into_inner().hsm);
-        blocking(move || node.model.suspend_hsm(&name)).await?;
+        blocking(move || fault::again(&node, || node.model.suspend_hsm(&name))).await?;
         Ok(Response::new(SuspendHsmResponse {}))
     }
 
     async fn resume_hsm(&self, request: Request<ResumeHsmRequest>) -> Result<Response<ResumeHsmResponse>, Status> {
         let (node, name) = (self.0.clone(), request.into_inner().hsm);
-        blocking(move || node.model.resume_hsm(&name)).await?;
+        blocking(move || fault::again(&node, || node.model.resume_hsm(&name))).await?;
         Ok(Response::new(ResumeHsmResponse {}))
     }
 
@@ -181,7 +181,7 @@ impl HsmAdmin for Service {
         &self,
         request: Request<AssignClientRequest>,
     ) -> Result<Response<AssignClientResponse>, Status> {
-        let answer = self.run(request, clients::assign).await?;
+        let answer = self.run_again(request, clients::assign).await?;
         Ok(Response::new(AssignClientResponse {
             assignment: Some(answer),
         }))
@@ -191,7 +191,7 @@ impl HsmAdmin for Service {
         &self,
         request: Request<RevokeClientRequest>,
     ) -> Result<Response<RevokeClientResponse>, Status> {
-        let answer = self.run(request, clients::revoke).await?;
+        let answer = self.run_again(request, clients::revoke).await?;
         Ok(Response::new(RevokeClientResponse {
             assignment: Some(answer),
         }))
@@ -209,7 +209,7 @@ impl HsmAdmin for Service {
         &self,
         request: Request<CreateLocalClientRequest>,
     ) -> Result<Response<CreateLocalClientResponse>, Status> {
-        let answer = self.run(request, clients::create_local).await?;
+        let answer = self.run_again(request, clients::create_local).await?;
         Ok(Response::new(CreateLocalClientResponse {
             assignment: Some(answer),
         }))
@@ -219,7 +219,7 @@ impl HsmAdmin for Service {
         &self,
         request: Request<DeleteLocalClientRequest>,
     ) -> Result<Response<DeleteLocalClientResponse>, Status> {
-        self.run(request, clients::delete_local).await?;
+        self.run_again(request, clients::delete_local).await?;
         Ok(Response::new(DeleteLocalClientResponse {}))
     }
 
@@ -263,6 +263,16 @@ impl Service {
     ) -> Result<A, Status> {
         let (node, request) = (self.0.clone(), request.into_inner());
         blocking(move || act(&node, request)).await
+    }
+
+    /// The same for what has no secret in it: in a fleet it is done again when another node has changed the same records.
+    async fn run_again<Q: Clone + Send + 'static, A: Send + 'static>(
+        &self,
+        request: Request<Q>,
+        act: fn(&Arc<Node>, Q) -> Result<A, ModelError>,
+    ) -> Result<A, Status> {
+        let (node, request) = (self.0.clone(), request.into_inner());
+        blocking(move || fault::again(&node, || act(&node, request.clone()))).await
     }
 }
 

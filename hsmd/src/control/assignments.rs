@@ -222,6 +222,18 @@ trait Client: Document + Clone {
     fn parts(&self) -> (&str, &str, &str, &BTreeSet<String>);
 }
 
+impl State {
+    /// By what the clients of all kinds are known.
+    pub(super) fn identities(&self) -> Vec<Identity> {
+        let clients = self
+            .clients
+            .values()
+            .filter_map(|entry| Client::identity(&entry.record));
+        let users = self.users.values().filter_map(|entry| Client::identity(&entry.record));
+        clients.chain(users).collect()
+    }
+}
+
 impl Client for ClientRecord {
     fn identity(&self) -> Option<Identity> {
         Self::identity(self)

@@ -18,18 +18,23 @@ pub(super) struct Server {
 /// The servers that a client is told of: the one that `[data] advertise` names, or else each HSM at its own address, on the
 /// port of the first listener.
 pub(super) fn servers(data: &Data, addresses: &[String]) -> Vec<Server> {
-    let port = data.listen.first().map(SocketAddr::port).filter(|port| *port != 0);
-    let port = port.unwrap_or(PORT);
-    let server = |text: &str| {
-        let (host, own) = split(text);
-        Server {
-            host: host.to_owned(),
-            port: own.unwrap_or(port),
-        }
-    };
     match data.advertise.as_str() {
-        "" => addresses.iter().map(|address| server(address)).collect(),
-        advertised => vec![server(advertised)],
+        "" => addresses.iter().map(|address| server(data, address)).collect(),
+        advertised => vec![server(data, advertised)],
+    }
+}
+
+/// The servers of a fleet: what its nodes advertise, each its own.
+pub(super) fn nodes(data: &Data, advertised: &[String]) -> Vec<Server> {
+    advertised.iter().map(|address| server(data, address)).collect()
+}
+
+fn server(data: &Data, text: &str) -> Server {
+    let port = data.listen.first().map(SocketAddr::port).filter(|port| *port != 0);
+    let (host, own) = split(text);
+    Server {
+        host: host.to_owned(),
+        port: own.or(port).unwrap_or(PORT),
     }
 }
 

@@ -26,11 +26,14 @@ impl Service {
     /// Checks a request and runs what it asks for.
     async fn run<Q, A>(&self, request: Request<Q>, act: fn(&Arc<Node>, Q) -> Result<A, ModelError>) -> Answer<A>
     where
-        Q: Fields + Send + 'static,
+        Q: Fields + Clone + Send + 'static,
         A: Send + 'static,
     {
         let (node, request) = (self.0.clone(), request.into_inner());
-        let work = move || fields::check(&request).and_then(|()| act(&node, request));
+        let work = move || {
+            fields::check(&request)?;
+            fault::again(&node, || act(&node, request.clone()))
+        };
         fault::blocking(work).await.map(Response::new)
     }
 }
@@ -134,7 +137,7 @@ impl CloudHsm for Service {
             let read = read.map(|read| read.to_str().ok().and_then(|text| text.parse().ok()));
             // A value that is no time is not one that a group was changed at.
             let read = read.map(|read| read.ok_or(ModelError::Changed)).transpose()?;
-            group::modify(&node, request, read)
+            fault::again(&node, || group::modify(&node, request.clone(), read))
         };
         fault::blocking(work).await.map(Response::new)
     }

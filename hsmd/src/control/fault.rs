@@ -2,6 +2,7 @@
 //! travels in the metadata.
 
 use super::model::ModelError;
+use crate::node::Node;
 use hsmd_control::{ERROR_KEY, RETRYABLE_KEY};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
@@ -61,6 +62,7 @@ const fn kind(error: &ModelError) -> (Code, Fault) {
         | ModelError::Merging
         | ModelError::GroupUpdating(_)
         | ModelError::NotCopied(_)
+        | ModelError::NoOtherNode
         | ModelError::TooManyCounters
         | ModelError::PolicyDiffers(_)
         | ModelError::KeysMissing(_)
@@ -127,4 +129,18 @@ pub(super) async fn blocking<T: Send + 'static>(
             Err(status)
         }
     }
+}
+
+/// How often a change is tried that met another node's.
+const TRIES: usize = 5;
+
+/// Changes, and changes again on what another node has recorded meanwhile. Nothing has happened when records were not as read.
+pub(super) fn again<A>(node: &Node, act: impl Fn() -> Result<A, ModelError>) -> Result<A, ModelError> {
+    for _ in 1..TRIES {
+        match act() {
+            Err(ModelError::Conflict) if node.fleet.is_some() => node.freshen(),
+            other => return other,
+        }
+    }
+    act()
 }

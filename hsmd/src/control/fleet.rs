@@ -1,12 +1,15 @@
 //! `hsmd.fleet.v1.Fleet`: the nodes that share this daemon's store.
 
+use super::fault::{again, blocking};
 use crate::fleet::{Fleet as Driven, NodeView, phase_name};
 use crate::node::Node as Daemon;
 use hsmd_control::fleet::fleet_server::Fleet;
 use hsmd_control::fleet::{
-    DrainRequest, DrainResponse, ListNodesRequest, ListNodesResponse, Node, RemoveNodeRequest, RemoveNodeResponse,
+    DrainRequest, DrainResponse, EvacuateRequest, EvacuateResponse, ListNodesRequest, ListNodesResponse,
+    MoveHsmRequest, MoveHsmResponse, Moved, Node, RemoveNodeRequest, RemoveNodeResponse,
 };
 use hsmd_keystore::Standing;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -31,8 +34,9 @@ impl Fleet for Service {
             }));
         };
         let nodes = fleet.nodes().map_err(|error| Status::data_loss(error.to_string()))?;
+        let mut homes = self.0.model.hsms_by_home();
         Ok(Response::new(ListNodesResponse {
-            nodes: nodes.into_iter().map(view).collect(),
+            nodes: nodes.into_iter().map(|node| view(node, &mut homes)).collect(),
             phase: phase_name(fleet.phase()).into(),
             serves: self.0.serves(),
         }))
@@ -60,9 +64,29 @@ impl Fleet for Service {
             Err(_) => Err(Status::internal("the request failed; see the daemon's log")),
         }
     }
+
+    async fn move_hsm(&self, request: Request<MoveHsmRequest>) -> Result<Response<MoveHsmResponse>, Status> {
+        self.fleet()?;
+        let (node, request) = (Arc::clone(&self.0), request.into_inner());
+        let moved = blocking(move || again(&node, || node.model.move_hsm(&request.hsm, &request.node))).await?;
+        tracing::info!(hsm = moved.id, node = moved.home, "an HSM has another home");
+        Ok(Response::new(MoveHsmResponse {}))
+    }
+
+    async fn evacuate(&self, request: Request<EvacuateRequest>) -> Result<Response<EvacuateResponse>, Status> {
+        self.fleet()?;
+        let (node, request) = (Arc::clone(&self.0), request.into_inner());
+        let moved = blocking(move || again(&node, || node.model.evacuate(&request.node))).await?;
+        tracing::info!(hsms = moved.len(), "a node was evacuated");
+        let moved = moved.into_iter().map(|hsm| Moved {
+            hsm: hsm.id,
+            node: hsm.home,
+        });
+        Ok(Response::new(EvacuateResponse { moved: moved.collect() }))
+    }
 }
 
-fn view(node: NodeView) -> Node {
+fn view(node: NodeView, homes: &mut BTreeMap<String, Vec<String>>) -> Node {
     let NodeView { records, facts, own } = node;
     let standing = match records.standing {
         Standing::Loading => "loading",
@@ -72,8 +96,10 @@ fn view(node: NodeView) -> Node {
         Standing::Removed => "removed",
     };
     let beat = records.beat.as_ref();
+    let id = format!("{:032x}", records.node.0);
     Node {
-        id: format!("{:032x}", records.node.0),
+        hsms: homes.remove(&id).unwrap_or_default(),
+        id,
         name: facts.name,
         address: facts.address,
         standing: standing.into(),

@@ -40,7 +40,7 @@ pub(super) struct Gate<S> {
 
 impl<S> Service<Request<Body>> for Gate<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -56,11 +56,35 @@ where
         match admit(&self.node, request.extensions().get::<Origin>(), request.uri().path()) {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
-                Box::pin(self.inner.call(request))
+                if self.node.fleet.is_none() || !sees_records(request.uri().path()) {
+                    return Box::pin(self.inner.call(request));
+                }
+                let node = Arc::clone(&self.node);
+                // The one that is ready is this one.
+                let other = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, other);
+                Box::pin(async move {
+                    // It says itself what goes wrong.
+                    let _ = tokio::task::spawn_blocking(move || node.freshen()).await;
+                    inner.call(request).await
+                })
             }
             Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
         }
     }
+}
+
+/// Whether a method rests on the control plane's records, which other nodes of a fleet change. The state of the daemon itself is told
+/// without asking the store.
+fn sees_records(path: &str) -> bool {
+    let services = [
+        "/cloudhsm.v1.CloudHsm/",
+        "/hsmd.admin.v1.HsmAdmin/",
+        "/hsmd.identity.v1.Identity/",
+    ];
+    let moves = ["/hsmd.fleet.v1.Fleet/MoveHsm", "/hsmd.fleet.v1.Fleet/Evacuate"];
+    let own = path == "/hsmd.admin.v1.HsmAdmin/Status";
+    !own && (services.iter().any(|service| path.starts_with(service)) || moves.contains(&path))
 }
 
 /// Who asks, if it may; else the refusal, which is the same for all reasons but for its id.

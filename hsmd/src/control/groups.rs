@@ -4,7 +4,8 @@
 
 use super::model::{Model, ModelError, State, Versioned, fresh, hex8, now_ms, write};
 use super::records::{
-    Document as _, FORMAT, GroupRecord, HsmState, Joining, Leaving, PartitionRecord, SLOTS, SlotCounter, Tags,
+    Document as _, FORMAT, GroupRecord, HsmRecord, HsmState, Joining, Leaving, PartitionRecord, SLOTS, SlotCounter,
+    Tags,
 };
 use hsmd_keystore::KeySetChange;
 use hsmd_proto::ids::JoinId;
@@ -97,6 +98,7 @@ impl Model {
     /// # Errors
     /// [`ModelError::Unknown`].
     pub fn group(&self, arn: &str) -> Result<GroupView, ModelError> {
+        let lost = self.lost_homes();
         let state = self.state.lock();
         let mut groups = state.groups.values().map(|group| &group.record);
         let record = groups.find(|group| group.arn == arn).cloned();
@@ -105,7 +107,8 @@ impl Model {
             let partition = state.partitions.get(serial).map(|entry| &entry.record);
             partition.is_some_and(|partition| {
                 let hsm = state.hsms.get(&partition.hsm);
-                hsm.is_some_and(|hsm| hsm.record.state.serves()) && self.key_set(&partition.key_set).is_some()
+                let serves = |hsm: &HsmRecord| hsm.state.serves() && state.is_home_there(hsm, &lost);
+                hsm.is_some_and(|hsm| serves(&hsm.record)) && self.key_set(&partition.key_set).is_some()
             })
         };
         let ready = record.members.iter().all(serves);

@@ -184,11 +184,18 @@ impl Model {
             .values()
             .filter_map(|hsm| KeySetId::from_hex(&hsm.record.officer.key_set));
         let referred: Vec<_> = state.partitions.values().filter_map(key_set).chain(officers).collect();
-        for key_set in self.keystore.key_sets() {
-            let id = key_set.id();
-            if !key_set.token().initialized && !referred.contains(&id) && !self.moves.makes(id) {
-                self.keystore.delete_key_set(id)?;
-            }
+        let key_sets = self.keystore.key_sets().into_iter();
+        let unknown = key_sets
+            .filter(|key_set| !key_set.token().initialized)
+            .map(|key_set| key_set.id());
+        let mut unknown: Vec<_> = unknown
+            .filter(|id| !referred.contains(id) && !self.moves.makes(*id))
+            .collect();
+        if self.keystore.is_shared() {
+            unknown = self.strangers.0.settled(&unknown);
+        }
+        for id in unknown {
+            self.keystore.delete_key_set(id)?;
         }
         Ok(())
     }

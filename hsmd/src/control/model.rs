@@ -8,12 +8,13 @@ use super::records::{
     CLIENT_PREFIX, ClientRecord, Document, FORMAT, GROUP_PREFIX, GroupRecord, HSM_PREFIX, HsmRecord, HsmState, Officer,
     PARTITION_PREFIX, PartitionRecord, SLOTS, SlotCounter, Tags, USER_PREFIX, UserRecord,
 };
+use super::strangers::Strangers;
 use super::subnets::Place;
 use crate::config::{Hsm as Config, Subnet};
 use crate::pki::{AuthorityError, Pins, RequestError};
 use crate::slots::{Slot, Slots};
-use hsmd_keystore::{DocumentOutcome, DocumentWrite, Error, KeySetChange, Keystore};
-use hsmd_proto::ids::{KeySetId, OperationId, SlotId};
+use hsmd_keystore::{DocumentOutcome, DocumentWrite, Error, Identity, KeySetChange, Keystore};
+use hsmd_proto::ids::{JoinId, KeySetId, OperationId, SlotId};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +36,8 @@ pub struct Model {
     /// The certificates of administrators, and who they are.
     pub(super) callers: Callers,
     pub(super) moves: Moves,
+    /// Key sets and copied objects that nothing refers to, in a fleet.
+    pub(super) strangers: (Strangers<KeySetId>, Strangers<JoinId>),
 }
 
 /// All records with the versions of their documents.
@@ -209,6 +212,9 @@ pub enum ModelError {
     /// The record is not what the caller has read.
     #[error("the group was changed since LastModifiedTimestamp was that; read it again")]
     Changed,
+    /// A node is to give away its HSMs, and nobody can take them.
+    #[error("no other node of the fleet serves")]
+    NoOtherNode,
     /// The keystore's word.
     #[error(transparent)]
     Keystore(#[from] Error),
@@ -231,6 +237,7 @@ impl Model {
             client_pins: Arc::default(),
             callers: Callers::default(),
             moves: Moves::default(),
+            strangers: Default::default(),
         };
         model.pin_clients(&model.state.lock());
         model.pin_administrators(&model.state.lock());
@@ -239,18 +246,21 @@ impl Model {
         Ok(model)
     }
 
-    /// Reads all records again: another node has changed some.
+    /// Reads all records again: another node has changed some. Says which clients are no more: their connections are to end.
     ///
     /// # Errors
     /// As [`Model::load`]; what was known stays.
-    pub(crate) fn refresh(&self) -> Result<(), ModelError> {
+    pub(crate) fn refresh(&self) -> Result<Vec<Identity>, ModelError> {
         let mut state = self.state.lock();
+        let mut gone = state.identities();
         *state = State::read(&self.keystore)?;
+        let now = state.identities();
+        gone.retain(|identity| !now.contains(identity));
         self.pin_clients(&state);
         self.pin_administrators(&state);
         drop(state);
         self.show();
-        Ok(())
+        Ok(gone)
     }
 
     /// Records an HSM as PENDING. The same client token again gives the HSM that it made.

@@ -140,7 +140,18 @@ impl Model {
             let joins = joining.filter_map(|joining| JoinId::from_hex(&joining.join));
             joins.chain(self.moves.cloning.lock().iter().copied()).collect()
         };
-        for key_set in self.keystore.key_sets() {
+        let key_sets = self.keystore.key_sets();
+        let mut joins: Vec<_> = joins;
+        if self.keystore.is_shared() {
+            let hidden: BTreeSet<_> = key_sets
+                .iter()
+                .flat_map(|key_set| key_set.hidden_joins(&joins))
+                .collect();
+            let hidden: Vec<_> = hidden.into_iter().collect();
+            let settled = self.strangers.1.settled(&hidden);
+            joins.extend(hidden.into_iter().filter(|join| !settled.contains(join)));
+        }
+        for key_set in key_sets {
             if let Err(error) = key_set.forget_joins(&joins) {
                 tracing::warn!(key_set = %key_set.id(), %error, "what a cancelled join has left stays until the next start");
             }

@@ -9,11 +9,14 @@ use crate::config::Config;
 use crate::init::keystore_options;
 use clap::{Args, Subcommand};
 use hsmd_control::fleet::fleet_client::FleetClient;
-use hsmd_control::fleet::{DrainRequest, ListNodesRequest, Node, RemoveNodeRequest};
+use hsmd_control::fleet::{
+    DrainRequest, EvacuateRequest, ListNodesRequest, MoveHsmRequest, Moved, Node, RemoveNodeRequest,
+};
 use hsmd_keystore::{Keystore, MasterKey};
 use serde::Serialize;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 
 /// The verbs.
@@ -26,6 +29,30 @@ pub(super) enum Fleet {
     /// again.
     #[command(after_help = "With a store in etcd. Example:\n  hsmctl fleet drain --yes")]
     Drain {
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Gives an HSM another home. Applications notice nothing: every node serves every HSM.
+    #[command(
+        after_help = "With a store in etcd. Example:\n  hsmctl fleet move hsm-1a2b3c4d 0123456789abcdef0123456789abcdef"
+    )]
+    Move {
+        /// Id, serial number or ARN.
+        hsm: String,
+        /// The node's id: 32 hexadecimal digits.
+        node: String,
+    },
+    /// Gives all HSMs of a node to the others that serve, before it goes or after it was lost.
+    #[command(after_help = "With a store in etcd. Example:\n  hsmctl fleet evacuate 0123456789abcdef0123456789abcdef")]
+    Evacuate {
+        /// The node's id: 32 hexadecimal digits.
+        node: String,
+    },
+    /// The node that is asked gives away its HSMs, answers what it has begun, and leaves the fleet; then its daemon can be stopped,
+    /// and another node can remove it for good.
+    #[command(after_help = "With a store in etcd. Example:\n  hsmctl fleet leave --yes")]
+    Leave {
         /// Do it without asking.
         #[arg(long)]
         yes: bool,
@@ -85,9 +112,53 @@ pub(super) async fn run(channel: Channel, command: Fleet, format: Format) -> Res
             client.remove_node(RemoveNodeRequest { node }).await?;
             Ok(Exit::Ok)
         }
+        Fleet::Move { hsm, node } => {
+            client.move_hsm(MoveHsmRequest { hsm, node }).await?;
+            Ok(Exit::Ok)
+        }
+        Fleet::Evacuate { node } => {
+            let answer = client.evacuate(EvacuateRequest { node }).await?.into_inner();
+            show(
+                &MovedList(answer.moved.into_iter().map(MovedView::from).collect()),
+                format,
+            )
+        }
+        Fleet::Leave { yes } => {
+            confirm::sure(yes, "this node gives its HSMs to the others and leaves the fleet")?;
+            leave(&mut client, format).await
+        }
         // Answered before a daemon is looked for.
         Fleet::AcceptRollback(options) => accept(&options),
     }
+}
+
+/// How long a node may take to answer what it has begun.
+const LEAVING: Duration = Duration::from_secs(60);
+/// How often it is asked.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Evacuates the node that is asked, drains it, and waits until it has left.
+async fn leave(client: &mut FleetClient<Channel>, format: Format) -> Result<Exit, Error> {
+    let nodes = client.list_nodes(ListNodesRequest {}).await?.into_inner().nodes;
+    let own = nodes.into_iter().find(|node| node.own);
+    let own = own.ok_or_else(|| Error::new(Exit::Failed, "the daemon has no place in a fleet"))?;
+    let node = own.id;
+    let answer = client.evacuate(EvacuateRequest { node }).await?.into_inner();
+    client.drain(DrainRequest {}).await?;
+    let begun = Instant::now();
+    while client.list_nodes(ListNodesRequest {}).await?.into_inner().phase != "left" {
+        if begun.elapsed() > LEAVING {
+            return Err(Error::new(
+                Exit::Failed,
+                "the node has not left yet; see `hsmctl fleet status`",
+            ));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    show(
+        &MovedList(answer.moved.into_iter().map(MovedView::from).collect()),
+        format,
+    )
 }
 
 /// Runs the verb that needs no daemon.
@@ -131,6 +202,31 @@ struct NodeView {
     version: String,
     level: u32,
     own: bool,
+    hsms: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct MovedList(Vec<MovedView>);
+
+#[derive(Serialize)]
+struct MovedView {
+    hsm: String,
+    node: String,
+}
+
+impl From<Moved> for MovedView {
+    fn from(moved: Moved) -> Self {
+        let Moved { hsm, node } = moved;
+        Self { hsm, node }
+    }
+}
+
+impl Table for MovedList {
+    fn rows(&self) -> Vec<Vec<String>> {
+        let row = |moved: &MovedView| [moved.hsm.clone(), moved.node.clone()];
+        list(["HSM", "NODE"], self.0.iter().map(row))
+    }
 }
 
 impl From<Node> for NodeView {
@@ -147,6 +243,7 @@ impl From<Node> for NodeView {
             version: node.version,
             level: node.level,
             own: node.own,
+            hsms: node.hsms,
         }
     }
 }
@@ -162,6 +259,7 @@ impl Table for FleetView {
             "BEATS",
             "APPLIED",
             "VERSION",
+            "HSMS",
             "OWN",
         ];
         let row = |node: &NodeView| {
@@ -178,6 +276,7 @@ impl Table for FleetView {
                 node.beats.to_string(),
                 node.applied.to_string(),
                 node.version.clone(),
+                node.hsms.join(" "),
                 node.own.to_string(),
             ]
         };

@@ -303,6 +303,10 @@ fn perform(
 ) -> Result<wire::Reply, End> {
     // INV-6: a node that may have lost its place answers nothing, whether that happens before the work or during it.
     let inside = node.enter().map_err(|_| End::NoPlace)?;
+    // INV-4: a process that comes from another node finds here what it has seen there.
+    if !node.keystore.await_revision(request.seen) {
+        return Err(End::NoPlace);
+    }
     let name = request.op.as_ref().map_or("unknown", dispatch::name);
     let act = request.op.as_ref().and_then(dispatch::act);
     let slot = request.slot;

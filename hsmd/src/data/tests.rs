@@ -81,6 +81,7 @@ impl<S: Read + Write> Client<S> {
             slot,
             ticket,
             grant: None,
+            seen: 0,
             op: Some(op),
         };
         let bytes = self.writer.finish(FrameKind::Request, self.sequence, &request).to_vec();

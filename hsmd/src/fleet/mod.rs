@@ -24,6 +24,8 @@ use driver::{Driver, Message};
 
 /// How long a request waits until all nodes have applied what it has done. A node that is silent is fenced in less.
 const BARRIER: Duration = Duration::from_secs(15);
+/// How long a request of the control plane waits for the store to say how far it is.
+const CATCHING_UP: Duration = Duration::from_millis(500);
 /// How long a stop waits until the node has said that it leaves.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -178,6 +180,11 @@ impl Fleet {
             // It is committed, and not known to be applied everywhere.
             _ => Err(NoPlace),
         }
+    }
+
+    /// Waits until this node's memory has all that the store has at this moment; false: the store does not answer in time.
+    pub(crate) fn catch_up(&self) -> bool {
+        self.peers.load(CATCHING_UP).is_some()
     }
 
     /// Whether requests are answered now.

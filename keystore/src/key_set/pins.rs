@@ -21,6 +21,7 @@ use crate::login::{Entry, Login, Role};
 use crate::pin::{self, Place};
 use crate::records::{FORMAT, LoginRecord, PinRecord, done_before, remember};
 use crate::seal::{Kind, Psk};
+use crate::shared::wrote;
 use crate::ticket::Ticket;
 use crate::tries::{Begin, Gate};
 use crate::verifier::Subject;
@@ -364,6 +365,11 @@ impl KeySet {
             ticket,
         });
         drop(opening);
+        // INV-4: in a fleet the next request may be another node's, which has the login from the store alone.
+        if core.sharing.is_on() {
+            core.background.flush();
+            wrote(core.store.position());
+        }
         self.touch();
         self.bound_logins(&caller.identity);
         Ok(entry.ticket.duplicate())

@@ -140,6 +140,15 @@ impl KeySet {
         Err(MergeError::Contended)
     }
 
+    /// The joins, other than these, for which something was copied here that nobody sees yet.
+    #[must_use]
+    pub fn hidden_joins(&self, but: &[JoinId]) -> Vec<JoinId> {
+        let mut joins: Vec<_> = self.hidden_but(but).into_iter().map(|(join, _)| join).collect();
+        joins.sort_unstable();
+        joins.dedup();
+        joins
+    }
+
     /// Removes what was copied for joins other than these and was never seen.
     ///
     /// # Errors

@@ -35,6 +35,8 @@ pub struct Followed {
     pub changes: Vec<FleetChange>,
     /// Documents of the control plane, or key sets, came or went by another node's hand.
     pub control: bool,
+    /// Something changed that an application may see.
+    pub(super) visible: bool,
 }
 
 impl Peers {
@@ -89,7 +91,11 @@ impl<T: Fn(Followed)> Follower<T> {
             if !self.catch_up(&keystore, &mut step) {
                 return;
             }
-            keystore.core().sharing.reached(position);
+            let sharing = &keystore.core().sharing;
+            if step.visible {
+                sharing.saw(position);
+            }
+            sharing.reached(position);
             drop(keystore);
             if position > told {
                 told = position;
@@ -124,6 +130,8 @@ fn take(keystore: &Keystore, changes: &Changes, step: &mut Followed) {
     let core = keystore.core();
     let sharing: &Sharing = &core.sharing;
     let foreign = changes.foreign || sharing.is_orphan(&changes.operation);
+    let beats = |change: &Change| records::name(change.path.as_str()).is_some();
+    step.visible |= !changes.changes.iter().all(beats);
     let mut documents = Vec::new();
     for change in &changes.changes {
         let record = change.value.clone().map(|value| Record {

@@ -12,6 +12,7 @@ mod records;
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hsmd_store::{Batch, Path, Revision, Store};
@@ -37,6 +38,13 @@ thread_local! {
     static BARRIER: Cell<u64> = const { Cell::new(0) };
     /// This thread has sent something of which it does not know what became of it.
     static UNSETTLED: Cell<bool> = const { Cell::new(false) };
+    /// The newest position that this thread has written.
+    static WROTE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Notes what this thread has written.
+pub(crate) fn wrote(position: u64) {
+    WROTE.set(WROTE.get().max(position));
 }
 
 /// Whether this thread has, since the last call, asked the store for something that may have happened or not. Whoever waits for it is
@@ -65,6 +73,10 @@ pub(crate) struct Sharing {
     /// The caches have everything up to here.
     followed: Mutex<u64>,
     moved: Condvar,
+    /// The same as `followed`, for those who only look.
+    reached: AtomicU64,
+    /// The newest position at which something happened that an application may see: beats are not.
+    seen: AtomicU64,
     /// Somebody follows.
     follows: std::sync::atomic::AtomicBool,
 }
@@ -77,6 +89,8 @@ impl Sharing {
             orphans: Mutex::default(),
             followed: Mutex::default(),
             moved: Condvar::new(),
+            reached: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             follows: std::sync::atomic::AtomicBool::new(false),
         }
     }
@@ -106,6 +120,7 @@ impl Sharing {
         }
         match done {
             Ok(Committed::Done(revision)) => {
+                wrote(store.position_of(revision));
                 if barrier {
                     raise(store, revision);
                 }
@@ -133,23 +148,59 @@ impl Sharing {
     fn reached(&self, position: u64) {
         let mut followed = self.followed.lock();
         *followed = position.max(*followed);
+        self.reached.store(*followed, Ordering::Release);
         drop(followed);
         self.moved.notify_all();
+    }
+
+    /// What an application that is answered now has seen, in numbers that are the same on all nodes.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
+    }
+
+    /// Something has changed that applications may see, and everything up to here is applied.
+    fn saw(&self, position: u64) {
+        self.seen.fetch_max(position, Ordering::AcqRel);
+    }
+
+    /// Waits until the caches have come as far as what this thread has written: what an answer says that it has seen is all there.
+    pub(crate) fn await_written(&self) {
+        let position = WROTE.replace(0);
+        if self.reached.load(Ordering::Acquire) < position && self.follows.load(Ordering::Relaxed) {
+            self.wait_until(position, PATIENCE);
+        }
+    }
+
+    /// Waits until the caches have everything up to a position that an application has seen on another node. False: they have not
+    /// come as far in time, although the store has.
+    pub(crate) fn await_seen(&self, store: &Store, position: u64) -> bool {
+        if self.reached.load(Ordering::Acquire) >= position || self.wait_until(position, PATIENCE) {
+            return true;
+        }
+        // A store that is not as far itself went back and was accepted: nobody waits for what is gone.
+        store
+            .sync(PATIENCE)
+            .is_some_and(|now| self.wait_until(position.min(now), PATIENCE))
+    }
+
+    fn wait_until(&self, position: u64, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        let mut followed = self.followed.lock();
+        while *followed < position {
+            if self.moved.wait_until(&mut followed, until).timed_out() {
+                return *followed >= position;
+            }
+        }
+        true
     }
 
     /// Waits a little until the caches have what the store's memory has: whoever met a conflict sees what it was. Not to be called
     /// with a lock that the follower takes.
     pub(crate) fn catch_up(&self, store: &Store) {
-        if !self.on || !self.follows.load(std::sync::atomic::Ordering::Relaxed) {
+        if !self.on || !self.follows.load(Ordering::Relaxed) {
             return;
         }
-        let (position, until) = (store.position(), Instant::now() + PATIENCE);
-        let mut followed = self.followed.lock();
-        while *followed < position {
-            if self.moved.wait_until(&mut followed, until).timed_out() {
-                return;
-            }
-        }
+        self.wait_until(store.position(), PATIENCE);
     }
 }
 

@@ -133,6 +133,17 @@ pub(crate) fn connect_tcp<S: AsRawFd>(
     ended: &Event,
     own: &dyn Fn(TcpStream) -> S,
 ) -> io::Result<S> {
+    let socket = begin_connecting(address, own)?;
+    wait_connected(socket.as_raw_fd(), patience, ended)?;
+    set_blocking(&socket)?;
+    Ok(socket)
+}
+
+/// Begins to connect, without waiting: the socket does not block until [`set_blocking`].
+///
+/// # Errors
+/// The system's.
+pub(crate) fn begin_connecting<S: AsRawFd>(address: &SocketAddr, own: &dyn Fn(TcpStream) -> S) -> io::Result<S> {
     let family = if address.is_ipv4() {
         libc::AF_INET
     } else {
@@ -157,15 +168,41 @@ pub(crate) fn connect_tcp<S: AsRawFd>(
         if error.raw_os_error() != Some(libc::EINPROGRESS) {
             return Err(error);
         }
-        wait_connected(raw, patience, ended)?;
     }
+    Ok(socket)
+}
+
+/// Lets reads and writes of a socket wait.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn set_blocking(socket: &impl AsRawFd) -> io::Result<()> {
+    let raw = socket.as_raw_fd();
     // SAFETY: the descriptor is open: `socket` owns it.
     let flags = unsafe { libc::fcntl(raw, libc::F_GETFL) };
     // SAFETY: as above.
     if flags < 0 || unsafe { libc::fcntl(raw, libc::F_SETFL, flags & !libc::O_NONBLOCK) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(socket)
+    Ok(())
+}
+
+/// Whether a connection that was begun is there.
+///
+/// # Errors
+/// Why it cannot be.
+pub(crate) fn is_connected(socket: &impl AsRawFd) -> io::Result<bool> {
+    let mut wanted = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one valid pollfd; no waiting.
+    let count = unsafe { libc::poll(&raw mut wanted, 1, 0) };
+    if count <= 0 {
+        return Ok(false);
+    }
+    what_became(socket.as_raw_fd()).map(|()| true)
 }
 
 fn set_option(descriptor: i32, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
@@ -232,6 +269,11 @@ fn wait_connected(descriptor: i32, patience: Duration, ended: &Event) -> io::Res
     if wanted[1].revents != 0 {
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
+    what_became(descriptor)
+}
+
+/// Whether connecting has succeeded, once the system says that it is over.
+fn what_became(descriptor: i32) -> io::Result<()> {
     let mut status: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `status` has room for `length` bytes; getsockopt refuses a closed descriptor.

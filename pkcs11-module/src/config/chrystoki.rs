@@ -8,9 +8,10 @@
 //! }
 //! ```
 
+use super::availability::{self, Availability};
 use super::{Remote, Server};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The port of a server that names none: NTLS.
@@ -27,6 +28,8 @@ pub(super) struct Chrystoki {
     pub(super) patience: Option<Duration>,
     /// `HAOnly`, and a group to show instead of its members.
     pub(super) ha_only: bool,
+    /// `reconnAtt`, `AutoReconnectInterval`, `haLogStatus` and its like, `<label>StandbyMembers`.
+    pub(super) availability: Availability,
 }
 
 /// A section's entries; the last line of a key wins nowhere: a key that is there twice is an error.
@@ -46,16 +49,79 @@ impl Chrystoki {
         let remote = remote(client, folder)?.filter(|_| on);
         let groups = groups(section("VirtualToken"))?;
         let ha = section("HAConfiguration");
-        // The module connects again by itself whenever it can; these are read for errors only.
-        number(ha, "reconnAtt", -1..=i64::from(u32::MAX))?;
-        number(ha, "AutoReconnectInterval", 0..=i64::from(u32::MAX))?;
         let ha_only = switch(ha, "HAOnly")?.unwrap_or(false);
+        let servers = remote.as_ref().map_or(0, |remote| remote.servers.len());
         Some(Self {
             remote,
             patience,
-            ha_only: ha_only && groups > 0,
+            ha_only: ha_only && !groups.is_empty(),
+            availability: availability(ha, &groups, servers)?,
         })
     }
+}
+
+/// What the section of groups says of servers.
+fn availability(ha: &Entries<'_>, groups: &[Group<'_>], servers: usize) -> Option<Availability> {
+    let attempts = number(ha, "reconnAtt", -1..=i64::from(u32::MAX))?;
+    let interval = number(ha, "AutoReconnectInterval", 0..=i64::from(u32::MAX))?;
+    let bytes = number(ha, "logLen", 1..=i64::MAX)?;
+    let on = match ha.get("haLogStatus").copied() {
+        None | Some("disabled") => false,
+        Some("enabled") => true,
+        Some(_) => return None,
+    };
+    let folder = ha.get("haLogPath").filter(|path| !path.is_empty());
+    let folder = folder.filter(|_| on).map(PathBuf::from);
+    if folder.as_ref().is_some_and(|folder| !folder.is_absolute()) {
+        return None;
+    }
+    let usual = Availability::default();
+    Some(Availability {
+        attempts: availability::attempts(attempts)?,
+        interval: interval.map_or(usual.interval, |seconds| availability::pause(seconds.unsigned_abs())),
+        log: folder.map(|folder| availability::log(folder, bytes.map(i64::unsigned_abs))),
+        standby: standby(ha, groups, servers)?,
+        ..usual
+    })
+}
+
+/// Servers that are on standby: the n-th server is that of a group's n-th member, as GetConfig writes them; it is on standby when it
+/// is for each group that has as many members as there are servers.
+fn standby(ha: &Entries<'_>, groups: &[Group<'_>], servers: usize) -> Option<Vec<usize>> {
+    let mut all: Option<Vec<usize>> = None;
+    for group in groups {
+        let named = match ha.get(format!("{}StandbyMembers", group.label).as_str()) {
+            None => Vec::new(),
+            Some(list) => serials(list)?,
+        };
+        if named.iter().any(|serial| !group.members.contains(serial)) {
+            return None;
+        }
+        if group.members.len() != servers {
+            continue;
+        }
+        let places = (0..servers).filter(|at| named.contains(&group.members[*at]));
+        let places: Vec<_> = places.collect();
+        all = Some(match all {
+            None => places,
+            Some(before) => before.into_iter().filter(|at| places.contains(at)).collect(),
+        });
+    }
+    // With nothing but standby members, all are as good as active.
+    Some(all.filter(|all| all.len() < servers).unwrap_or_default())
+}
+
+fn serials(list: &str) -> Option<Vec<&str>> {
+    let serial = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let all = list.split(',').map(str::trim);
+    all.map(|text| serial(text).then_some(text)).collect()
+}
+
+/// A group in the file.
+#[derive(Default)]
+struct Group<'a> {
+    label: &'a str,
+    members: Vec<&'a str>,
 }
 
 /// The servers in the order of their numbers, with the files.
@@ -93,27 +159,27 @@ fn remote(client: &Entries<'_>, folder: &Path) -> Option<Option<Remote>> {
     }))
 }
 
-/// How many groups there are; each has a label, a serial number and members.
-fn groups(tokens: &Entries<'_>) -> Option<usize> {
-    let mut parts: BTreeMap<u32, usize> = BTreeMap::new();
+/// The groups; each has a label, a serial number and members.
+fn groups<'a>(tokens: &Entries<'a>) -> Option<Vec<Group<'a>>> {
+    let mut found: BTreeMap<u32, (usize, Group<'_>)> = BTreeMap::new();
     for (key, value) in tokens {
         for part in ["Label", "SN", "Members"] {
             let Some(number) = numbered(key, "VirtualToken", part)? else {
                 continue;
             };
-            let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            let good = match part {
-                "Label" => !value.is_empty(),
-                "SN" => digits(value),
-                _ => value.split(',').all(|member| digits(member.trim())),
-            };
-            if !good {
-                return None;
+            let (parts, group) = found.entry(number).or_default();
+            *parts += 1;
+            match part {
+                "Label" if value.is_empty() => return None,
+                "Label" => group.label = value,
+                "SN" if serials(value)?.len() != 1 => return None,
+                "SN" => {}
+                _ => group.members = serials(value)?,
             }
-            *parts.entry(number).or_default() += 1;
         }
     }
-    parts.values().all(|count| *count == 3).then_some(parts.len())
+    let whole = found.values().all(|(parts, _)| *parts == 3);
+    whole.then(|| found.into_values().map(|(_, group)| group).collect())
 }
 
 /// The number in a key as `ServerName00`; `Some(None)` for another key, `None` for a number that cannot be.
@@ -189,7 +255,6 @@ fn skip(mut text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     /// As AWS's tool wrote it for the client version 5.3.
     const NEW: &str = "Chrystoki2 = {
@@ -273,6 +338,25 @@ HAConfiguration = {
     }
 
     #[test]
+    fn recovery_standby_members_and_the_log_are_read_from_the_file() {
+        let usual = parse(NEW).unwrap().availability;
+        assert_eq!((usual.attempts, usual.interval), (None, Duration::from_secs(60)));
+        assert_eq!((usual.log, usual.standby), (None, vec![]));
+        let text = NEW.replace(
+            "reconnAtt = -1;",
+            "reconnAtt = 120;\n haLogStatus = enabled;\n haLogPath = /var/log;\n logLen = 1000;\n my-hapgStandbyMembers = 157714012;",
+        );
+        let read = parse(&text).unwrap().availability;
+        assert_eq!((read.attempts, read.standby), (Some(120), vec![1]));
+        let log = read.log.unwrap();
+        assert_eq!((log.folder.as_path(), log.bytes), (Path::new("/var/log"), 1000));
+        let off = parse(&text.replace("enabled", "disabled")).unwrap().availability;
+        assert_eq!(off.log, None);
+        let all = text.replace("Members = 157714012", "Members = 157826011,157714012");
+        assert!(parse(&all).unwrap().availability.standby.is_empty());
+    }
+
+    #[test]
     fn physical_slots_are_hidden_only_when_the_file_has_a_group() {
         let text = "HAConfiguration = { \n HAOnly = 1;\n}";
         assert!(!parse(text).unwrap().ha_only);
@@ -305,6 +389,10 @@ HAConfiguration = {
             ("157826011, 157714012", "157826011,,157714012"),
             ("HAOnly = 1", "HAOnly = yes"),
             ("reconnAtt = -1", "reconnAtt = -2"),
+            ("HAOnly = 1", "haLogStatus = on"),
+            ("HAOnly = 1", "haLogPath = tmp;\n   haLogStatus = enabled"),
+            ("HAOnly = 1", "my-hapgStandbyMembers = 157826012"),
+            ("HAOnly = 1", "my-hapgStandbyMembers = one"),
             ("Misc = {", "Misc = "),
             ("Misc = {", "Misc {"),
             ("ToolsDir = /usr", "ToolsDir = {"),

@@ -61,7 +61,7 @@ pub(crate) fn made(
     key: wire::ObjectRef,
     mechanism: &Mechanism,
 ) -> Result<Vec<u8>, Rv> {
-    let iv = asker.call(
+    let iv = asker.binding().call(
         |_| {
             request::Op::MakeIv(wire::MakeIv {
                 key: Some(key.clone()),

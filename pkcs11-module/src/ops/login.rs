@@ -109,7 +109,7 @@ fn context_specific(instance: &Instance, session: &Session, pin_given: RawInput<
         mechanism: Some(mechanism_to_wire(&operation.mechanism)),
     };
     let asker = Asker::session(instance, session);
-    let granted = ask(asker, UserType::CONTEXT_SPECIFIC, pin, Some(&purpose));
+    let granted = ask(asker.binding(), UserType::CONTEXT_SPECIFIC, pin, Some(&purpose));
     if granted.as_ref().is_err_and(|rv| *rv == Rv::PIN_LOCKED) {
         // It also logs the user out (PKCS#11 3.2, 4.9).
         session.slot.logged_out();

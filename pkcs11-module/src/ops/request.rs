@@ -71,6 +71,14 @@ impl<'a> Asker<'a> {
         Self { lent, ..self }
     }
 
+    /// The same, for a request whose answer one server alone knows of: a grant, an IV. The session stays with that server.
+    pub(crate) fn binding(self) -> Self {
+        Self {
+            tries: Tries::Binding,
+            ..self
+        }
+    }
+
     /// The same, for a request that is not worth waiting for a daemon that is away.
     pub(crate) fn without_waiting(self) -> Self {
         Self {
@@ -97,6 +105,7 @@ impl<'a> Asker<'a> {
                 slot: self.slot.id.0,
                 ticket,
                 grant,
+                seen: 0,
                 op: Some(build(writer)),
             }
         };

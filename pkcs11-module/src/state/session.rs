@@ -7,7 +7,7 @@ use super::operation::Operations;
 use super::slot::Slot;
 use crate::transport::stream::Socket;
 use hsmd_proto::ck::Rv;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// One session.
@@ -23,7 +23,12 @@ pub(crate) struct Session {
     waiting: Mutex<Option<Arc<Socket>>>,
     /// 0, or the CKR_ code that ends the calls under way.
     ended: AtomicU64,
+    /// Of several servers the one that has made something for this session which the others do not know, or [`FREE`].
+    bound: AtomicUsize,
 }
+
+/// Any server will do.
+const FREE: usize = usize::MAX;
 
 impl Session {
     /// An open session without operations.
@@ -35,7 +40,18 @@ impl Session {
             operations: Mutex::default(),
             waiting: Mutex::default(),
             ended: AtomicU64::new(0),
+            bound: AtomicUsize::new(FREE),
         }
+    }
+
+    /// The server that this session stays with, as long as it is there.
+    pub(crate) fn bound(&self) -> Option<usize> {
+        Some(self.bound.load(Ordering::Relaxed)).filter(|server| *server != FREE)
+    }
+
+    /// A server has made something that it alone knows.
+    pub(crate) fn bind(&self, server: usize) {
+        self.bound.store(server, Ordering::Relaxed);
     }
 
     /// The code that a call under way ends with, if another thread ended it.

@@ -67,6 +67,8 @@ pub(crate) struct Connection {
     crowded: bool,
     /// Which of several servers is at the other end.
     pub(crate) server: usize,
+    /// Whether it has served a call before: then it may have died long ago.
+    pub(crate) used: bool,
 }
 
 impl Connection {
@@ -84,6 +86,7 @@ impl Connection {
             pace: Pace::default(),
             crowded: false,
             server: 0,
+            used: false,
         }
     }
 

@@ -2,8 +2,10 @@
 //! What requests mean is in `ops/`.
 
 pub(crate) mod connection;
+mod ha_log;
 pub(crate) mod pool;
 mod remote;
+mod servers;
 pub(crate) mod stream;
 mod tls;
 

@@ -2,7 +2,7 @@
 //! request, with the same ids, is sent again until the deadline (INV-10).
 
 use super::connection::{Broken, Connection};
-use super::remote::{Refusal, SILENCE, Servers};
+use super::servers::{Loss, Refusal, SILENCE, Servers};
 use super::stream::{Socket, Stream};
 use super::{Failure, believable};
 use crate::abi::os::{self, Event};
@@ -30,6 +30,8 @@ const MOST_DATA: u64 = 1 << 30;
 const WORKING: u32 = 60;
 /// How long C_Finalize waits for the daemon to end a login.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// How long a server that is back may take for its first words: it has just shaken hands.
+const WELCOME: Duration = Duration::from_millis(100);
 /// Idle connections that are kept.
 const KEPT: usize = 64;
 
@@ -57,7 +59,7 @@ impl Pool {
     /// used.
     pub(crate) fn new(config: Config, application: ApplicationId) -> Result<Self, Rv> {
         Ok(Self {
-            servers: Servers::of(&config).map_err(|_| Rv::GENERAL_ERROR)?,
+            servers: Servers::of(&config, application).map_err(|_| Rv::GENERAL_ERROR)?,
             config,
             application,
             idle: Mutex::default(),
@@ -99,12 +101,24 @@ impl Pool {
                 return Err(Failure::Ended(rv));
             }
             let left = self.config.deadline.saturating_sub(started.elapsed());
-            let broken = match self.take(left, tries > 0) {
+            let bound = session.filter(|_| patience != Tries::Binding).and_then(Session::bound);
+            let broken = match self.take(left, bound) {
                 Ok(mut connection) => {
                     let give_up = started + self.config.deadline * WORKING;
                     match self.attempt(&mut connection, session, &mut build, lent, give_up) {
-                        Ok(reply) => return self.finish(connection, reply, read),
-                        Err(broken) => self.leave(&connection, broken),
+                        Ok(reply) => {
+                            if let Some(session) = session.filter(|_| patience == Tries::Binding) {
+                                session.bind(connection.server);
+                            }
+                            return self.finish(connection, reply, read);
+                        }
+                        Err(broken) => {
+                            // Nothing is said of the server by a call that another thread has ended.
+                            if let Some(rv) = self.ended(session) {
+                                return Err(Failure::Ended(rv));
+                            }
+                            self.leave(&connection, broken)
+                        }
                     }
                 }
                 Err(Unreachable::Absent) => return Err(Failure::Absent),
@@ -128,15 +142,54 @@ impl Pool {
         }
     }
 
-    /// With several servers, one that broke off or fell silent is left for the next, which knows the request by its ids (INV-10).
+    /// With several servers, one that broke off or fell silent is left for another, which knows the request by its ids (INV-10).
     fn leave(&self, connection: &Connection, broken: Broken) -> Broken {
+        // The others to this server come from before the same restart.
+        lock(&self.idle).retain(|other| other.server != connection.server);
         match (&self.servers, broken) {
-            (Some(servers), Broken::Ended | Broken::Silent) if servers.several() => {
-                servers.leave(connection.server);
+            (Some(servers), broken @ (Broken::Ended | Broken::Silent)) if servers.several() => {
+                match broken {
+                    Broken::Silent => servers.lose(connection.server, Loss::Silent),
+                    // One that was idle may have died long ago: its server may be there.
+                    _ if !connection.used => servers.lose(connection.server, Loss::Broken),
+                    _ => {}
+                }
                 Broken::Ended
             }
             (_, broken) => broken,
         }
+    }
+
+    /// A lost server that is back is used again: its connection waits for the next call. Nobody waits for it here.
+    fn look_after_lost(&self, servers: &Servers) {
+        let register = |socket: &Arc<Socket>| self.register(socket);
+        let Some((at, stream)) = servers.look_after_lost(&register) else {
+            return;
+        };
+        match self
+            .greet(stream, WELCOME)
+            .and_then(|connection| self.ready(connection, at))
+        {
+            Ok(connection) => {
+                servers.regain(at);
+                lock(&self.idle).push(connection);
+            }
+            Err(_) => servers.return_failed(at),
+        }
+    }
+
+    /// A connection that has been greeted, with the patience of calls.
+    fn ready(&self, mut connection: Connection, at: usize) -> Result<Connection, Broken> {
+        connection.server = at;
+        // A server that works on a request says so every 250 ms.
+        let several = self.servers.as_ref().is_some_and(Servers::several);
+        let patience = if several {
+            SILENCE.min(self.config.deadline)
+        } else {
+            self.config.deadline
+        };
+        connection.set_patience(patience)?;
+        Ok(connection)
     }
 
     /// One try. The session knows the stream while it lasts.
@@ -149,17 +202,36 @@ impl Pool {
         give_up: Instant,
     ) -> Result<wire::Reply, Broken> {
         let Some(session) = session else {
-            return connection.exchange(build, lent, give_up);
+            return self.exchange(connection, build, lent, give_up);
         };
         session.enter(connection.stream.socket());
         // Whoever ended the session before it knew the stream could not shut it down.
         let result = if self.ended(Some(session)).is_some() {
             Err(Broken::Ended)
         } else {
-            connection.exchange(build, lent, give_up)
+            self.exchange(connection, build, lent, give_up)
         };
         session.leave();
         result
+    }
+
+    /// One exchange. With several servers, what this process has seen at one is asked of the others (INV-4).
+    fn exchange(
+        &self,
+        connection: &mut Connection,
+        build: &mut dyn FnMut(&mut FrameWriter) -> wire::Request,
+        lent: &[u8],
+        give_up: Instant,
+    ) -> Result<wire::Reply, Broken> {
+        let Some(servers) = self.servers.as_ref().filter(|servers| servers.several()) else {
+            return connection.exchange(build, lent, give_up);
+        };
+        let at = connection.server;
+        let (_under, seen) = (servers.enter(at), servers.seen_before(at));
+        let mut build = |writer: &mut FrameWriter| wire::Request { seen, ..build(writer) };
+        let reply = connection.exchange(&mut build, lent, give_up)?;
+        servers.told(at, seen, reply.revision);
+        Ok(reply)
     }
 
     fn finish<T>(
@@ -178,6 +250,7 @@ impl Pool {
         if result.as_ref().err() != Some(&Failure::Lost) && !self.is_finalized() {
             let mut idle = lock(&self.idle);
             if idle.len() < KEPT {
+                connection.used = true;
                 idle.push(connection);
             }
         }
@@ -193,14 +266,18 @@ impl Pool {
         }
     }
 
-    fn take(&self, left: Duration, again: bool) -> Result<Connection, Unreachable> {
-        if again {
-            // One was broken: the others come from before the same restart.
-            lock(&self.idle).clear();
-        } else if let Some(connection) = lock(&self.idle).pop() {
-            return Ok(connection);
-        }
-        self.connect(left)
+    fn take(&self, left: Duration, bound: Option<usize>) -> Result<Connection, Unreachable> {
+        let best = self.servers.as_ref().map_or(0, |servers| {
+            self.look_after_lost(servers);
+            let bound = bound.filter(|at| servers.is_there(*at));
+            bound.unwrap_or_else(|| servers.best())
+        });
+        let idle = {
+            let mut idle = lock(&self.idle);
+            let at = idle.iter().rposition(|connection| connection.server == best);
+            at.map(|at| idle.remove(at))
+        };
+        idle.map_or_else(|| self.connect(left, best), Ok)
     }
 
     /// Whether only slots of groups are listed.
@@ -208,32 +285,24 @@ impl Pool {
         self.config.ha_only
     }
 
-    fn connect(&self, left: Duration) -> Result<Connection, Unreachable> {
+    fn connect(&self, left: Duration, best: usize) -> Result<Connection, Unreachable> {
         let connection = match &self.servers {
             Some(servers) => {
-                let found = servers.try_each(left, |at, server, share| {
+                let found = servers.try_each(left, best, |at, share| {
                     let register = |socket: &Arc<Socket>| self.register(socket);
-                    let stream = servers.open(server, share, &self.event, &register)?;
-                    let mut connection = self.greet(stream, share)?;
-                    connection.server = at;
-                    Ok(connection)
+                    let stream = servers.open(at, share, &self.event, &register)?;
+                    self.ready(self.greet(stream, share)?, at)
                 });
                 found.map_err(|broken| match broken {
                     Some(Broken::Refused) => self.unreachable(Unreachable::Stranger),
                     _ => self.unreachable(Unreachable::NotNow),
                 })?
             }
-            None => self.connect_locally(left)?,
+            None => {
+                let ready = self.ready(self.connect_locally(left)?, 0);
+                ready.map_err(|_| self.unreachable(Unreachable::NotNow))?
+            }
         };
-        // A server that works on a request says so every 250 ms.
-        let several = self.servers.as_ref().is_some_and(Servers::several);
-        let patience = if several {
-            SILENCE.min(self.config.deadline)
-        } else {
-            self.config.deadline
-        };
-        let ready = connection.set_patience(patience);
-        ready.map_err(|_| self.unreachable(Unreachable::NotNow))?;
         self.connected_once.store(true, Ordering::SeqCst);
         Ok(connection)
     }
@@ -326,6 +395,7 @@ impl Pool {
                 slot: slot.0,
                 ticket: Some(writer.hide(&login.ticket)),
                 grant: None,
+                seen: 0,
                 op: Some(request::Op::Logout(wire::Logout {})),
             };
             if connection.exchange(&mut build, &[], Instant::now() + FAREWELL).is_err() {
@@ -358,6 +428,8 @@ pub(crate) enum Tries {
     UntilDeadline,
     /// A connection that turned out dead is replaced once: what nobody waits for.
     NoWaiting,
+    /// Until the deadline; and what is answered is good at that server only: the session stays with it.
+    Binding,
 }
 
 impl Refusal for Broken {

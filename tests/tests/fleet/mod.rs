@@ -1,6 +1,11 @@
 //! A fleet with real processes: two daemons on one etcd. What is made through one is used and destroyed through the other; one is
 //! killed, stopped for longer than its right, comes back; PINs are counted once; an etcd that went back serves nobody.
 
+mod administration;
+mod failover;
+mod figures;
+mod nodes;
+
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -217,8 +222,8 @@ fn an_etcd_that_went_back_serves_nobody_until_an_operator_accepts_it() {
     assert_eq!(standings(&first), ["serving", "serving"]);
 }
 
-/// A client file with both servers, for a client that sees the token on both.
-fn client_of_both(first: &Served, servers: &[String]) -> std::path::PathBuf {
+/// A client file with these servers, for a client that sees the token on all, in a group; and further lines.
+fn client_of(first: &Served, servers: &[String], more: &str) -> std::path::PathBuf {
     let file = |name: &str| first.folder().join(name);
     let mut openssl = Command::new(program("openssl"));
     openssl.args([
@@ -246,12 +251,12 @@ fn client_of_both(first: &Served, servers: &[String]) -> std::path::PathBuf {
         serde_json::from_slice(&ctl("client config app web --client-version 5.3").output).expect("JSON");
     std::fs::write(file("ca.pem"), config["config_cred"].as_str().expect("authorities")).expect("a file");
     let text = format!(
-        "servers = {servers:?}\nca = {:?}\ncertificate = {certificate:?}\nkey = {:?}\ndeadline_ms = 20000\n",
+        "servers = {servers:?}\nca = {:?}\ncertificate = {certificate:?}\nkey = {:?}\ndeadline_ms = 20000\n{more}",
         file("ca.pem"),
         file("appKey.pem")
     );
-    std::fs::write(file("both.toml"), text).expect("a client file");
-    file("both.toml")
+    std::fs::write(file("remote.toml"), text).expect("a client file");
+    file("remote.toml")
 }
 
 #[test]
@@ -266,7 +271,7 @@ fn a_module_with_both_servers_goes_on_when_one_is_killed_or_falls_silent() {
     let mut first = Served::start_with(&here.each_ref().map(String::as_str), &[]);
     let second = first.join(&there.each_ref().map(String::as_str), &[]);
     make_key(&first, "01");
-    let client = client_of_both(&first, &servers);
+    let client = client_of(&first, &servers, "spread = false\n");
     let module = Module::load_copy(&binaries().join("libhsmd_pkcs11.so"), &client, first.folder());
     let seen = wait::until(SOON, || (standings(&second) == ["serving", "serving"]).then_some(()));
     seen.expect("both serve");

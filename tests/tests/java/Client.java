@@ -83,6 +83,26 @@ public final class Client {
         return generator.generateKeyPair();
     }
 
+    /** A program that runs on: for each line that it is given it uses what it has had from the beginning, and says so. */
+    static void goesOn() throws Exception {
+        KeyPair pair = ec("secp256r1");
+        KeyGenerator generator = KeyGenerator.getInstance("AES", token);
+        generator.init(256);
+        SecretKey secret = generator.generateKey();
+        java.io.BufferedReader lines = new java.io.BufferedReader(new java.io.InputStreamReader(System.in));
+        System.out.println("ready");
+        while (lines.readLine() != null) {
+            signs("SHA256withECDSA", pair, null);
+            Cipher cipher = Cipher.getInstance("AES/CBC/PKCS5Padding", token);
+            cipher.init(Cipher.ENCRYPT_MODE, secret);
+            byte[] sealed = cipher.doFinal(DATA);
+            IvParameterSpec iv = new IvParameterSpec(cipher.getIV());
+            cipher.init(Cipher.DECRYPT_MODE, secret, iv);
+            check(Arrays.equals(cipher.doFinal(sealed), DATA), "what was encrypted is decrypted");
+            System.out.println("went on");
+        }
+    }
+
     /** Signs with the token; verifies with the token and with Java's own providers. */
     static void signs(String algorithm, KeyPair pair, PSSParameterSpec parameters) throws Exception {
         Signature signer = Signature.getInstance(algorithm, token);

@@ -84,7 +84,7 @@ pub(super) fn config(node: &Arc<Node>, request: GetConfigRequest) -> Result<GetC
     let version = request.client_version.as_deref().and_then(Version::from_name);
     let version = version.ok_or(ModelError::Invalid("ClientVersion", "5.1 or 5.3"))?;
     let partitions = node.model.partitions("")?;
-    let mut servers = Vec::new();
+    let (mut servers, mut hsms) = (Vec::new(), Vec::new());
     let mut groups: Vec<Virtual> = Vec::new();
     for arn in &request.hapg_list {
         let group = node.model.group(arn).map_err(|error| match error {
@@ -99,11 +99,13 @@ pub(super) fn config(node: &Arc<Node>, request: GetConfigRequest) -> Result<GetC
         if groups.iter().any(|other| other.label == group.label) {
             return Err(ModelError::Invalid(LIST, "groups with different labels"));
         }
-        for partition in partitions
-            .iter()
-            .filter(|partition| group.members.contains(&partition.serial))
-        {
+        // In the order of the members: the first server is the first member's.
+        for serial in &group.members {
+            let Some(partition) = partitions.iter().find(|partition| partition.serial == *serial) else {
+                continue;
+            };
             let address = node.model.hsm(&partition.hsm)?.eni_ip;
+            hsms.push(partition.hsm.clone());
             if !servers.contains(&address) {
                 servers.push(address);
             }
@@ -114,7 +116,12 @@ pub(super) fn config(node: &Arc<Node>, request: GetConfigRequest) -> Result<GetC
             members: group.members,
         });
     }
-    let servers = chrystoki::servers(&node.config.data, &servers);
+    let nodes = node.model.addresses(&hsms);
+    let servers = if nodes.is_empty() {
+        chrystoki::servers(&node.config.data, &servers)
+    } else {
+        chrystoki::nodes(&node.config.data, &nodes)
+    };
     Ok(GetConfigResponse {
         config_type: "server.pem".into(),
         config_file: render(version, &client.label, &servers, &groups),
