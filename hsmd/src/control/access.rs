@@ -113,6 +113,7 @@ const TABLE: &[Row] = &[
     (HSM_ADMIN, "SuspendHsm", OPERATE),
     (HSM_ADMIN, "ResumeHsm", OPERATE),
     (HSM_ADMIN, "CloneGroup", OPERATE),
+    (HSM_ADMIN, "VerifyGroup", LOOK),
     (HSM_ADMIN, "AssignClient", OPERATE),
     (HSM_ADMIN, "RevokeClient", OPERATE),
     (HSM_ADMIN, "ListAssignments", LOOK),

@@ -177,6 +177,13 @@ impl HsmAdmin for Service {
         self.run(request, partitions::clone_group).await.map(Response::new)
     }
 
+    async fn verify_group(
+        &self,
+        request: Request<VerifyGroupRequest>,
+    ) -> Result<Response<VerifyGroupResponse>, Status> {
+        self.run(request, partitions::verify_group).await.map(Response::new)
+    }
+
     async fn assign_client(
         &self,
         request: Request<AssignClientRequest>,

@@ -3,9 +3,29 @@
 //! moves by one change of its record.
 
 use super::model::{Model, ModelError, State};
-use super::records::{HsmRecord, HsmState};
+use super::records::{GroupRecord, HsmRecord, HsmState};
 use hsmd_keystore::Standing;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A member of a group, looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VerifiedPartition {
+    pub(super) serial: String,
+    pub(super) hsm: String,
+    pub(super) home: String,
+    pub(super) serves: bool,
+    pub(super) equal: bool,
+    pub(super) objects: u64,
+}
+
+/// A group, looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VerifiedGroup {
+    pub(super) members: Vec<VerifiedPartition>,
+    /// Of the sealed records in this node's memory.
+    pub(super) sum: String,
+    pub(super) revision: u64,
+}
 
 /// A node of the fleet, as far as HSMs are concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +120,44 @@ impl Model {
             self.replace(entry, record)?;
         }
         Ok(entry.record.clone())
+    }
+
+    /// Whether all members of a group have its keys (INV-3), and a sum of these as this node has them.
+    ///
+    /// # Errors
+    /// No such group, one without members; keys that cannot be used.
+    pub(super) fn verify_group(&self, name: &str) -> Result<VerifiedGroup, ModelError> {
+        let lost = self.lost_homes();
+        let state = self.state.lock();
+        let mut groups = state.groups.values().map(|entry| &entry.record);
+        let named = |group: &&GroupRecord| [&group.id, &group.arn, &group.serial].iter().any(|word| *word == name);
+        let group = groups.find(named).ok_or(ModelError::Unknown("Group", "group"))?;
+        if group.members.is_empty() {
+            return Err(ModelError::NoMembers(group.id.clone()));
+        }
+        let look = |serial: &String| {
+            let partition = &state.partitions.get(serial)?.record;
+            let hsm = &state.hsms.get(&partition.hsm)?.record;
+            let keys = self.key_set(&partition.key_set);
+            Some(VerifiedPartition {
+                serial: serial.clone(),
+                hsm: hsm.id.clone(),
+                home: hsm.home.clone(),
+                serves: hsm.serves() && keys.is_some() && state.is_home_there(hsm, &lost),
+                equal: partition.key_set == group.key_set,
+                objects: keys.map_or(0, |keys| keys.used().objects),
+            })
+        };
+        let members = group.members.iter().filter_map(look).collect();
+        let missing = || ModelError::KeysMissing(group.members[0].clone());
+        let keys = self.key_set(&group.key_set).ok_or_else(missing)?;
+        drop(state);
+        let (sum, revision) = keys.sum();
+        Ok(VerifiedGroup {
+            members,
+            sum: sum.iter().map(|byte| format!("{byte:02x}")).collect(),
+            revision,
+        })
     }
 
     /// What this node, as the home of HSMs, has to do after another one changed their records: it confirms them.

@@ -9,7 +9,7 @@ use super::wait::{Wait, after_group};
 use clap::Subcommand;
 use hsmd_control::IF_LAST_MODIFIED_KEY;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
-use hsmd_control::admin::{CloneGroupRequest, CloneGroupResponse};
+use hsmd_control::admin::{CloneGroupRequest, CloneGroupResponse, VerifyGroupRequest, VerifyGroupResponse};
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
 use hsmd_control::cloudhsm::{
     CreateHapgRequest, DeleteHapgRequest, DescribeHapgRequest, DescribeHapgResponse, ListHapgsRequest,
@@ -73,6 +73,13 @@ pub(super) enum Group {
         /// Say what there is, and change nothing.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Says whether all members have the same keys, and what the node that is asked has of them; exit code 1 if they differ. In a
+    /// fleet, ask several nodes: at one revision their sums are equal.
+    #[command(after_help = "Example:\n  hsmctl group verify web")]
+    Verify {
+        /// Id, ARN, serial number or label.
+        name: String,
     },
     /// Copies the keys of a group, as they are now, to another one. The user's PIN is the same in both.
     #[command(after_help = "Example:\n  hsmctl group clone web bank --pin-file pin.txt")]
@@ -147,6 +154,14 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
                 .cloned()
                 .collect();
             change(&mut client, view, None, Some(members)).await?
+        }
+        Group::Verify { name } => {
+            let group = find(&mut client, &name).await?.arn;
+            let request = VerifyGroupRequest { group };
+            let answer = HsmAdminClient::new(channel).verify_group(request).await?.into_inner();
+            let equal = answer.equal;
+            let shown = show(&Verified::from(answer), format)?;
+            return Ok(if equal { shown } else { Exit::Failed });
         }
         Group::Clone {
             source,
@@ -307,5 +322,62 @@ impl Table for GroupList {
             ]
         });
         list(heading, rows)
+    }
+}
+
+/// What VerifyGroup found.
+#[derive(Serialize)]
+struct Verified {
+    equal: bool,
+    sum: String,
+    revision: u64,
+    members: Vec<VerifiedMember>,
+}
+
+#[derive(Serialize)]
+struct VerifiedMember {
+    partition: String,
+    hsm: String,
+    node: String,
+    serves: bool,
+    equal: bool,
+    objects: u64,
+}
+
+impl From<VerifyGroupResponse> for Verified {
+    fn from(answer: VerifyGroupResponse) -> Self {
+        let members = answer.members.into_iter().map(|member| VerifiedMember {
+            partition: member.partition,
+            hsm: member.hsm,
+            node: member.node,
+            serves: member.serves,
+            equal: member.equal,
+            objects: member.objects,
+        });
+        Self {
+            equal: answer.equal,
+            sum: answer.sum,
+            revision: answer.revision,
+            members: members.collect(),
+        }
+    }
+}
+
+impl Table for Verified {
+    fn rows(&self) -> Vec<Vec<String>> {
+        let heading = ["PARTITION", "HSM", "NODE", "SERVES", "EQUAL", "OBJECTS"];
+        let member = |member: &VerifiedMember| {
+            [
+                member.partition.clone(),
+                member.hsm.clone(),
+                member.node.clone(),
+                member.serves.to_string(),
+                member.equal.to_string(),
+                member.objects.to_string(),
+            ]
+        };
+        let mut rows = list(heading, self.members.iter().map(member));
+        rows.push(vec![format!("Sum {} at revision {}", self.sum, self.revision)]);
+        rows
     }
 }

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use hsmd_crypto::seal::sha256;
 use hsmd_proto::ids::{KeySetId, LoginId, UniqueId};
 use hsmd_store::{Path, Record};
 
+use super::lifecycle::prefix_of;
 use super::{KeySet, Root, Used};
 use crate::error::Error;
 use crate::keystore::Keystore;
@@ -13,6 +15,25 @@ use crate::objects::{Stored, read};
 use crate::records::KeySetRecord;
 use crate::seal::Kind;
 use crate::shared::What;
+
+impl KeySet {
+    /// A hash of all sealed objects as this node's memory has them, and the revision: on every node of a fleet the same at one
+    /// revision (INV-3). It says nothing of what is sealed.
+    #[must_use]
+    pub fn sum(&self) -> ([u8; 32], u64) {
+        let root = self.root();
+        let records = self
+            .core
+            .store
+            .scan(&format!("{}o/", prefix_of(root.id, root.incarnation)));
+        let revision = self.core.store.position().max(self.core.store.revision().0);
+        let sum = records.iter().fold([0; 32], |sum, (path, record)| {
+            let version = record.version.to_le_bytes();
+            sha256(&[&sum, path.as_str().as_bytes(), &version, &record.value])
+        });
+        (sum, revision)
+    }
+}
 
 impl Keystore {
     /// Another node has written the root of a key set, or purged it.

@@ -32,6 +32,8 @@ const WORKING: u32 = 60;
 const FAREWELL: Duration = Duration::from_millis(300);
 /// How long a server that is back may take for its first words: it has just shaken hands.
 const WELCOME: Duration = Duration::from_millis(100);
+/// How long a call waits that finds no budget for a second try.
+const OVERLOADED: Duration = Duration::from_millis(250);
 /// Idle connections that are kept.
 const KEPT: usize = 64;
 
@@ -133,13 +135,21 @@ impl Pool {
             if !matches!(broken, Broken::Ended) || left.is_zero() || last {
                 return Err(Failure::Lost);
             }
-            // The first try may have met a connection that died long ago: no wait before the second.
-            if tries > 0 {
+            // The first try may have met a connection that died long ago: no wait before the second, but where all do that.
+            if !self.may_repeat() {
+                self.event.wait(Some(OVERLOADED.min(left)));
+            } else if tries > 0 {
                 let pause = Duration::from_millis(10 << tries.min(4));
                 self.event.wait(Some(pause.min(left)));
             }
             tries += 1;
         }
+    }
+
+    /// Whether a call is sent again without much ado.
+    fn may_repeat(&self) -> bool {
+        let several = self.servers.as_ref().filter(|servers| servers.several());
+        several.is_none_or(Servers::may_repeat)
     }
 
     /// With several servers, one that broke off or fell silent is left for another, which knows the request by its ids (INV-10).
@@ -231,6 +241,7 @@ impl Pool {
         let mut build = |writer: &mut FrameWriter| wire::Request { seen, ..build(writer) };
         let reply = connection.exchange(&mut build, lent, give_up)?;
         servers.told(at, seen, reply.revision);
+        servers.earn();
         Ok(reply)
     }
 

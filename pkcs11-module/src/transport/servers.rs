@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,11 @@ use std::time::{Duration, Instant};
 pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 /// The first pause before a lost server is tried again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// What a second try costs, in calls that succeeded.
+const PRICE: u32 = 10;
+/// What a process begins with, and the most that it saves.
+const LEAST_BUDGET: u32 = 10 * PRICE;
+const MOST_BUDGET: u32 = 100 * PRICE;
 /// How long one such attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
@@ -35,6 +40,8 @@ pub(crate) struct Servers {
     lost: AtomicUsize,
     /// The newest revision that any of them has told.
     seen: AtomicU64,
+    /// What second tries may still cost, in tenths of one: each call that succeeds adds one.
+    budget: AtomicU32,
     log: HaLog,
 }
 
@@ -117,6 +124,7 @@ impl Servers {
             settings,
             lost: AtomicUsize::new(0),
             seen: AtomicU64::new(0),
+            budget: AtomicU32::new(LEAST_BUDGET),
         }))
     }
 
@@ -174,6 +182,22 @@ impl Servers {
             self.list[at].told.fetch_max(revision, Ordering::Relaxed);
             self.seen.fetch_max(revision, Ordering::AcqRel);
         }
+    }
+
+    /// A call succeeded at once.
+    pub(crate) fn earn(&self) {
+        let budget = self.budget.load(Ordering::Relaxed);
+        if budget < MOST_BUDGET {
+            // Calls of other threads may get lost in it.
+            self.budget.store(budget + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a call may be sent again at once. What nodes in trouble need least is all of it twice.
+    pub(crate) fn may_repeat(&self) -> bool {
+        let spend = |budget: u32| budget.checked_sub(PRICE);
+        let spent = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
+        spent.is_ok()
     }
 
     /// This one is left for others.
@@ -359,6 +383,7 @@ mod tests {
             home: 1,
             lost: AtomicUsize::new(0),
             seen: AtomicU64::new(0),
+            budget: AtomicU32::new(LEAST_BUDGET),
         }
     }
 
@@ -389,6 +414,17 @@ mod tests {
         assert_eq!(servers.best(), 1, "all are lost: as if none were");
         servers.regain(0);
         assert_eq!(servers.best(), 0);
+    }
+
+    #[test]
+    fn second_tries_have_a_budget_that_calls_fill() {
+        let servers = servers(&[1, 2], Availability::default());
+        let spent = (0..100).take_while(|_| servers.may_repeat()).count();
+        assert_eq!(spent, 10);
+        (0..19).for_each(|_| servers.earn());
+        assert!(servers.may_repeat() && !servers.may_repeat());
+        (0..100_000).for_each(|_| servers.earn());
+        assert_eq!((0..1000).take_while(|_| servers.may_repeat()).count(), 100);
     }
 
     #[test]

@@ -73,6 +73,18 @@ fn a_group_over_three_nodes_is_changed_through_any_and_its_hsms_move_when_one_go
         assert!(config.contains(&format!("ServerPort{number:02} = {port};")), "{config}");
     }
 
+    let verified = |at: usize| nodes.ctl(at, "group verify web");
+    let (here, there) = (verified(0), verified(2));
+    assert!(here["equal"] == true && here["sum"] == there["sum"], "{here} {there}");
+    let members = here["members"].as_array().expect("members");
+    assert_eq!(members.len(), 3);
+    assert!(
+        members
+            .iter()
+            .all(|member| member["serves"] == true && member["objects"] == 2),
+        "{here}"
+    );
+
     // A member's node dies: its door is closed, and the group goes on; its HSM moves to another node.
     nodes.all[1].kill9();
     let state = || Some(text(&nodes.ctl(2, "group describe web"), "state")).filter(|state| state == "DEGRADED");

@@ -184,6 +184,40 @@ fn threads_are_spread_over_nodes_and_each_reads_what_another_has_written() {
 }
 
 #[test]
+fn what_one_node_alone_has_made_is_used_there() {
+    let nodes = Nodes::start(3);
+    let (module, _) = nodes.client("");
+    let session = log_in(&module);
+    let slot = module.slot_of(LABEL);
+    let curve = Mechanism::Plain(CKM_EC_KEY_PAIR_GEN);
+    let p256 = hsmd_tests::template::bytes(CKA_EC_PARAMS, [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7]);
+    let private = [
+        flag(CKA_SIGN, true),
+        flag(CKA_ALWAYS_AUTHENTICATE, true),
+        flag(CKA_TOKEN, true),
+    ];
+    let pair = module.generate_key_pair(session, &curve, &[p256], &private);
+    let (_, key) = pair.expect("C_GenerateKeyPair");
+    // A grant is one node's: with calls of many threads under way, each session goes where its grant is.
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            let module = &module;
+            scope.spawn(move || {
+                let session = module.open_session(slot).expect("C_OpenSession");
+                for _ in 0..15 {
+                    let ecdsa = Mechanism::Plain(CKM_ECDSA);
+                    module.start("C_SignInit", session, &ecdsa, key).expect("C_SignInit");
+                    module
+                        .login(session, CKU_CONTEXT_SPECIFIC, PIN)
+                        .expect("C_Login for one operation");
+                    module.finish("C_Sign", session, &[7; 32]).expect("C_Sign");
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn wrong_pins_through_three_nodes_and_after_a_kill_are_ten_tries() {
     let mut nodes = Nodes::start(3);
     let (module, file) = nodes.client("");

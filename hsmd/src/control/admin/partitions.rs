@@ -2,13 +2,14 @@
 //! are borrowed from the request, which wipes them when it is dropped.
 
 use super::describe;
+use crate::control::homes::VerifiedPartition;
 use crate::control::model::ModelError;
 use crate::control::provision::{NewPartition, RoleView};
 use crate::node::Node;
 use hsmd_control::admin::{
     CloneGroupRequest, CloneGroupResponse, CreatePartitionRequest, DeletePartitionRequest, ListRolesRequest, Partition,
     Pin, ResetPartitionPinRequest, ResizePartitionRequest, Role, SetCryptoUserPinRequest, TightenPartitionRequest,
-    UnlockRoleRequest,
+    UnlockRoleRequest, VerifiedMember, VerifyGroupRequest, VerifyGroupResponse,
 };
 use hsmd_keystore::Quota;
 use hsmd_proto::policy::Policy;
@@ -99,6 +100,24 @@ pub(super) fn clone_group(node: &Arc<Node>, request: CloneGroupRequest) -> Resul
         "keys of a group copied to another"
     );
     Ok(CloneGroupResponse { copied, objects })
+}
+
+pub(super) fn verify_group(node: &Arc<Node>, request: VerifyGroupRequest) -> Result<VerifyGroupResponse, ModelError> {
+    let verified = node.model.verify_group(&request.group)?;
+    let member = |member: VerifiedPartition| VerifiedMember {
+        partition: member.serial,
+        hsm: member.hsm,
+        node: member.home,
+        serves: member.serves,
+        equal: member.equal,
+        objects: member.objects,
+    };
+    Ok(VerifyGroupResponse {
+        equal: verified.members.iter().all(|member| member.equal),
+        members: verified.members.into_iter().map(member).collect(),
+        sum: verified.sum,
+        revision: verified.revision,
+    })
 }
 
 /// A PIN that was given; an empty one is given, and too short.
