@@ -129,6 +129,7 @@ const ROWS: &[Row] = &[
     Row("ZeroizeHsm", || json!({ "hsm": "$empty" }), &[], &[]),
     Row("SuspendHsm", || json!({ "hsm": "$empty" }), &[], &[]),
     Row("ResumeHsm", || json!({ "hsm": "$empty" }), &[], &[]),
+    Row("VerifyGroup", || json!({ "group": "$group" }), &[], &[]),
     Row(
         "CloneGroup",
         || json!({ "source": "$group", "destination": "$other", "user_pin": { "value": "123456" } }),

@@ -184,6 +184,36 @@ fn threads_are_spread_over_nodes_and_each_reads_what_another_has_written() {
 }
 
 #[test]
+fn a_node_on_standby_serves_while_no_other_does_and_no_longer() {
+    let mut nodes = Nodes::start(2);
+    make_key(&nodes.all[0], "01");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (standby, log) = (&nodes.servers[0], folder.path());
+    let (module, _) = nodes.client(&format!("standby = [{standby:?}]\nha_log = {log:?}\n"));
+    let session = log_in(&module);
+    let key = private_keys(&module, session)[0];
+    let connections = |nodes: &Nodes, at: usize| nodes.ctl(at, "status")["connections"].as_u64().expect("a number");
+    assert_eq!((connections(&nodes, 0), connections(&nodes, 1)), (0, 1));
+    nodes.all[1].kill9();
+    sign(&module, session, key).expect("the other one is promoted");
+    assert_eq!(connections(&nodes, 0), 1);
+    nodes.all[1].launch(&[]).expect("the daemon starts");
+    let back = || {
+        ha_log(folder.path())
+            .into_iter()
+            .find(|line| line.ends_with("recovered"))
+    };
+    signs_until(&module, (session, key), back).expect("it is found again");
+    let served = nodes.ctl(0, "status")["requests"].clone();
+    (0..10).for_each(|_| drop(sign(&module, session, key).expect("C_Sign")));
+    assert_eq!(
+        nodes.ctl(0, "status")["requests"],
+        served,
+        "nothing goes to the one on standby any more"
+    );
+}
+
+#[test]
 fn what_one_node_alone_has_made_is_used_there() {
     let nodes = Nodes::start(3);
     let (module, _) = nodes.client("");
