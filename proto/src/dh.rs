@@ -1,5 +1,5 @@
 //! The groups of finite-field Diffie-Hellman that this build has: those of RFC 3526 and RFC 7919 with at least 2,048 bits. Each
-//! prime p is 2q + 1 with q prime, and 2 generates the q squares among the numbers below p (docs/decisions/0015).
+//! prime p is 2q + 1 with q prime, and 2 generates the q squares among the numbers below p (docs/decisions/0018).
 
 use std::sync::LazyLock;
 

@@ -128,6 +128,12 @@ const PROGRAMS: &[Program] = &[
         "the same, a hundred faults: the whole table again and again",
     ),
     program(
+        "fleet-join",
+        "fleet_join::",
+        100_000,
+        "a node is added to a fleet under load: its time, and what the signatures notice (a round is an object)",
+    ),
+    program(
         "fleet-figures",
         "fleet::figures",
         20_000,

@@ -137,7 +137,7 @@ pub(crate) fn curve(shape: Shape, attributes: &Template) -> Result<Curve, Rv> {
         .ok_or(Rv::CURVE_NOT_SUPPORTED)
 }
 
-/// The group that `CKA_PRIME` and `CKA_BASE` name (docs/decisions/0015).
+/// The group that `CKA_PRIME` and `CKA_BASE` name (docs/decisions/0018).
 ///
 /// # Errors
 /// `CKR_TEMPLATE_INCOMPLETE` without them, `CKR_DOMAIN_PARAMS_INVALID` for another.

@@ -36,7 +36,7 @@ pub struct Followed {
     /// Documents of the control plane, or key sets, came or went by another node's hand.
     pub control: bool,
     /// Something changed that an application may see.
-    pub(super) visible: bool,
+    pub visible: bool,
 }
 
 impl Peers {

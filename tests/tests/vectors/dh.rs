@@ -121,7 +121,7 @@ fn openssl_agrees_on_the_same_number() {
     }
 }
 
-/// Weak values of the other side, groups that are none, derived keys that are too short: docs/decisions/0015.
+/// Weak values of the other side, groups that are none, derived keys that are too short: docs/decisions/0018.
 #[test]
 fn weak_groups_and_values_are_refused() {
     let daemon = Daemon::start();
