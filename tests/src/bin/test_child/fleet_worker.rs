@@ -1,5 +1,6 @@
 //! One of the processes of the fleet's storm: makes keys, finds those of all others, signs with them, labels and destroys them, and
-//! notes each call with the moments before and after it. It logs in once, and never looks which node it is at.
+//! notes each call with the moments before and after it. It logs in once, and never looks which node it is at. Some only find and
+//! sign: a change waits for etcd, and whoever waits would not notice that a node without etcd goes on signing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,6 +19,8 @@ use hsmd_tests::wait;
 
 /// Between two steps, so that eight processes leave room for what they test.
 const PACE: Duration = Duration::from_millis(8);
+/// Workers from this number on change nothing.
+const USERS: usize = 5;
 /// About so many keys live at a time, over all processes.
 const LIVE: usize = 24;
 
@@ -32,6 +35,7 @@ struct Worker {
     notes: File,
     random: Random,
     name: String,
+    only_uses: bool,
     made: usize,
     /// As the last look showed them.
     keys: Vec<Known>,
@@ -43,6 +47,7 @@ struct Worker {
 pub(crate) fn run(module: &Path, notes: &Path, stop: &Path, number: &str, pin: &str) {
     let module = Module::load(module);
     let session = log_in(&module, pin);
+    let number: usize = number.parse().expect("a number");
     let mut worker = Worker {
         module,
         session,
@@ -51,8 +56,9 @@ pub(crate) fn run(module: &Path, notes: &Path, stop: &Path, number: &str, pin: &
             .append(true)
             .open(notes)
             .expect("the notes"),
-        random: Random::new(number.parse().expect("a number")),
+        random: Random::new(number as u64),
         name: format!("w{number}"),
+        only_uses: number >= USERS,
         made: 0,
         keys: Vec::new(),
         publics: BTreeMap::new(),
@@ -93,6 +99,7 @@ impl Worker {
         let few = self.keys.len() < LIVE;
         match self.random.below(20) {
             0..3 => self.look(),
+            _ if self.only_uses => self.sign(),
             3..5 if few => self.create(),
             5 => self.label(),
             6 if !few => self.destroy(),
