@@ -4,6 +4,7 @@
 
 mod verdict;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -17,7 +18,7 @@ use hsmd_tests::history;
 use hsmd_tests::soak::{Random, Soak};
 use hsmd_tests::wait;
 
-use verdict::Window;
+use verdict::{Verdict, Window};
 
 const WORKERS: usize = 8;
 /// From one fault to the next.
@@ -48,11 +49,11 @@ fn calls_go_on_and_every_history_is_possible_while_a_fault_comes_every_ten_secon
         storm.round(fault, random.below(3));
         soak.progress(round + 1, || format!("{fault:?}"));
     }
-    let (good, figures) = storm.end();
+    let Verdict { good, impossible, text } = storm.end();
     match planted() {
-        None => soak.verdict(good, &figures),
-        // Over a build that makes a mistake the judge must find it.
-        Some(mistake) => soak.verdict(!good, &format!("{mistake} was planted; {figures}")),
+        None => soak.verdict(good, &text),
+        // Over a build that makes a mistake the judge must find it: that something took long is not enough.
+        Some(mistake) => soak.verdict(impossible, &format!("{mistake} was planted; {text}")),
     }
 }
 
@@ -128,7 +129,7 @@ impl Storm {
     }
 
     /// Ends the workers and judges what they wrote.
-    fn end(mut self) -> (bool, String) {
+    fn end(mut self) -> Verdict {
         fs::write(self.stop_file(), "").expect("the stop file");
         for (number, worker) in self.workers.iter_mut().enumerate() {
             let status = worker.wait().expect("a worker ends");
@@ -139,7 +140,7 @@ impl Storm {
             .iter()
             .map(|file| fs::read_to_string(file).expect("notes"))
             .collect();
-        let (good, text) = verdict::judge(&self.bed, &notes, &self.windows);
+        let mut verdict = verdict::judge(&self.bed, &notes, &self.windows);
         let figures = self.bed.figures(0);
         let wanted = [
             "hsmd_fleet_serving 1",
@@ -147,8 +148,9 @@ impl Storm {
             "hsmd_groups{state=\"READY\"} 1",
         ];
         let missing: Vec<_> = wanted.iter().filter(|line| !figures.contains(**line)).collect();
-        let text = format!("{text}  figures that a monitor misses: {missing:?}\n");
-        (good && missing.is_empty(), text)
+        let _ = writeln!(verdict.text, "  figures that a monitor misses: {missing:?}");
+        verdict.good &= missing.is_empty();
+        verdict
     }
 }
 

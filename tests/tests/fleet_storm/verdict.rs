@@ -36,8 +36,18 @@ fn explains<'a>(windows: &'a [Window], call: &Call) -> Option<&'a Window> {
     (call.invoked < last.undone.max(last.whole) + AFTER).then_some(last)
 }
 
-/// Whether all is well, and the figures.
-pub(crate) fn judge(bed: &Bed, notes: &[String], windows: &[Window]) -> (bool, String) {
+/// What is said of a storm.
+pub(crate) struct Verdict {
+    /// All is well.
+    pub(crate) good: bool,
+    /// The history cannot have been, whatever it may have cost.
+    pub(crate) impossible: bool,
+    /// The figures.
+    pub(crate) text: String,
+}
+
+/// Judges what the workers wrote and what all nodes hold.
+pub(crate) fn judge(bed: &Bed, notes: &[String], windows: &[Window]) -> Verdict {
     let read: Vec<_> = notes
         .iter()
         .enumerate()
@@ -52,6 +62,7 @@ pub(crate) fn judge(bed: &Bed, notes: &[String], windows: &[Window]) -> (bool, S
     let impossible = history::objects(&calls);
     let unseen = history::views(&calls, &|at| staleness(windows, at));
     let (costs, dear) = costs(&calls, windows);
+    let is_impossible = !impossible.is_empty();
     for (what, list) in [
         ("wrong results", wrong.into_iter().cloned().collect::<Vec<_>>()),
         ("impossible histories", impossible),
@@ -72,7 +83,11 @@ pub(crate) fn judge(bed: &Bed, notes: &[String], windows: &[Window]) -> (bool, S
         held[0].len()
     );
     let good = equal && !text.starts_with('!') && calls.len() > 100;
-    (good, text)
+    Verdict {
+        good,
+        impossible: is_impossible,
+        text,
+    }
 }
 
 /// Private and public keys by class and `CKA_ID`, with the private keys' labels, as each node has them.
