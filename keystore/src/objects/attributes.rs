@@ -62,7 +62,7 @@ impl KeySet {
                 return Ok(next.view(Vec::new(), latches));
             }
         }
-        Err(Rv::FUNCTION_FAILED)
+        Err(self.core().sharing.contended())
     }
 
     /// The next version of an object; `None`: the template changes nothing.

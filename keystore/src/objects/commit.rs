@@ -202,7 +202,7 @@ impl KeySet {
                 }
             }
         }
-        Err(Rv::FUNCTION_FAILED)
+        Err(self.core().sharing.contended())
     }
 
     /// The object that an earlier try of the same create made.

@@ -71,7 +71,7 @@ impl KeySet {
                 return Ok(());
             }
         }
-        Err(Rv::FUNCTION_FAILED)
+        Err(self.core().sharing.contended())
     }
 
     /// Purges tombstones that are older than their least life; gives how many.

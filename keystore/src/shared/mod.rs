@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hsmd_proto::ck::Rv;
 use hsmd_store::{Batch, Path, Revision, Store};
 use parking_lot::{Condvar, Mutex, RwLock};
 
@@ -139,6 +140,15 @@ impl Sharing {
                 Err(error)
             }
         }
+    }
+
+    /// The code for a change that met others' every time. In a fleet this node may be what is behind: whoever waits is not answered, and
+    /// asks again with the same ids, here or at another node; nothing was done.
+    pub(crate) fn contended(&self) -> Rv {
+        if self.on {
+            UNSETTLED.set(true);
+        }
+        Rv::FUNCTION_FAILED
     }
 
     fn is_orphan(&self, operation: &[u8; 16]) -> bool {

@@ -32,6 +32,8 @@ const WORKING: u32 = 60;
 const FAREWELL: Duration = Duration::from_millis(300);
 /// How long a server that is back may take for its first words: it has just shaken hands.
 const WELCOME: Duration = Duration::from_millis(100);
+/// How soon it is seen that a connection died before it was used.
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// How long a call waits that finds no budget for a second try.
 const OVERLOADED: Duration = Duration::from_millis(250);
 /// Idle connections that are kept.
@@ -107,6 +109,7 @@ impl Pool {
             let broken = match self.take(left, bound) {
                 Ok(mut connection) => {
                     let give_up = started + self.config.deadline * WORKING;
+                    let sent = Instant::now();
                     match self.attempt(&mut connection, session, &mut build, lent, give_up) {
                         Ok(reply) => {
                             if let Some(session) = session.filter(|_| patience == Tries::Binding) {
@@ -119,7 +122,7 @@ impl Pool {
                             if let Some(rv) = self.ended(session) {
                                 return Err(Failure::Ended(rv));
                             }
-                            self.leave(&connection, broken)
+                            self.leave(&connection, broken, sent.elapsed())
                         }
                     }
                 }
@@ -153,15 +156,15 @@ impl Pool {
     }
 
     /// With several servers, one that broke off or fell silent is left for another, which knows the request by its ids (INV-10).
-    fn leave(&self, connection: &Connection, broken: Broken) -> Broken {
+    fn leave(&self, connection: &Connection, broken: Broken, after: Duration) -> Broken {
         // The others to this server come from before the same restart.
         lock(&self.idle).retain(|other| other.server != connection.server);
         match (&self.servers, broken) {
             (Some(servers), broken @ (Broken::Ended | Broken::Silent)) if servers.several() => {
                 match broken {
                     Broken::Silent => servers.lose(connection.server, Loss::Silent),
-                    // One that was idle may have died long ago: its server may be there.
-                    _ if !connection.used => servers.lose(connection.server, Loss::Broken),
+                    // One that was idle may have died long ago, which is seen at once: its server may be there.
+                    _ if !connection.used || after > AT_ONCE => servers.lose(connection.server, Loss::Broken),
                     _ => {}
                 }
                 Broken::Ended
