@@ -118,7 +118,7 @@ pub(super) fn place(op: &Op, sections: &Sections<'_>) -> Place {
         Op::UnwrapKey(unwrap) => {
             creation(&unwrap.template, sections).or(private_key(unwrap.mechanism.as_ref(), sections))
         }
-        // Some milliseconds: a power for the secret, and one to check the other side's value.
+        // Up to some milliseconds.
         Op::DeriveKey(derive) if family(derive.mechanism.as_ref()) == Some(Family::Dh) => Place::Cpu,
         Op::DeriveKey(derive) => creation(&derive.template, sections),
         Op::EncapsulateKey(encapsulate) => creation(&encapsulate.template, sections),
