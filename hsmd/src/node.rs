@@ -129,6 +129,9 @@ impl Node {
     /// In words.
     pub fn enter_fleet(&mut self) -> Result<(), String> {
         self.fleet = Fleet::start(&self.keystore, &self.config)?;
+        if let Some(fleet) = self.fleet.clone() {
+            self.pulse.only_while(move || fleet.may_answer());
+        }
         Ok(())
     }
 

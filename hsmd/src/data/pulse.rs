@@ -1,15 +1,16 @@
 //! Heartbeats: one thread tells the clients whose requests take long that they are being worked on.
 //!
 //! The thread sleeps while there is nothing to tell: an idle daemon wakes for nothing. It never waits for a client: a
-//! heartbeat that does not fit into the socket is left out.
+//! heartbeat that does not fit into the socket is left out. A node of a fleet that may not answer any more says nothing, so that
+//! its clients ask another one instead of waiting with it.
 
 use super::stream::{Line, Stream};
 use hsmd_proto::frame::{FrameKind, HEADER, Header};
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// After so many rounds with nobody to tell, the thread sleeps until somebody comes.
@@ -25,7 +26,11 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     period: Duration,
+    /// Whether requests are answered; unset, they always are.
+    serves: OnceLock<Serves>,
 }
+
+type Serves = Box<dyn Fn() -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -64,6 +69,7 @@ impl Pulse {
             state: Mutex::default(),
             wake: Condvar::new(),
             period,
+            serves: OnceLock::new(),
         });
         let beating = shared.clone();
         std::thread::Builder::new()
@@ -73,6 +79,12 @@ impl Pulse {
             shared,
             next: AtomicU64::new(0),
         })
+    }
+
+    /// From now on heartbeats are sent only while this says so: it must not wait.
+    pub(crate) fn only_while(&self, serves: impl Fn() -> bool + Send + Sync + 'static) {
+        // The first one holds: a daemon enters one fleet.
+        let _ = self.shared.serves.set(Box::new(serves));
     }
 
     /// From now on the client hears heartbeats with the request's number: the first after one period, or up to a half more.
@@ -137,6 +149,9 @@ impl Shared {
             } else {
                 0
             };
+            if self.serves.get().is_some_and(|serves| !serves()) {
+                continue;
+            }
             let now = Instant::now();
             for waiting in state.waiting.values_mut().filter(|waiting| waiting.due <= now) {
                 waiting.due = now + self.period;
@@ -151,6 +166,7 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
+    use std::sync::atomic::AtomicBool;
 
     #[test]
     fn a_long_request_is_told_of_again_and_again_and_a_finished_one_never() {
@@ -177,5 +193,39 @@ mod tests {
                 std::thread::yield_now();
             }
         }
+    }
+
+    #[test]
+    fn a_node_that_may_not_answer_says_nothing() {
+        let pulse = Pulse::start(Duration::from_millis(4)).unwrap();
+        let serves = Arc::new(AtomicBool::new(true));
+        let asked = Arc::new(AtomicU64::new(0));
+        let (says, asks) = (serves.clone(), asked.clone());
+        pulse.only_while(move || {
+            asks.fetch_add(1, Ordering::SeqCst);
+            says.load(Ordering::SeqCst)
+        });
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut ours = Stream::from(ours);
+        let beating = pulse.begin(&mut ours, 7);
+        theirs.read_exact(&mut [0; HEADER]).unwrap();
+        serves.store(false, Ordering::SeqCst);
+        let rounds = |more: u64| {
+            let (from, deadline) = (asked.load(Ordering::SeqCst), Instant::now() + Duration::from_secs(20));
+            while asked.load(Ordering::SeqCst) < from + more {
+                assert!(Instant::now() < deadline, "the thread looks again and again");
+                std::thread::yield_now();
+            }
+        };
+        // One round may have been under way.
+        rounds(2);
+        theirs.set_nonblocking(true).unwrap();
+        while theirs.read(&mut [0; HEADER]).is_ok() {}
+        rounds(5);
+        assert!(theirs.read(&mut [0; HEADER]).is_err());
+        serves.store(true, Ordering::SeqCst);
+        theirs.set_nonblocking(false).unwrap();
+        theirs.read_exact(&mut [0; HEADER]).unwrap();
+        drop(beating);
     }
 }

@@ -192,6 +192,11 @@ impl Fleet {
         matches!(self.gate.enter(now(), None), Entry::Go(_))
     }
 
+    /// Whether a request that is here may still be answered, as far as the right to serve goes.
+    pub(crate) fn may_answer(&self) -> bool {
+        self.gate.right(now()) > 0
+    }
+
     /// Waits until requests are answered, at most so long.
     pub(crate) fn wait_until_it_serves(&self, patience: Duration) -> bool {
         let until = Instant::now() + patience;

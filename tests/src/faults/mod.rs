@@ -104,7 +104,7 @@ pub const TABLE: &[Row] = &[
         Fault::CutNodeFromEtcd,
         9_000,
         2_500,
-        12_000,
+        9_000,
         "a daemon does not reach etcd, silently",
     ),
     row(
@@ -114,7 +114,7 @@ pub const TABLE: &[Row] = &[
         9_000,
         "a daemon does not reach etcd for 3 s, silently, and etcd has compacted what it missed",
     ),
-    row(Fault::UnplugNode, 9_000, 2_500, 12_000, "a daemon's cable is pulled"),
+    row(Fault::UnplugNode, 9_000, 2_500, 9_000, "a daemon's cable is pulled"),
     row(
         Fault::SlowNodeDisk,
         6_000,
