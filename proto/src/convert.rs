@@ -1,15 +1,15 @@
 //! Between messages and the types that the rest of the code works with. Whatever comes from the other side is checked
 //! here, once.
 
+mod derivations;
+
 use crate::attribute::{Attribute, Template, may_be_key_value};
 use crate::ck::{AttributeType, Kdf, MechanismType, Mgf, Rv};
 use crate::frame::{FrameWriter, Sections};
-use crate::kbkdf::{KbkdfField, KbkdfParams, NumberFormat};
 use crate::params::{
-    CcmParams, ChaChaParams, CtrParams, EcdhAesParams, EcdhParams, EddsaParams, GcmParams, Hedge, HkdfParams,
-    Mechanism, OaepParams, Params, Pbkdf2Params, PssParams, RsaAesParams, SignContext,
+    CcmParams, ChaChaParams, CtrParams, EcdhAesParams, EcdhParams, EddsaParams, GcmParams, Hedge, Mechanism,
+    OaepParams, Params, PssParams, RsaAesParams, SignContext,
 };
-use crate::tls::{TlsMacParams, TlsParams};
 use crate::value::Value;
 use crate::wire;
 use wire::mechanism::Parameter;
@@ -86,34 +86,12 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
             aad: gcm.aad.clone(),
             tag_bits: gcm.tag_bits,
         })),
-        Params::Hkdf(hkdf) => Some(Parameter::Hkdf(wire::HkdfParameter {
-            extract: hkdf.extract,
-            expand: hkdf.expand,
-            hash: hkdf.hash.0,
-            salt: hkdf.salt.clone(),
-            info: hkdf.info.clone(),
-        })),
+        Params::Hkdf(hkdf) => Some(Parameter::Hkdf(hkdf.into())),
         Params::Data(data) => Some(Parameter::StringData(data.clone())),
-        Params::Kbkdf(kbkdf) => Some(Parameter::Kbkdf(wire::KbkdfParameter {
-            prf: kbkdf.prf.0,
-            fields: kbkdf.fields.iter().map(field_to_wire).collect(),
-            iv: kbkdf.iv.clone(),
-        })),
-        Params::Tls(tls) => Some(Parameter::Tls(wire::TlsParameter {
-            hash: tls.hash.0,
-            label: tls.label.clone(),
-            context: tls.seed.clone(),
-        })),
-        Params::TlsMac(mac) => Some(Parameter::TlsMac(wire::TlsMacParameter {
-            hash: mac.hash.0,
-            length: mac.length,
-            server: mac.server,
-        })),
-        Params::Pbkdf2(pbkdf2) => Some(Parameter::Pbkdf2(wire::Pbkdf2Parameter {
-            hash: pbkdf2.hash.0,
-            salt: pbkdf2.salt.clone(),
-            iterations: pbkdf2.iterations,
-        })),
+        Params::Kbkdf(kbkdf) => Some(Parameter::Kbkdf(kbkdf.into())),
+        Params::Tls(tls) => Some(Parameter::Tls(tls.into())),
+        Params::TlsMac(mac) => Some(Parameter::TlsMac(mac.into())),
+        Params::Pbkdf2(pbkdf2) => Some(Parameter::Pbkdf2(pbkdf2.into())),
         Params::RsaAes(wrap) => Some(Parameter::RsaAes(wire::RsaAesParameter {
             aes_bits: wrap.aes_bits,
             oaep: Some(oaep_to_wire(&wrap.oaep)),
@@ -161,40 +139,6 @@ pub fn mechanism_to_wire(mechanism: &Mechanism) -> wire::Mechanism {
     }
 }
 
-fn field_to_wire(field: &KbkdfField) -> wire::KbkdfField {
-    let (kind, format, context) = match field {
-        KbkdfField::Iteration(None) => (0, None, Vec::new()),
-        KbkdfField::Iteration(Some(format)) => (1, Some(*format), Vec::new()),
-        KbkdfField::Counter(format) => (2, Some(*format), Vec::new()),
-        KbkdfField::Length { segments, format } => (3 + u32::from(*segments), Some(*format), Vec::new()),
-        KbkdfField::Bytes(bytes) => (5, None, bytes.clone()),
-    };
-    wire::KbkdfField {
-        kind,
-        little_endian: format.is_some_and(|format| format.little_endian),
-        bits: format.map_or(0, |format| format.bits),
-        context,
-    }
-}
-
-fn field_from_wire(field: wire::KbkdfField) -> Option<KbkdfField> {
-    let format = NumberFormat {
-        little_endian: field.little_endian,
-        bits: field.bits,
-    };
-    Some(match field.kind {
-        0 => KbkdfField::Iteration(None),
-        1 => KbkdfField::Iteration(Some(format)),
-        2 => KbkdfField::Counter(format),
-        3 | 4 => KbkdfField::Length {
-            segments: field.kind == 4,
-            format,
-        },
-        5 => KbkdfField::Bytes(field.context),
-        _ => return None,
-    })
-}
-
 fn oaep_to_wire(oaep: &OaepParams) -> wire::OaepParameter {
     wire::OaepParameter {
         hash: oaep.hash.0,
@@ -234,39 +178,12 @@ pub fn mechanism_from_wire(mechanism: Option<wire::Mechanism>) -> Result<Mechani
             aad: gcm.aad,
             tag_bits: gcm.tag_bits,
         }),
-        Some(Parameter::Hkdf(hkdf)) => Params::Hkdf(HkdfParams {
-            extract: hkdf.extract,
-            expand: hkdf.expand,
-            hash: MechanismType(hkdf.hash),
-            salt: hkdf.salt,
-            info: hkdf.info,
-        }),
+        Some(Parameter::Hkdf(hkdf)) => Params::Hkdf(hkdf.into()),
         Some(Parameter::StringData(data)) => Params::Data(data),
-        Some(Parameter::Kbkdf(kbkdf)) => Params::Kbkdf(KbkdfParams {
-            prf: MechanismType(kbkdf.prf),
-            fields: kbkdf
-                .fields
-                .into_iter()
-                .map(field_from_wire)
-                .collect::<Option<_>>()
-                .ok_or(Rv::MECHANISM_PARAM_INVALID)?,
-            iv: kbkdf.iv,
-        }),
-        Some(Parameter::Tls(tls)) => Params::Tls(TlsParams {
-            hash: MechanismType(tls.hash),
-            label: tls.label,
-            seed: tls.context,
-        }),
-        Some(Parameter::TlsMac(mac)) => Params::TlsMac(TlsMacParams {
-            hash: MechanismType(mac.hash),
-            length: mac.length,
-            server: mac.server,
-        }),
-        Some(Parameter::Pbkdf2(pbkdf2)) => Params::Pbkdf2(Pbkdf2Params {
-            hash: MechanismType(pbkdf2.hash),
-            salt: pbkdf2.salt,
-            iterations: pbkdf2.iterations,
-        }),
+        Some(Parameter::Kbkdf(kbkdf)) => Params::Kbkdf(kbkdf.try_into()?),
+        Some(Parameter::Tls(tls)) => Params::Tls(tls.into()),
+        Some(Parameter::TlsMac(mac)) => Params::TlsMac(mac.into()),
+        Some(Parameter::Pbkdf2(pbkdf2)) => Params::Pbkdf2(pbkdf2.into()),
         Some(Parameter::RsaAes(wrap)) => Params::RsaAes(RsaAesParams {
             aes_bits: wrap.aes_bits,
             oaep: oaep_from_wire(wrap.oaep.ok_or(Rv::MECHANISM_PARAM_INVALID)?),
@@ -317,6 +234,9 @@ pub fn mechanism_from_wire(mechanism: Option<wire::Mechanism>) -> Result<Mechani
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kbkdf::{KbkdfField, KbkdfParams, NumberFormat};
+    use crate::params::{HkdfParams, Pbkdf2Params};
+    use crate::tls::{TlsMacParams, TlsParams};
     use proptest::prelude::*;
 
     fn any_field() -> impl Strategy<Value = KbkdfField> {
@@ -330,18 +250,9 @@ mod tests {
         ]
     }
 
-    fn params() -> impl Strategy<Value = Params> {
+    fn derivation() -> impl Strategy<Value = Params> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40);
         prop_oneof![
-            Just(Params::None),
-            bytes().prop_map(Params::Iv),
-            (any::<u32>(), any::<[u8; 16]>())
-                .prop_map(|(counter_bits, block)| Params::Ctr(CtrParams { counter_bits, block })),
-            (bytes(), bytes(), any::<u32>()).prop_map(|(iv, aad, tag_bits)| Params::Gcm(GcmParams {
-                iv,
-                aad,
-                tag_bits
-            })),
             (any::<bool>(), any::<bool>(), any::<u64>(), bytes(), bytes()).prop_map(
                 |(extract, expand, hash, salt, info)| {
                     Params::Hkdf(HkdfParams {
@@ -353,7 +264,6 @@ mod tests {
                     })
                 }
             ),
-            bytes().prop_map(Params::Data),
             (any::<u64>(), bytes(), bytes()).prop_map(|(hash, label, seed)| {
                 Params::Tls(TlsParams {
                     hash: MechanismType(hash),
@@ -382,6 +292,23 @@ mod tests {
                     iv,
                 })
             }),
+        ]
+    }
+
+    fn params() -> impl Strategy<Value = Params> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..40);
+        prop_oneof![
+            Just(Params::None),
+            bytes().prop_map(Params::Iv),
+            (any::<u32>(), any::<[u8; 16]>())
+                .prop_map(|(counter_bits, block)| Params::Ctr(CtrParams { counter_bits, block })),
+            (bytes(), bytes(), any::<u32>()).prop_map(|(iv, aad, tag_bits)| Params::Gcm(GcmParams {
+                iv,
+                aad,
+                tag_bits
+            })),
+            derivation(),
+            bytes().prop_map(Params::Data),
             (any::<u64>(), any::<u64>(), any::<u64>(), bytes()).prop_map(|(aes_bits, hash, mgf, label)| {
                 let (hash, mgf) = (MechanismType(hash), Mgf(mgf));
                 let oaep = OaepParams { hash, mgf, label };

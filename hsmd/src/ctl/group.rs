@@ -157,11 +157,7 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
         }
         Group::Verify { name } => {
             let group = find(&mut client, &name).await?.arn;
-            let request = VerifyGroupRequest { group };
-            let answer = HsmAdminClient::new(channel).verify_group(request).await?.into_inner();
-            let equal = answer.equal;
-            let shown = show(&Verified::from(answer), format)?;
-            return Ok(if equal { shown } else { Exit::Failed });
+            return verify(channel, group, format).await;
         }
         Group::Clone {
             source,
@@ -188,6 +184,15 @@ pub(super) async fn run(channel: Channel, command: Group, format: Format) -> Res
         }
     };
     show(&describe(&mut client, &arn).await?, format)
+}
+
+/// Compares what the members hold.
+async fn verify(channel: Channel, group: String, format: Format) -> Result<Exit, Error> {
+    let request = VerifyGroupRequest { group };
+    let answer = HsmAdminClient::new(channel).verify_group(request).await?.into_inner();
+    let equal = answer.equal;
+    let shown = show(&Verified::from(answer), format)?;
+    Ok(if equal { shown } else { Exit::Failed })
 }
 
 /// Copies the keys of one group to another.

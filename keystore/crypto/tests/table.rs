@@ -37,44 +37,7 @@ fn mechanism_of(row: &Row) -> Mechanism {
         ParamKind::Gcm => sample::gcm(&[2; 12], b"aad", 96),
         ParamKind::Key | ParamKind::Bit => sample::mechanism(row.mechanism, Params::Number(1)),
         ParamKind::Data => sample::mechanism(row.mechanism, Params::Data(b"data".to_vec())),
-        ParamKind::Tls(secret) => {
-            let params = TlsParams {
-                hash,
-                label: secret.label().unwrap_or(b"test label").to_vec(),
-                seed: vec![7; 64],
-            };
-            sample::mechanism(row.mechanism, Params::Tls(params))
-        }
-        ParamKind::TlsMac => {
-            let params = TlsMacParams {
-                hash,
-                length: 12,
-                server: true,
-            };
-            sample::mechanism(row.mechanism, Params::TlsMac(params))
-        }
         ParamKind::PeerValue => sample::mechanism(row.mechanism, Params::Data(vec![4])),
-        ParamKind::Pbkdf2 => {
-            let params = Pbkdf2Params {
-                hash: MechanismType::SHA512,
-                salt: b"salt".to_vec(),
-                iterations: 2,
-            };
-            sample::mechanism(row.mechanism, Params::Pbkdf2(params))
-        }
-        ParamKind::Kbkdf(mode) => {
-            let counter = NumberFormat {
-                little_endian: false,
-                bits: 32,
-            };
-            let iteration = KbkdfField::Iteration((mode == KbkdfMode::Counter).then_some(counter));
-            let params = KbkdfParams {
-                prf: MechanismType::SHA256_HMAC,
-                fields: vec![iteration, KbkdfField::Bytes(b"label".to_vec())],
-                iv: Vec::new(),
-            };
-            sample::mechanism(row.mechanism, Params::Kbkdf(params))
-        }
         ParamKind::RsaAes => {
             let Params::Oaep(oaep) = sample::oaep(hash, Mgf::MGF1_SHA256, b"").params else {
                 panic!("no OAEP");
@@ -89,16 +52,8 @@ fn mechanism_of(row: &Row) -> Mechanism {
             };
             sample::mechanism(row.mechanism, Params::EcdhAes(params))
         }
-        ParamKind::Hkdf => {
-            let (salt, info) = (b"salt".to_vec(), b"info".to_vec());
-            let params = HkdfParams {
-                extract: true,
-                expand: true,
-                hash,
-                salt,
-                info,
-            };
-            sample::mechanism(row.mechanism, Params::Hkdf(params))
+        ParamKind::Tls(_) | ParamKind::TlsMac | ParamKind::Pbkdf2 | ParamKind::Kbkdf(_) | ParamKind::Hkdf => {
+            sample::mechanism(row.mechanism, derivation_of(row, hash))
         }
         ParamKind::Ccm => sample::ccm(32, &[2; 12], b"aad", 8),
         ParamKind::ChaCha => sample::chacha(&[2; 12], b"aad"),
@@ -110,6 +65,61 @@ fn mechanism_of(row: &Row) -> Mechanism {
             };
             sample::mechanism(row.mechanism, Params::Ecdh(sample::ecdh(&point)))
         }
+    }
+}
+
+/// The parameter of a derivation, or of a MAC of TLS.
+fn derivation_of(row: &Row, hash: MechanismType) -> Params {
+    match row.params {
+        ParamKind::Tls(secret) => {
+            let params = TlsParams {
+                hash,
+                label: secret.label().unwrap_or(b"test label").to_vec(),
+                seed: vec![7; 64],
+            };
+            Params::Tls(params)
+        }
+        ParamKind::TlsMac => {
+            let params = TlsMacParams {
+                hash,
+                length: 12,
+                server: true,
+            };
+            Params::TlsMac(params)
+        }
+        ParamKind::Pbkdf2 => {
+            let params = Pbkdf2Params {
+                hash: MechanismType::SHA512,
+                salt: b"salt".to_vec(),
+                iterations: 2,
+            };
+            Params::Pbkdf2(params)
+        }
+        ParamKind::Kbkdf(mode) => {
+            let counter = NumberFormat {
+                little_endian: false,
+                bits: 32,
+            };
+            let iteration = KbkdfField::Iteration((mode == KbkdfMode::Counter).then_some(counter));
+            let params = KbkdfParams {
+                prf: MechanismType::SHA256_HMAC,
+                fields: vec![iteration, KbkdfField::Bytes(b"label".to_vec())],
+                iv: Vec::new(),
+            };
+            Params::Kbkdf(params)
+        }
+        ParamKind::Hkdf => {
+            let (salt, info) = (b"salt".to_vec(), b"info".to_vec());
+            let params = HkdfParams {
+                extract: true,
+                expand: true,
+                hash,
+                salt,
+                info,
+            };
+            Params::Hkdf(params)
+        }
+        other => panic!("{other:?}"),
     }
 }
 
@@ -147,19 +157,20 @@ fn every_row_is_bound() {
         mechanism.check(Policy::Legacy).unwrap();
         match row.family {
             Family::Digest => assert!(digest::hash(row.mechanism, b"").is_some(), "{}", row.mechanism),
-            Family::RsaKeyPairGen => assert!(!sample::RSA_2048.is_public()),
-            Family::EcKeyPairGen => assert!(!sample::ec(Curve::P384).is_public()),
-            Family::EdwardsKeyPairGen => assert!(generate(&Generate::Ed25519).is_ok()),
-            Family::AesKeyGen
+            Family::RsaKeyPairGen
+            | Family::EcKeyPairGen
+            | Family::EdwardsKeyPairGen
+            | Family::AesKeyGen
             | Family::AesXtsKeyGen
             | Family::ChaChaKeyGen
             | Family::GenericSecretKeyGen
-            | Family::HkdfKeyGen => {
-                assert!(generate(&Generate::Secret { bytes: 16 }).is_ok());
-            }
-            Family::MontgomeryKeyPairGen => assert!(generate(&Generate::X25519).is_ok()),
-            Family::MlDsaKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::MlDsa87)).is_ok()),
-            Family::MlKemKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::MlKem1024)).is_ok()),
+            | Family::HkdfKeyGen
+            | Family::MontgomeryKeyPairGen
+            | Family::MlDsaKeyPairGen
+            | Family::MlKemKeyPairGen
+            | Family::SlhDsaKeyPairGen
+            | Family::DhKeyPairGen
+            | Family::Des3KeyGen => generates(row.family),
             Family::MlKem => {
                 assert!(
                     row.operations
@@ -182,23 +193,9 @@ fn every_row_is_bound() {
             Family::RsaAesWrap | Family::EcdhAesWrap => wraps(row, &mechanism),
             // The keystore puts them together: nothing is computed.
             Family::Concatenate | Family::Xor | Family::Extract => {}
-            Family::Pbkdf2 => {
-                let Params::Pbkdf2(params) = &mechanism.params else {
-                    panic!("{}", row.mechanism);
-                };
-                assert_eq!(hsmd_crypto::pbkdf2(params, b"password", 100).unwrap().len(), 100);
-            }
-            Family::Kbkdf => {
-                let (Params::Kbkdf(params), ParamKind::Kbkdf(mode)) = (&mechanism.params, row.params) else {
-                    panic!("{}", row.mechanism);
-                };
-                assert_eq!(keys_of(row).0.kbkdf(mode, params, 100).unwrap().len(), 100);
-                assert_eq!(other_key(row).kbkdf(mode, params, 32).unwrap_err(), OpError::KeyType);
-            }
             Family::Hmac | Family::AesCmac | Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa | Family::Eddsa => {
                 signs(row, &mechanism)
             }
-            Family::SlhDsaKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::SlhDsaShake128f)).is_ok()),
             Family::MlDsa | Family::HashMlDsa | Family::SlhDsa | Family::HashSlhDsa => signs(row, &mechanism),
             Family::RsaOaep
             | Family::AesEcb
@@ -217,44 +214,87 @@ fn every_row_is_bound() {
             | Family::Des3CbcPad => encrypts(row, &mechanism),
             Family::Des3Cmac => signs(row, &mechanism),
             Family::TlsMac => signs(row, &mechanism),
-            Family::Tls => {
-                let Params::Tls(params) = &mechanism.params else {
-                    panic!("{}", row.mechanism);
-                };
-                assert_eq!(keys_of(row).0.tls(params, 100).unwrap().len(), 100);
-                assert_eq!(other_key(row).tls(params, 32).unwrap_err(), OpError::KeyType);
-            }
-            Family::Shake => {
-                assert_eq!(keys_of(row).0.shake(row.mechanism, 100).unwrap().len(), 100);
-                assert_eq!(other_key(row).shake(row.mechanism, 32).unwrap_err(), OpError::KeyType);
-            }
-            Family::DhKeyPairGen => assert!(generate(&Generate::Dh(DhGroup::Modp3072)).is_ok()),
-            Family::Dh => {
-                let Params::Data(other) = &mechanism.params else {
-                    panic!("{}", row.mechanism);
-                };
-                assert_eq!(keys_of(row).0.agree_with_value(other, Some(32)).unwrap().len(), 32);
-                assert_eq!(
-                    other_key(row).agree_with_value(other, None).unwrap_err(),
-                    OpError::KeyType
-                );
-            }
-            Family::Des3KeyGen => assert!(generate(&Generate::Des3).is_ok()),
-            Family::Hkdf => {
-                let Params::Hkdf(params) = &mechanism.params else {
-                    panic!("{}", row.mechanism);
-                };
-                assert_eq!(keys_of(row).0.hkdf(params, 100).unwrap().len(), 100);
-                assert_eq!(other_key(row).hkdf(params, 32).unwrap_err(), OpError::KeyType);
-            }
-            Family::Ecdh => {
-                let Params::Ecdh(params) = &mechanism.params else {
-                    panic!("{}", row.mechanism);
-                };
-                assert_eq!(keys_of(row).0.agree(params, None).unwrap().len(), 32);
-                assert_eq!(other_key(row).agree(params, None).unwrap_err(), OpError::KeyType);
+            Family::Pbkdf2 | Family::Kbkdf | Family::Tls | Family::Shake | Family::Dh | Family::Hkdf | Family::Ecdh => {
+                derives(row, &mechanism)
             }
         }
+    }
+}
+
+fn generates(family: Family) {
+    match family {
+        Family::RsaKeyPairGen => assert!(!sample::RSA_2048.is_public()),
+        Family::EcKeyPairGen => assert!(!sample::ec(Curve::P384).is_public()),
+        Family::EdwardsKeyPairGen => assert!(generate(&Generate::Ed25519).is_ok()),
+        Family::AesKeyGen
+        | Family::AesXtsKeyGen
+        | Family::ChaChaKeyGen
+        | Family::GenericSecretKeyGen
+        | Family::HkdfKeyGen => {
+            assert!(generate(&Generate::Secret { bytes: 16 }).is_ok());
+        }
+        Family::MontgomeryKeyPairGen => assert!(generate(&Generate::X25519).is_ok()),
+        Family::MlDsaKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::MlDsa87)).is_ok()),
+        Family::MlKemKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::MlKem1024)).is_ok()),
+        Family::SlhDsaKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::SlhDsaShake128f)).is_ok()),
+        Family::DhKeyPairGen => assert!(generate(&Generate::Dh(DhGroup::Modp3072)).is_ok()),
+        Family::Des3KeyGen => assert!(generate(&Generate::Des3).is_ok()),
+        _ => panic!("{family:?} makes no key"),
+    }
+}
+
+/// As many bytes as are asked for, and none of another kind of key.
+fn derives(row: &Row, mechanism: &Mechanism) {
+    match row.family {
+        Family::Pbkdf2 => {
+            let Params::Pbkdf2(params) = &mechanism.params else {
+                panic!("{}", row.mechanism);
+            };
+            assert_eq!(hsmd_crypto::pbkdf2(params, b"password", 100).unwrap().len(), 100);
+        }
+        Family::Kbkdf => {
+            let (Params::Kbkdf(params), ParamKind::Kbkdf(mode)) = (&mechanism.params, row.params) else {
+                panic!("{}", row.mechanism);
+            };
+            assert_eq!(keys_of(row).0.kbkdf(mode, params, 100).unwrap().len(), 100);
+            assert_eq!(other_key(row).kbkdf(mode, params, 32).unwrap_err(), OpError::KeyType);
+        }
+        Family::Tls => {
+            let Params::Tls(params) = &mechanism.params else {
+                panic!("{}", row.mechanism);
+            };
+            assert_eq!(keys_of(row).0.tls(params, 100).unwrap().len(), 100);
+            assert_eq!(other_key(row).tls(params, 32).unwrap_err(), OpError::KeyType);
+        }
+        Family::Shake => {
+            assert_eq!(keys_of(row).0.shake(row.mechanism, 100).unwrap().len(), 100);
+            assert_eq!(other_key(row).shake(row.mechanism, 32).unwrap_err(), OpError::KeyType);
+        }
+        Family::Dh => {
+            let Params::Data(other) = &mechanism.params else {
+                panic!("{}", row.mechanism);
+            };
+            assert_eq!(keys_of(row).0.agree_with_value(other, Some(32)).unwrap().len(), 32);
+            assert_eq!(
+                other_key(row).agree_with_value(other, None).unwrap_err(),
+                OpError::KeyType
+            );
+        }
+        Family::Hkdf => {
+            let Params::Hkdf(params) = &mechanism.params else {
+                panic!("{}", row.mechanism);
+            };
+            assert_eq!(keys_of(row).0.hkdf(params, 100).unwrap().len(), 100);
+            assert_eq!(other_key(row).hkdf(params, 32).unwrap_err(), OpError::KeyType);
+        }
+        Family::Ecdh => {
+            let Params::Ecdh(params) = &mechanism.params else {
+                panic!("{}", row.mechanism);
+            };
+            assert_eq!(keys_of(row).0.agree(params, None).unwrap().len(), 32);
+            assert_eq!(other_key(row).agree(params, None).unwrap_err(), OpError::KeyType);
+        }
+        _ => panic!("{} derives nothing", row.mechanism),
     }
 }
 

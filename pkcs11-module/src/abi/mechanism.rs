@@ -247,6 +247,37 @@ unsafe fn oaep(at: *mut c_void, length: CK_ULONG) -> Result<OaepParams, Rv> {
     }
 }
 
+/// CK_HKDF_PARAMS.
+///
+/// # Safety
+/// As [`copy`].
+unsafe fn hkdf(at: *const c_void, length: CK_ULONG) -> Result<HkdfParams, Rv> {
+    // SAFETY: as in `copy`.
+    unsafe {
+        let raw: CK_HKDF_PARAMS = structure(at, length)?;
+        let (extract, expand) = (raw.bExtract != 0, raw.bExpand != 0);
+        let salt = match raw.ulSaltType {
+            CKF_HKDF_SALT_DATA if extract => bytes(raw.pSalt, raw.ulSaltLen)?,
+            CKF_HKDF_SALT_NULL => Vec::new(),
+            // Without HKDF-Extract there is no salt, whatever its fields hold.
+            _ if !extract => Vec::new(),
+            // A salt that is a key (CKF_HKDF_SALT_KEY) is not taken.
+            _ => return Err(Rv::MECHANISM_PARAM_INVALID),
+        };
+        Ok(HkdfParams {
+            extract,
+            expand,
+            hash: MechanismType(raw.prfHashMechanism),
+            salt,
+            info: if expand {
+                bytes(raw.pInfo, raw.ulInfoLen)?
+            } else {
+                Vec::new()
+            },
+        })
+    }
+}
+
 /// The structures that PKCS#11 3.0 and 3.2 added.
 ///
 /// # Safety
@@ -257,29 +288,7 @@ unsafe fn copy_newer(kind: ParamKind, raw: &CK_MECHANISM) -> Result<Params, Rv> 
     // SAFETY: as in `copy`.
     unsafe {
         Ok(match kind {
-            ParamKind::Hkdf => {
-                let raw: CK_HKDF_PARAMS = structure(at, length)?;
-                let (extract, expand) = (raw.bExtract != 0, raw.bExpand != 0);
-                let salt = match raw.ulSaltType {
-                    CKF_HKDF_SALT_DATA if extract => bytes(raw.pSalt, raw.ulSaltLen)?,
-                    CKF_HKDF_SALT_NULL => Vec::new(),
-                    // Without HKDF-Extract there is no salt, whatever its fields hold.
-                    _ if !extract => Vec::new(),
-                    // A salt that is a key (CKF_HKDF_SALT_KEY) is not taken.
-                    _ => return Err(Rv::MECHANISM_PARAM_INVALID),
-                };
-                Params::Hkdf(HkdfParams {
-                    extract,
-                    expand,
-                    hash: MechanismType(raw.prfHashMechanism),
-                    salt,
-                    info: if expand {
-                        bytes(raw.pInfo, raw.ulInfoLen)?
-                    } else {
-                        Vec::new()
-                    },
-                })
-            }
+            ParamKind::Hkdf => Params::Hkdf(hkdf(at, length)?),
             ParamKind::Key | ParamKind::Bit => Params::Number(structure::<CK_ULONG>(at, length)?),
             ParamKind::PeerValue => Params::Data(bytes(at.cast(), length)?),
             ParamKind::Data => {

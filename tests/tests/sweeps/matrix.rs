@@ -181,29 +181,27 @@ impl Keys {
                 self.pair(stage, kind, CKM_EC_MONTGOMERY_KEY_PAIR_GEN, (curve, &[]), &[CKA_DERIVE]);
             }
             CKK_DH => self.dh_pair(stage, kind),
-            CKK_ML_DSA => {
-                let set = number(CKA_PARAMETER_SET, CKP_ML_DSA_65);
-                self.pair(stage, kind, CKM_ML_DSA_KEY_PAIR_GEN, (set, &[CKA_VERIFY]), &[CKA_SIGN]);
-            }
-            CKK_SLH_DSA => {
-                let set = number(CKA_PARAMETER_SET, CKP_SLH_DSA_SHA2_128F);
-                self.pair(stage, kind, CKM_SLH_DSA_KEY_PAIR_GEN, (set, &[CKA_VERIFY]), &[CKA_SIGN]);
-            }
-            CKK_ML_KEM => {
-                let set = number(CKA_PARAMETER_SET, CKP_ML_KEM_768);
-                self.pair(
-                    stage,
-                    kind,
-                    CKM_ML_KEM_KEY_PAIR_GEN,
-                    (set, &[CKA_ENCAPSULATE]),
-                    &[CKA_DECAPSULATE],
-                );
-            }
+            CKK_ML_DSA | CKK_SLH_DSA | CKK_ML_KEM => self.quantum_pair(stage, kind),
             _ if hmac => self.created(stage, kind),
             _ => {
                 self.unknown.insert(kind);
             }
         }
+    }
+
+    fn quantum_pair(&mut self, stage: &Stage, kind: KeyType) {
+        let (set, generation, public, private) = match kind.0 {
+            CKK_ML_DSA => (CKP_ML_DSA_65, CKM_ML_DSA_KEY_PAIR_GEN, CKA_VERIFY, CKA_SIGN),
+            CKK_SLH_DSA => (CKP_SLH_DSA_SHA2_128F, CKM_SLH_DSA_KEY_PAIR_GEN, CKA_VERIFY, CKA_SIGN),
+            _ => (
+                CKP_ML_KEM_768,
+                CKM_ML_KEM_KEY_PAIR_GEN,
+                CKA_ENCAPSULATE,
+                CKA_DECAPSULATE,
+            ),
+        };
+        let set = number(CKA_PARAMETER_SET, set);
+        self.pair(stage, kind, generation, (set, &[public]), &[private]);
     }
 
     fn push(&mut self, class: CK_OBJECT_CLASS, kind: KeyType, size: &str, uses: &[CK_ATTRIBUTE_TYPE], handle: Object) {
