@@ -175,7 +175,8 @@ pub enum Effect<B> {
 pub enum Ask<B> {
     /// Read the fleet's records, linearizably.
     Survey,
-    /// Read everything at one revision, linearizably, and put it in place of what was applied: [`Told::Survey`] at that revision.
+    /// Read everything at one revision, linearizably, and put it in place of what was applied: [`Told::Survey`] at that revision. An
+    /// answer that comes after the one to a later Load replaces nothing: it is older than what is there.
     Load,
     /// Commit, if `guard` is this node's generation and the batch's own compares hold.
     Commit {

@@ -66,6 +66,8 @@ pub(crate) struct Process {
     pub(crate) jobs: BTreeMap<Request, Job>,
     /// Questions that are not answered; whether each is a write's batch.
     pub(crate) open: BTreeMap<u64, bool>,
+    /// The question whose answer was loaded last: a late answer to an earlier one is older than what is there.
+    loaded: u64,
     /// The next tick is on its way for then.
     pub(crate) tick_at: u64,
     /// The last tick, and how many there were in its millisecond.
@@ -164,6 +166,7 @@ impl Machine {
             state: State::default(),
             jobs: BTreeMap::new(),
             open: BTreeMap::new(),
+            loaded: 0,
             tick_at: u64::MAX,
             ticks: (0, 0),
             last_request: 0,
@@ -466,7 +469,8 @@ impl Process {
         if self.open.remove(&call).is_none() {
             return Vec::new();
         }
-        if let Some(records) = loaded {
+        if let Some(records) = loaded.filter(|_| call > self.loaded) {
+            self.loaded = call;
             self.state = State(records);
         }
         let call = hsmd_fleet::Call(call);
