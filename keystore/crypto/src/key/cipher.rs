@@ -2,14 +2,13 @@
 //! [`super::xts`], [`super::keywrap`]); and ChaCha20 with Poly1305 (6.66).
 
 use super::symmetric::Symmetric;
-use super::{append, cts, des3, keywrap, xts};
+use super::{append, cts, des3, keywrap, padding, xts};
 use crate::awslc::ffi::{Aead, Aes, ccm_open, ccm_seal};
 use crate::awslc::{AeadKind, Block, Way};
 use crate::error::OpError;
 use hsmd_proto::mechanism::Family;
 use hsmd_proto::params::{CcmParams, ChaChaParams, CtrParams, GcmParams, Params};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// Whether [`crypt`] knows the family.
 pub(crate) const fn is_cipher(family: Family) -> bool {
@@ -105,8 +104,7 @@ fn cbc(aes: &Aes, way: Way, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result
 fn cbc_pad(aes: &Aes, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
     let mut iv = iv_of(iv)?;
     let (whole, rest) = data.split_at(data.len() / 16 * 16);
-    let mut last = Zeroizing::new([(16 - rest.len()) as u8; 16]);
-    last[..rest.len()].copy_from_slice(rest);
+    let last = padding::last_block::<16>(rest);
     append(out, whole.len() + 16, |target| {
         let (front, back) = target.split_at_mut(whole.len());
         aes.cbc(Way::Encrypt, &mut iv, whole, front).ok_or(OpError::Failed)?;
@@ -123,25 +121,12 @@ fn cbc_unpad(aes: &Aes, iv: &[u8], data: &[u8], out: &mut Vec<u8>) -> Result<(),
     let mut kept = 0;
     append(out, data.len(), |target| {
         aes.cbc(Way::Decrypt, &mut iv, data, target).ok_or(OpError::Failed)?;
-        kept = unpadded_length(target).ok_or(OpError::Encrypted)?;
+        kept = padding::unpadded_length::<16>(target).ok_or(OpError::Encrypted)?;
         target[kept..].zeroize();
         Ok(())
     })?;
     out.truncate(start + kept);
     Ok(())
-}
-
-/// The length without PKCS #7 padding; all 16 bytes are looked at whatever they are.
-fn unpadded_length(data: &[u8]) -> Option<usize> {
-    let last: &Block = data.last_chunk()?;
-    let padding = last[15];
-    let mut good = !padding.ct_eq(&0) & !padding.ct_gt(&16);
-    for (distance, byte) in (1..=16).zip(last.iter().rev()) {
-        let inside: Choice = !(distance as u8).ct_gt(&padding);
-        let expected = u8::conditional_select(byte, &padding, inside);
-        good &= byte.ct_eq(&expected);
-    }
-    bool::from(good).then(|| data.len() - padding as usize)
 }
 
 fn ctr(aes: &Aes, way: Way, params: &CtrParams, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {

@@ -1,15 +1,14 @@
 //! Triple DES (PKCS#11 3.2, 6.17 and 6.18): ECB, CBC, CBC with padding, CMAC; and which bytes are a key. For old software only:
 //! that the policy is `legacy` is the keystore's to see to.
 
-use super::append;
 use super::symmetric::Symmetric;
+use super::{append, padding};
 use crate::awslc::Way;
 use crate::awslc::ffi::{Block8, Des3};
 use crate::error::OpError;
 use crate::secret::Secret;
 use hsmd_proto::mechanism::Family;
 use hsmd_proto::params::Params;
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Whether these bytes are a key of Triple DES: 24, and no two neighbours alike but for parity, which would be single DES.
@@ -93,8 +92,7 @@ pub(super) fn crypt(
 
 fn pad(des: &Des3, mut iv: Block8, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
     let (whole, rest) = data.split_at(data.len() / 8 * 8);
-    let mut last = Zeroizing::new([(8 - rest.len()) as u8; 8]);
-    last[..rest.len()].copy_from_slice(rest);
+    let last = padding::last_block::<8>(rest);
     append(out, whole.len() + 8, |target| {
         let (front, back) = target.split_at_mut(whole.len());
         des.cbc(Way::Encrypt, &mut iv, whole, front).ok_or(OpError::Failed)?;
@@ -110,24 +108,12 @@ fn unpad(des: &Des3, mut iv: Block8, data: &[u8], out: &mut Vec<u8>) -> Result<(
     let mut kept = 0;
     append(out, data.len(), |target| {
         des.cbc(Way::Decrypt, &mut iv, data, target).ok_or(OpError::Failed)?;
-        kept = unpadded_length(target).ok_or(OpError::Encrypted)?;
+        kept = padding::unpadded_length::<8>(target).ok_or(OpError::Encrypted)?;
         target[kept..].zeroize();
         Ok(())
     })?;
     out.truncate(start + kept);
     Ok(())
-}
-
-/// The length without PKCS #7 padding; all 8 bytes are looked at whatever they are.
-fn unpadded_length(data: &[u8]) -> Option<usize> {
-    let last: &Block8 = data.last_chunk()?;
-    let padding = last[7];
-    let mut good = !padding.ct_eq(&0) & !padding.ct_gt(&8);
-    for (distance, byte) in (1..=8).zip(last.iter().rev()) {
-        let inside: Choice = !u8::ct_gt(&distance, &padding);
-        good &= byte.ct_eq(&u8::conditional_select(byte, &padding, inside));
-    }
-    bool::from(good).then(|| data.len() - padding as usize)
 }
 
 /// CMAC with blocks of 64 bits (SP 800-38B, 6.2).

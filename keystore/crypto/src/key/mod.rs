@@ -18,6 +18,7 @@ pub(crate) mod mac;
 pub(crate) mod ml_dsa;
 pub(crate) mod ml_kem;
 pub(crate) mod montgomery;
+mod padding;
 mod pkcs1;
 pub(crate) mod rsa;
 pub(crate) mod slh_dsa;
