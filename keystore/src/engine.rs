@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 #[cfg(feature = "etcd")]
-use hsmd_store::{EtcdOptions, EtcdTls, EtcdUrl, WriterId};
-use hsmd_store::{LoadReport, OpenError, SledOptions, Store};
+use hsmd_store::{EtcdOptions, EtcdTls, EtcdUrl, OpenError, WriterId};
+use hsmd_store::{LoadReport, SledOptions, Store};
 
 use crate::error::Error;
 use crate::keystore::{STORE, store_keys};

@@ -1,8 +1,7 @@
 //! `CKA_CHECK_VALUE` (PKCS#11 3.2, 4.10.2): three bytes that tell keys apart without showing them.
 
-use crate::awslc::Way;
-use crate::awslc::ffi::{Aes, Block8, Des3};
 use crate::digest;
+use crate::engine::{Aes, Block8, Des3, Way};
 use crate::material::Material;
 use hsmd_proto::ck::{KeyType, MechanismType};
 

@@ -1,6 +1,6 @@
 //! Message digests by PKCS#11 mechanism: SHA-1 and SHA-2 (FIPS 180-4), SHA-3 (FIPS 202).
 
-use crate::awslc::ffi::{self, Hasher, Sha};
+use crate::engine::{self, Hasher, Sha};
 use crate::sha3::Sha3;
 use hsmd_proto::ck::MechanismType;
 use zeroize::{Zeroize, Zeroizing};
@@ -103,7 +103,7 @@ impl Drop for Short {
 /// [`hash`] without a vector, for the hot path.
 pub(crate) fn short(hash: MechanismType, data: &[u8]) -> Option<Short> {
     let mut bytes = [0; 64];
-    let length = ffi::digest(hash, data, &mut bytes)?;
+    let length = engine::digest(hash, data, &mut bytes)?;
     Some(Short { bytes, length })
 }
 

@@ -1,6 +1,6 @@
 //! Key generation. Keys are made in the daemon only (DESIGN 5, "Random").
 
-use crate::awslc::ffi::{Ec, Rsa};
+use crate::engine::{Ec, Rsa};
 use crate::error::OpError;
 use crate::key::{Key, des3, dh, ml_dsa, ml_kem, rsa, slh_dsa};
 use crate::material::{Input, Material};

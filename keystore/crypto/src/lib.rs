@@ -2,14 +2,19 @@
 //!
 //! [`Material`] is a key's value as data; [`Key`] is the same key parsed once and ready to use. What a mechanism means
 //! is decided by `hsmd_proto::mechanism::Row::family`; this crate binds each family to code. The engine is aws-lc
-//! (DESIGN 6); RustCrypto is the oracle of the tests.
+//! (DESIGN 6), and RustCrypto the oracle of the tests; with the feature `portable` alone RustCrypto computes (docs/providers.md).
 //!
 //! Not here: who may use a key and how (that is `hsmd-keystore`), PKCS#11 attributes, any I/O.
 
+#[cfg(not(any(feature = "aws-lc", feature = "portable")))]
+compile_error!("hsmd-crypto needs one of the features `aws-lc` (the default) and `portable`");
+
+#[cfg(feature = "aws-lc")]
 mod awslc;
 pub mod check_value;
 pub mod digest;
 mod encoding;
+mod engine;
 mod error;
 mod generate;
 mod key;
@@ -18,6 +23,9 @@ mod password;
 pub mod pin;
 pub mod pkcs8;
 pub mod point;
+#[cfg(any(test, not(feature = "aws-lc")))]
+mod portable;
+pub mod provider;
 pub mod random;
 pub mod seal;
 pub mod secret;

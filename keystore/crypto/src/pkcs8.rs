@@ -2,12 +2,11 @@
 
 mod lattice;
 
-use crate::awslc::ffi::Ec;
 use crate::encoding::{self, EcPrivateKey};
+use crate::engine::Ec;
 use crate::key::{Key, curve, montgomery, rsa};
 use crate::material::Material;
 use crate::secret::Secret;
-use aws_lc_rs::signature::KeyPair;
 use der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetStringRef, UintRef};
 use der::{Decode, Encode};
 use hsmd_proto::ck::KeyType;
@@ -23,7 +22,7 @@ use zeroize::Zeroizing;
 pub fn encode(material: &Material) -> Option<Secret> {
     match material {
         Material::RsaPrivate(key) if key.crt.is_some() => {
-            let inner = rsa::open_private(key).ok()?.der(crate::awslc::RsaHalf::Private)?;
+            let inner = rsa::open_private(key).ok()?.der(crate::engine::RsaHalf::Private)?;
             wrap(encoding::RSA, Some(AnyRef::from(Null)), inner.expose())
         }
         Material::EcPrivate { curve, scalar } => encode_ec(*curve, scalar),
@@ -68,7 +67,8 @@ fn encode_ec(curve: Curve, scalar: &Secret) -> Option<Secret> {
     wrap(encoding::EC, Some(AnyRef::from(&name)), &inner)
 }
 
-/// The DER of a private key of ML-KEM or ML-DSA that holds the seed alone.
+/// The DER of a private key of ML-KEM or ML-DSA that holds the seed alone: as aws-lc takes one.
+#[cfg(feature = "aws-lc")]
 pub(crate) fn encode_seed(set: ParameterSet, seed: &Secret) -> Option<Secret> {
     wrap(encoding::parameter_set(set), None, &lattice::encode(Some(seed), seed)?)
 }
@@ -97,7 +97,7 @@ pub fn decode(der: &[u8]) -> Option<Material> {
         let seed = Secret::from_slice(<&OctetStringRef>::from_der(key).ok()?.as_bytes());
         let pair = curve::open_edwards_private(&seed).ok()?;
         let stated = info.public_key.map(|point| point.raw_bytes());
-        let fits = stated.is_none_or(|point| point == pair.public_key().as_ref());
+        let fits = stated.is_none_or(|point| point == pair.public().point());
         return fits.then_some(Material::EdPrivate { seed });
     }
     if oid == encoding::X25519 && parameters.is_none() {

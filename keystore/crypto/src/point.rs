@@ -1,6 +1,6 @@
 //! `CKA_EC_POINT` and ECDH's public data (PKCS#11 3.2, 6.3.3 and 6.3.18): a DER OCTET STRING, or the raw point.
 
-use crate::awslc::ffi::Ec;
+use crate::engine::Ec;
 use hsmd_proto::meta::Curve;
 
 /// Reads a point of a Weierstrass curve, raw or in an OCTET STRING, uncompressed or compressed, and gives it

@@ -1,12 +1,14 @@
 //! Random bytes, of two sources. Identifiers, nonces, salts and what an application draws in its own process come from the
 //! operating system: `getrandom(2)` is seeded before it answers, has no state in this process that a `fork` or a snapshot could
-//! double, and costs 0.3 us for 32 bytes. Keys come from aws-lc's DRBG ([`generator`]), whose first use in a process takes some
-//! 30 ms of processor time, because it gathers entropy of its own from the processor's jitter; the module never pays that.
+//! double, and costs 0.3 us for 32 bytes. Keys come from the engine ([`generator`]). The first use of aws-lc's DRBG in a process takes
+//! some 30 ms of processor time, because it gathers entropy of its own from the processor's jitter; the module never pays that.
+
+use crate::engine;
 
 /// Fills `out` with random bytes of the operating system.
 ///
 /// # Panics
-/// Never: where the system call is forbidden (a sandbox of the host application) the DRBG of [`generator`] serves.
+/// Where the system call is forbidden (a sandbox of the host application) [`generator`] serves; see there.
 pub fn fill(out: &mut [u8]) {
     if getrandom::fill(out).is_err() {
         generator(out);
@@ -21,17 +23,15 @@ pub fn array<const N: usize>() -> [u8; N] {
     out
 }
 
-/// Fills `out` from aws-lc's CTR_DRBG (SP 800-90A): for keys, and for what the daemon draws for applications. One state per
-/// thread, aware of `fork` and of virtual-machine snapshots; seeded from the processor's jitter and the operating system.
+/// Fills `out` from the engine's generator: for keys, and for what the daemon draws for applications. Of aws-lc it is a
+/// CTR_DRBG (SP 800-90A), one state per thread, aware of `fork` and of virtual-machine snapshots; `portable` asks the operating
+/// system each time.
 ///
 /// # Panics
-/// Never: without entropy aws-lc blocks or ends the process instead of reporting an error.
+/// Never with aws-lc, which without entropy blocks or ends the process instead of reporting an error. With `portable` where the
+/// operating system refuses random bytes: a key without them must not be.
 pub fn generator(out: &mut [u8]) {
-    #[expect(
-        clippy::expect_used,
-        reason = "RAND_bytes of aws-lc has no failing return (openssl/rand.h)"
-    )]
-    aws_lc_rs::rand::fill(out).expect("aws-lc gives random bytes");
+    engine::draw(out);
 }
 
 #[cfg(test)]

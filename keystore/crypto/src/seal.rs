@@ -1,9 +1,8 @@
 //! Sealing of records and tickets (DESIGN 7): AES-256-GCM-SIV (RFC 8452), HKDF (RFC 5869) and HMAC with SHA-256, and
 //! comparison in constant time. Not for keys of applications: those are [`crate::Key`]s.
 
-use crate::awslc::ffi::{Aead, Hmac};
-use crate::awslc::{AeadKind, Way};
 use crate::digest::Digest;
+use crate::engine::{Aead, AeadKind, Hmac, Way};
 use crate::random;
 use crate::secret::SecretArray;
 use hsmd_proto::ck::MechanismType;
@@ -51,7 +50,7 @@ impl SealKey {
         )]
         self.0
             .run(Way::Encrypt, nonce, &framed(aad), plain, rest)
-            .expect("aws-lc seals");
+            .expect("the engine seals");
         sealed
     }
 
@@ -90,7 +89,7 @@ pub fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     #[expect(clippy::expect_used, reason = "SHA-256 is built in, and neither call allocates")]
     Hmac::new(MechanismType::SHA256, key)
         .and_then(|key| key.compute(parts, &mut out))
-        .expect("aws-lc computes HMAC-SHA256");
+        .expect("the engine computes HMAC-SHA256");
     let mut mac = [0; 32];
     mac.copy_from_slice(&out[..32]);
     mac

@@ -7,9 +7,9 @@
 
 use std::io::{self, Read, Write};
 
-use aws_lc_rs::{digest, hmac};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::primitive::{MacKey, Sha256, equal};
 use crate::sealing::{FileKey, NONCE_BYTES, TAG_BYTES, random};
 
 const MAGIC: &[u8; 8] = b"HSMDBACK";
@@ -171,7 +171,7 @@ impl Header {
     /// Whether this is the key of the backup.
     #[must_use]
     pub fn fits(&self, key: &[u8; 32]) -> bool {
-        aws_lc_rs::constant_time::verify_slices_are_equal(&self.commit(key), &self.commitment).is_ok()
+        equal(&self.commit(key), &self.commitment)
     }
 
     fn commit(&self, key: &[u8; 32]) -> [u8; 32] {
@@ -185,14 +185,7 @@ impl Header {
 }
 
 fn prf(key: &[u8; 32], label: &[u8], bytes: &[u8]) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-    let mut context = hmac::Context::with_key(&key);
-    context.update(label);
-    context.update(&[0]);
-    context.update(bytes);
-    let mut out = [0; 32];
-    out.copy_from_slice(context.sign().as_ref());
-    out
+    MacKey::new(key).mac(&[label, &[0], bytes])
 }
 
 /// Chunk number and last flag: no two chunks of a backup have the same, and its key is its own.
@@ -206,14 +199,14 @@ fn nonce(number: u64, last: bool) -> [u8; NONCE_BYTES] {
 /// Number and hash of items.
 struct Totals {
     items: u64,
-    sum: digest::Context,
+    sum: Sha256,
 }
 
 impl Totals {
     fn new() -> Self {
         Self {
             items: 0,
-            sum: digest::Context::new(&digest::SHA256),
+            sum: Sha256::new(),
         }
     }
 
@@ -227,7 +220,7 @@ impl Totals {
         let mut trailer = [0; TRAILER_BYTES];
         trailer[..4].copy_from_slice(&TRAILER.to_le_bytes());
         trailer[4..12].copy_from_slice(&self.items.to_le_bytes());
-        trailer[12..].copy_from_slice(self.sum.clone().finish().as_ref());
+        trailer[12..].copy_from_slice(&self.sum.clone().finish());
         trailer
     }
 }

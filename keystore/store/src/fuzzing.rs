@@ -289,12 +289,8 @@ pub fn backup_chunks() -> Vec<u8> {
 
 /// Reads a copy of a root file and the value in it; with `summed` the checksum over `data` is put right first.
 pub fn root_file(data: &[u8], summed: bool) {
-    let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data);
-    let bytes = if summed {
-        [data, sum.as_ref()].concat()
-    } else {
-        data.to_vec()
-    };
+    let sum = crate::primitive::sha256(data);
+    let bytes = if summed { [data, &sum].concat() } else { data.to_vec() };
     if let Ok((_, value)) = root::decode(&bytes) {
         // Tagged: only a value of these keys reads.
         let _ = RootValue::from_bytes(&keys(), &value);

@@ -1,10 +1,9 @@
 //! Heads: per group a sequence, a count and a keyed sum over everything in the group, so that a missing, old, swapped or extra
 //! record is noticed (INV-7). A head names the group, not the record; which record it is, journal and backup tell.
 
-use aws_lc_rs::{digest, hmac};
-
 use crate::codec::{Malformed, Reader};
 use crate::path::Path;
+use crate::primitive::{MacKey, sha256};
 
 /// A sum modulo 2^256 of HMAC-SHA-256 values. The key makes it hard to find other records with the same sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,19 +95,19 @@ impl Head {
 /// Computes keyed hashes with the head key.
 #[derive(Clone)]
 pub(crate) struct Hasher {
-    key: hmac::Key,
+    key: MacKey,
     /// The revision of a record counts. etcd gives revisions when it commits, after the heads were computed.
     revisions: bool,
 }
 
 impl Hasher {
-    pub(crate) fn new(key: hmac::Key, revisions: bool) -> Self {
+    pub(crate) fn new(key: MacKey, revisions: bool) -> Self {
         Self { key, revisions }
     }
 
     /// What one record adds to the sum of its group. The length of the path is fixed in the input, so no two records share one.
     pub(crate) fn record(&self, path: &Path, version: u64, revision: u64, value: &[u8]) -> Sum {
-        let value = digest::digest(&digest::SHA256, value);
+        let value = sha256(value);
         let revision = if self.revisions { revision } else { 0 };
         self.sum(&[
             b"record",
@@ -116,7 +115,7 @@ impl Hasher {
             path.as_str().as_bytes(),
             &version.to_le_bytes(),
             &revision.to_le_bytes(),
-            value.as_ref(),
+            &value,
         ])
     }
 
@@ -133,13 +132,7 @@ impl Hasher {
     }
 
     fn sum(&self, parts: &[&[u8]]) -> Sum {
-        let mut context = hmac::Context::with_key(&self.key);
-        for part in parts {
-            context.update(part);
-        }
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(context.sign().as_ref());
-        Sum::from_bytes(bytes)
+        Sum::from_bytes(self.key.mac(parts))
     }
 }
 
@@ -159,7 +152,7 @@ mod tests {
 
     #[test]
     fn every_field_of_a_record_changes_its_hash() {
-        let hasher = Hasher::new(hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), true);
+        let hasher = Hasher::new(MacKey::new(&[7; 32]), true);
         let path = Path::new("/a/b").unwrap();
         let base = hasher.record(&path, 1, 2, b"value");
         assert_ne!(base, hasher.record(&Path::new("/a/c").unwrap(), 1, 2, b"value"));

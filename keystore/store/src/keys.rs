@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
+
+use crate::primitive::MacKey;
 
 /// The store's keys, derived by the caller from the master key. Wiped on drop, never shown.
 #[derive(Clone)]
@@ -24,19 +25,12 @@ impl StoreKeys {
 
     /// A 32-byte key for `label` and `salt`, from the journal key: HMAC-SHA-256 as a PRF (SP 800-108 with one block).
     pub(crate) fn derive(&self, label: &[u8], salt: &[u8]) -> Zeroizing<[u8; 32]> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.journal.as_ref());
-        let mut context = hmac::Context::with_key(&key);
-        context.update(label);
-        context.update(&[0]);
-        context.update(salt);
-        let mut derived = Zeroizing::new([0; 32]);
-        derived.copy_from_slice(context.sign().as_ref());
-        derived
+        Zeroizing::new(MacKey::new(self.journal.as_ref()).mac(&[label, &[0], salt]))
     }
 
     /// The head key, ready to use.
-    pub(crate) fn head(&self) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, self.head.as_ref())
+    pub(crate) fn head(&self) -> MacKey {
+        MacKey::new(self.head.as_ref())
     }
 }
 

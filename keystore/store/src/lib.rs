@@ -19,6 +19,11 @@
 //!
 //! What is deliberately absent: decryption of records, queries other than by path prefix, transactions over several batches.
 
+#![cfg_attr(
+    not(feature = "etcd"),
+    allow(dead_code, reason = "what an engine can answer, and what only etcd's answers")
+)]
+
 mod backup;
 mod batch;
 mod codec;
@@ -38,6 +43,7 @@ mod keys;
 mod lock;
 mod open;
 mod path;
+mod primitive;
 mod replay;
 mod report;
 mod root;

@@ -6,11 +6,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest;
-
 use crate::codec::{Malformed, Reader};
 use crate::disk::Disk;
 use crate::faults::Faults;
+use crate::primitive::sha256;
 
 const MAGIC: &[u8; 8] = b"HSMDRT01";
 
@@ -128,8 +127,8 @@ impl RootFiles {
         bytes.extend_from_slice(&generation.to_le_bytes());
         bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
         bytes.extend_from_slice(value);
-        let sum = digest::digest(&digest::SHA256, &bytes);
-        bytes.extend_from_slice(sum.as_ref());
+        let sum = sha256(&bytes);
+        bytes.extend_from_slice(&sum);
         let (temporary, file) = (self.dir.join(format!("{}.{index}.new", self.name)), self.file(index));
         let new = self.disk.create(&temporary)?;
         new.write_all_at(&bytes, 0)?;
@@ -143,7 +142,7 @@ impl RootFiles {
 pub(crate) fn decode(bytes: &[u8]) -> Result<(u64, Vec<u8>), Malformed> {
     let body = bytes.len().checked_sub(32).ok_or(Malformed)?;
     let (body, sum) = bytes.split_at(body);
-    if digest::digest(&digest::SHA256, body).as_ref() != sum {
+    if sha256(body) != sum {
         return Err(Malformed);
     }
     let mut reader = Reader(body);

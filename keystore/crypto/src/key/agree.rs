@@ -1,8 +1,8 @@
 //! ECDH (SP 800-56A; PKCS#11 3.2, CKM_ECDH1_DERIVE) and the key derivation functions that may follow it.
 
 use super::montgomery::Montgomery;
-use crate::awslc::ffi::Ec;
 use crate::digest;
+use crate::engine::Ec;
 use crate::error::OpError;
 use crate::point;
 use crate::secret::Secret;

@@ -3,8 +3,7 @@
 
 use super::symmetric::Symmetric;
 use super::{append, cts, des3, keywrap, padding, xts};
-use crate::awslc::ffi::{Aead, Aes, ccm_open, ccm_seal};
-use crate::awslc::{AeadKind, Block, Way};
+use crate::engine::{Aead, AeadKind, Aes, Block, Way, ccm_open, ccm_seal};
 use crate::error::OpError;
 use hsmd_proto::mechanism::Family;
 use hsmd_proto::params::{CcmParams, ChaChaParams, CtrParams, GcmParams, Params};

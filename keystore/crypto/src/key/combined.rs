@@ -3,8 +3,7 @@
 
 use super::keywrap;
 use super::{agree, rsa};
-use crate::awslc::Way;
-use crate::awslc::ffi::{Aes, Ec, Rsa};
+use crate::engine::{Aes, Ec, Rsa, Way};
 use crate::error::OpError;
 use crate::secret::Secret;
 use hsmd_proto::params::{EcdhAesParams, EcdhParams, Params, RsaAesParams};

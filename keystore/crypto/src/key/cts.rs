@@ -2,8 +2,7 @@
 //! there is at least one block; whole blocks are CBC.
 
 use super::append;
-use crate::awslc::ffi::Aes;
-use crate::awslc::{Block, Way};
+use crate::engine::{Aes, Block, Way};
 use crate::error::OpError;
 use zeroize::{Zeroize, Zeroizing};
 

@@ -1,12 +1,11 @@
 //! Elliptic curves: ECDSA (FIPS 186-5, 6), Ed25519 (RFC 8032). ECDH is in [`super::agree`].
 
 use super::{append, rsa::with_digest};
-use crate::awslc::ffi::{Ec, ScrubbedStack, ed25519_sign, ed25519_verify};
+use crate::engine::{Ec, EdInstance, EdPrivate, EdPublic};
 use crate::error::{KeyError, OpError};
 use crate::material::Input;
 use crate::point;
 use crate::secret::Secret;
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, ParsedPublicKey};
 use hsmd_proto::ck::MechanismType;
 use hsmd_proto::meta::Curve;
 use hsmd_proto::params::Params;
@@ -84,69 +83,38 @@ fn with_input<T>(
 }
 
 /// An Ed25519 private key from its seed (RFC 8032, 5.1.5).
-pub(crate) fn open_edwards_private(seed: &Secret) -> Result<Ed25519KeyPair, KeyError> {
-    Ed25519KeyPair::from_seed_unchecked(seed.expose()).map_err(|_| KeyError::Invalid)
+pub(crate) fn open_edwards_private(seed: &Secret) -> Result<EdPrivate, KeyError> {
+    EdPrivate::from_seed(seed).ok_or(KeyError::Invalid)
 }
 
-/// The seed with the public key after it.
-pub(crate) fn edwards_whole(seed: &Secret, key: &Ed25519KeyPair) -> Secret {
-    let mut whole = Secret::zeroed(64);
-    for (to, from) in whole
-        .expose_mut()
-        .iter_mut()
-        .zip(seed.expose().iter().chain(key.public_key().as_ref()))
-    {
-        *to = *from;
-    }
-    whole
-}
-
-pub(crate) fn open_edwards_public(point: &[u8; 32]) -> Result<ParsedPublicKey, KeyError> {
-    ParsedPublicKey::new(&ED25519, point).map_err(|_| KeyError::Invalid)
+pub(crate) fn open_edwards_public(point: &[u8; 32]) -> Result<EdPublic, KeyError> {
+    EdPublic::from_point(point).ok_or(KeyError::Invalid)
 }
 
 /// The instance of RFC 8032, 5.1 that the parameter asks for, and its context; `None`: Ed25519 itself, which is what PKCS#11's
 /// callers mean by an empty context as well.
-fn instance(params: &Params) -> Result<Option<(bool, &[u8])>, OpError> {
+fn instance(params: &Params) -> Result<Option<EdInstance<'_>>, OpError> {
     match params {
         Params::None => Ok(None),
         Params::Eddsa(eddsa) if !eddsa.prehash && eddsa.context.is_empty() => Ok(None),
-        Params::Eddsa(eddsa) => Ok(Some((eddsa.prehash, &eddsa.context))),
+        Params::Eddsa(eddsa) => Ok(Some(EdInstance {
+            prehash: eddsa.prehash,
+            context: &eddsa.context,
+        })),
         _ => Err(OpError::Parameter),
     }
 }
 
-pub(crate) fn sign_eddsa(
-    (key, whole): (&Ed25519KeyPair, &Secret),
-    params: &Params,
-    input: Input<'_>,
-    out: &mut Vec<u8>,
-) -> Result<(), OpError> {
-    if let Some((prehash, context)) = instance(params)? {
-        let signature = ed25519_sign(prehash, whole, context, message(input)?).ok_or(OpError::Failed)?;
-        out.extend_from_slice(&signature);
-        return Ok(());
-    }
-    // The hash over the message is on the stack there.
-    let _scrubbed = ScrubbedStack;
-    let signature = key.try_sign(message(input)?).map_err(|_| OpError::Failed)?;
-    out.extend_from_slice(signature.as_ref());
+pub(crate) fn sign_eddsa(key: &EdPrivate, params: &Params, input: Input<'_>, out: &mut Vec<u8>) -> Result<(), OpError> {
+    let signature = key.sign(instance(params)?, message(input)?).ok_or(OpError::Failed)?;
+    out.extend_from_slice(&signature);
     Ok(())
 }
 
-pub(crate) fn verify_eddsa(
-    key: &ParsedPublicKey,
-    params: &Params,
-    input: Input<'_>,
-    signature: &[u8],
-) -> Result<(), OpError> {
+pub(crate) fn verify_eddsa(key: &EdPublic, params: &Params, input: Input<'_>, signature: &[u8]) -> Result<(), OpError> {
     let fixed: &[u8; ED25519_SIGNATURE] = signature.try_into().map_err(|_| OpError::SignatureLength)?;
-    if let Some((prehash, context)) = instance(params)? {
-        let public = key.as_ref().try_into().map_err(|_| OpError::Failed)?;
-        return ed25519_verify(prehash, public, context, message(input)?, fixed).ok_or(OpError::Signature);
-    }
-    key.verify_sig(message(input)?, signature)
-        .map_err(|_| OpError::Signature)
+    key.verify(instance(params)?, message(input)?, fixed)
+        .ok_or(OpError::Signature)
 }
 
 /// Pure Ed25519 hashes the message twice: a digest made outside is of no use.

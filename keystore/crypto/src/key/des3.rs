@@ -3,8 +3,7 @@
 
 use super::symmetric::Symmetric;
 use super::{append, padding};
-use crate::awslc::Way;
-use crate::awslc::ffi::{Block8, Des3};
+use crate::engine::{Block8, Des3, Way};
 use crate::error::OpError;
 use crate::secret::Secret;
 use hsmd_proto::mechanism::Family;

@@ -2,7 +2,7 @@
 //! validated in full: one outside the subgroup would tell whether the private value is even, and the two of order 1 and 2 would give a
 //! secret that everybody knows.
 
-use crate::awslc::ffi::power;
+use crate::engine::power;
 use crate::error::{KeyError, OpError};
 use crate::material::Material;
 use crate::secret::Secret;

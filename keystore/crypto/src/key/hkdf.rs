@@ -1,7 +1,7 @@
 //! HKDF (RFC 5869; PKCS#11 3.2, 6.62): extract, expand, or one after the other.
 
 use super::symmetric::Symmetric;
-use crate::awslc::ffi::Hmac;
+use crate::engine::Hmac;
 use crate::error::OpError;
 use crate::secret::Secret;
 use hsmd_proto::mechanism::digest_length;

@@ -2,7 +2,7 @@
 
 use super::mac;
 use super::symmetric::Symmetric;
-use crate::awslc::ffi::{Aes, Hmac};
+use crate::engine::{Aes, Hmac};
 use crate::error::OpError;
 use crate::secret::Secret;
 use hsmd_proto::ck::MechanismType;

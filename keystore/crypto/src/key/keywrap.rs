@@ -3,8 +3,7 @@
 //! Written over the block cipher, because aws-lc's KWP takes no initial value of the caller's.
 
 use super::append;
-use crate::awslc::ffi::Aes;
-use crate::awslc::{Block, Way};
+use crate::engine::{Aes, Block, Way};
 use crate::error::OpError;
 use hsmd_proto::params::Params;
 use subtle::{Choice, ConstantTimeEq, ConstantTimeGreater};

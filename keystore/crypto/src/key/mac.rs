@@ -2,8 +2,7 @@
 
 use super::symmetric::Symmetric;
 use super::{cipher, des3, tls};
-use crate::awslc::ffi::Aes;
-use crate::awslc::{Block, Way};
+use crate::engine::{Aes, Block, Way};
 use crate::error::OpError;
 use crate::material::Input;
 use crate::seal;

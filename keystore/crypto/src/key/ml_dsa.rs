@@ -2,7 +2,7 @@
 
 use super::append;
 use super::external::with_message;
-use crate::awslc::ffi::{Lattice, shake256};
+use crate::engine::{Lattice, shake256};
 use crate::error::{KeyError, OpError};
 use crate::material::Input;
 use crate::secret::Secret;

@@ -1,9 +1,8 @@
 //! ML-KEM (FIPS 203).
 
-use crate::awslc::ffi::Lattice;
 use crate::digest;
+use crate::engine::Lattice;
 use crate::error::{KeyError, OpError};
-use crate::pkcs8;
 use crate::secret::Secret;
 use hsmd_proto::ck::MechanismType;
 use hsmd_proto::parameter_set::ParameterSet;
@@ -29,8 +28,7 @@ pub(crate) fn from_seed(set: ParameterSet, seed: &Secret) -> Result<Lattice, Key
     if seed.len() != set.seed_bytes() {
         return Err(KeyError::Invalid);
     }
-    let der = pkcs8::encode_seed(set, seed).ok_or(KeyError::Invalid)?;
-    Lattice::from_kem_pkcs8(set, der.expose()).ok_or(KeyError::Invalid)
+    Lattice::from_kem_seed(set, seed).ok_or(KeyError::Invalid)
 }
 
 /// dk is dkPKE || ek || H(ek) || z: the hash must fit (FIPS 203, 7.3), and the halves each other.

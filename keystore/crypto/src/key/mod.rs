@@ -26,14 +26,12 @@ pub(crate) mod symmetric;
 mod tls;
 pub(crate) mod xts;
 
-use crate::awslc::ffi::{Ec, Lattice, Rsa};
-use crate::awslc::{RsaHalf, Way};
 use crate::encoding;
+use crate::engine::{Ec, EdPrivate, EdPublic, Lattice, Rsa, RsaHalf, Way};
 use crate::error::{KeyError, OpError};
 use crate::material::{Input, Material};
 use crate::secret::Secret;
 use crate::slh_dsa::{Private, Public};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, ParsedPublicKey};
 use dh::Dh;
 use hsmd_proto::ck::{KeyType, MechanismType};
 use hsmd_proto::dh::DhGroup;
@@ -59,9 +57,8 @@ enum Inner {
     RsaPublic(Rsa),
     EcPrivate(Ec),
     EcPublic(Ec),
-    /// The seed with the public key after it is what the instances with a context take.
-    EdPrivate(Ed25519KeyPair, ParsedPublicKey, Secret),
-    EdPublic(ParsedPublicKey),
+    EdPrivate(EdPrivate),
+    EdPublic(EdPublic),
     MontgomeryPrivate(Montgomery),
     MontgomeryPublic([u8; 32]),
     DhPrivate(Dh),
@@ -90,12 +87,7 @@ impl Key {
             Material::RsaPublic { n, e } => Inner::RsaPublic(rsa::open_public(n, e)?),
             Material::EcPrivate { curve, scalar } => Inner::EcPrivate(curve::open_private(*curve, scalar)?),
             Material::EcPublic { curve, point } => Inner::EcPublic(curve::open_public(*curve, point)?),
-            Material::EdPrivate { seed } => {
-                let key = curve::open_edwards_private(seed)?;
-                let public = curve::open_edwards_public(&point_of(key.public_key().as_ref()))?;
-                let whole = curve::edwards_whole(seed, &key);
-                Inner::EdPrivate(key, public, whole)
-            }
+            Material::EdPrivate { seed } => Inner::EdPrivate(curve::open_edwards_private(seed)?),
             Material::EdPublic { point } => Inner::EdPublic(curve::open_edwards_public(point)?),
             Material::MontgomeryPrivate { scalar } => Inner::MontgomeryPrivate(montgomery::open_private(scalar)?),
             Material::MontgomeryPublic { point } => Inner::MontgomeryPublic(*point),
@@ -186,9 +178,7 @@ impl Key {
             }
             (Inner::RsaPrivate(key, _), Family::RsaPss) => rsa::sign_pss(key, row.hash, &mechanism.params, input, out),
             (Inner::EcPrivate(key), Family::Ecdsa) => curve::sign_ecdsa(key, row.hash, input, out),
-            (Inner::EdPrivate(key, _, whole), Family::Eddsa) => {
-                curve::sign_eddsa((key, whole), &mechanism.params, input, out)
-            }
+            (Inner::EdPrivate(key), Family::Eddsa) => curve::sign_eddsa(key, &mechanism.params, input, out),
             (Inner::MlDsaPrivate(key), Family::MlDsa | Family::HashMlDsa) => {
                 key.sign(row, &mechanism.params, input, out)
             }
@@ -219,9 +209,10 @@ impl Key {
             (Inner::EcPrivate(key) | Inner::EcPublic(key), Family::Ecdsa) => {
                 curve::verify_ecdsa(key, row.hash, input, signature)
             }
-            (Inner::EdPrivate(_, key, _) | Inner::EdPublic(key), Family::Eddsa) => {
-                curve::verify_eddsa(key, &mechanism.params, input, signature)
+            (Inner::EdPrivate(key), Family::Eddsa) => {
+                curve::verify_eddsa(key.public(), &mechanism.params, input, signature)
             }
+            (Inner::EdPublic(key), Family::Eddsa) => curve::verify_eddsa(key, &mechanism.params, input, signature),
             (Inner::MlDsaPrivate(key) | Inner::MlDsaPublic(key), Family::MlDsa | Family::HashMlDsa) => {
                 key.verify(row, &mechanism.params, input, signature)
             }
@@ -423,9 +414,10 @@ impl Key {
                 curve: key.curve(),
                 point: key.point()?.to_vec(),
             }),
-            Inner::EdPrivate(_, key, _) | Inner::EdPublic(key) => Some(Material::EdPublic {
-                point: point_of(key.as_ref()),
+            Inner::EdPrivate(key) => Some(Material::EdPublic {
+                point: *key.public().point(),
             }),
+            Inner::EdPublic(key) => Some(Material::EdPublic { point: *key.point() }),
             Inner::MontgomeryPrivate(key) => Some(Material::MontgomeryPublic { point: *key.point() }),
             Inner::MontgomeryPublic(point) => Some(Material::MontgomeryPublic { point: *point }),
             Inner::DhPrivate(key) => Some(key.public()),
@@ -461,7 +453,7 @@ impl Key {
             Inner::Symmetric(key) => key.value().len() as u64,
             Inner::RsaPrivate(key, _) | Inner::RsaPublic(key) => u64::from(key.bits()),
             Inner::EcPrivate(key) | Inner::EcPublic(key) => key.curve().bits(),
-            Inner::EdPrivate(..) | Inner::EdPublic(_) => Curve::Ed25519.bits(),
+            Inner::EdPrivate(_) | Inner::EdPublic(_) => Curve::Ed25519.bits(),
             Inner::MontgomeryPrivate(_) | Inner::MontgomeryPublic(_) => Curve::X25519.bits(),
             Inner::DhPrivate(key) => key.group().bits() as u64,
             Inner::DhPublic(group, _) => group.bits() as u64,
@@ -481,7 +473,7 @@ impl std::fmt::Debug for Key {
             Inner::RsaPublic(_) => "Key(RSA public)",
             Inner::EcPrivate(_) => "Key(EC private)",
             Inner::EcPublic(_) => "Key(EC public)",
-            Inner::EdPrivate(..) => "Key(Ed25519 private)",
+            Inner::EdPrivate(_) => "Key(Ed25519 private)",
             Inner::EdPublic(_) => "Key(Ed25519 public)",
             Inner::MontgomeryPrivate(_) => "Key(X25519 private)",
             Inner::MontgomeryPublic(_) => "Key(X25519 public)",
@@ -511,11 +503,6 @@ const fn signs(family: Family) -> bool {
             | Family::SlhDsa
             | Family::HashSlhDsa
     ) || mac::is_mac(family)
-}
-
-/// aws-lc-rs gives public keys as slices; Ed25519's have 32 bytes.
-fn point_of(bytes: &[u8]) -> [u8; 32] {
-    bytes.first_chunk().copied().unwrap_or_default()
 }
 
 fn row(mechanism: &Mechanism) -> Result<&'static Row, OpError> {

@@ -1,6 +1,6 @@
 //! X25519 (RFC 7748).
 
-use crate::awslc::ffi;
+use crate::engine;
 use crate::error::KeyError;
 use crate::secret::{Secret, SecretArray};
 
@@ -18,12 +18,12 @@ impl Montgomery {
     /// The shared secret; `None` for a value of another length than 32 bytes, and for one of small order, with which
     /// every key has the same secret: all zeros (RFC 7748, 6.1; PKCS#11 leaves the check to us).
     pub(crate) fn agree(&self, point: &[u8; 32]) -> Option<Secret> {
-        ffi::x25519(self.scalar.expose(), point).map(|shared| Secret::from_slice(shared.expose()))
+        engine::x25519(self.scalar.expose(), point).map(|shared| Secret::from_slice(shared.expose()))
     }
 }
 
 pub(crate) fn open_private(scalar: &Secret) -> Result<Montgomery, KeyError> {
     let scalar = SecretArray::from_slice(scalar.expose()).ok_or(KeyError::Invalid)?;
-    let point = ffi::x25519_public(scalar.expose());
+    let point = engine::x25519_public(scalar.expose());
     Ok(Montgomery { scalar, point })
 }

@@ -7,9 +7,8 @@
 
 use super::append;
 use super::rsa::{MAX_BYTES, check_room};
-use crate::awslc::RsaHalf;
-use crate::awslc::ffi::{Hmac, Rsa};
 use crate::digest;
+use crate::engine::{Hmac, Rsa, RsaHalf};
 use crate::error::OpError;
 use crate::random;
 use crate::secret::{Secret, SecretArray};

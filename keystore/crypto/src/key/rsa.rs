@@ -1,10 +1,9 @@
 //! RSA: PKCS #1 v1.5 and PSS signatures, OAEP, raw RSA (RFC 8017). Encryption by v1.5 is in [`super::pkcs1`].
 
 use super::append;
-use crate::awslc::ffi::Rsa;
-use crate::awslc::{RsaHalf, RsaHashes, RsaNumbers, Way};
 use crate::digest;
 use crate::encoding;
+use crate::engine::{Rsa, RsaHalf, RsaHashes, RsaNumbers, Way};
 use crate::error::{KeyError, OpError};
 use crate::material::{Input, Material, RsaPrivate};
 use crate::seal;

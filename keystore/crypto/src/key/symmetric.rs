@@ -1,8 +1,7 @@
 //! A secret key and what was made ready for it: AES key schedules, the GCM context, one HMAC state per hash. Each is made
 //! at its first use, because a generic secret may never see AES, and then read without a lock.
 
-use crate::awslc::AeadKind;
-use crate::awslc::ffi::{Aead, Aes, Hmac};
+use crate::engine::{Aead, AeadKind, Aes, Hmac};
 use crate::error::{KeyError, OpError};
 use crate::secret::Secret;
 use hsmd_proto::ck::MechanismType;

@@ -1,7 +1,7 @@
 //! TLS 1.2's pseudo-random function (RFC 5246, 5), and derivation by SHAKE (PKCS#11 3.2, 6.32).
 
 use super::symmetric::Symmetric;
-use crate::awslc::ffi::Shake;
+use crate::engine::Shake;
 use crate::error::OpError;
 use crate::secret::Secret;
 use hsmd_proto::ck::MechanismType;

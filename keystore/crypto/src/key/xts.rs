@@ -2,8 +2,7 @@
 //! is the IV.
 
 use super::append;
-use crate::awslc::ffi::Aes;
-use crate::awslc::{Block, Way};
+use crate::engine::{Aes, Block, Way};
 use crate::error::OpError;
 use crate::seal;
 use zeroize::{Zeroize, Zeroizing};

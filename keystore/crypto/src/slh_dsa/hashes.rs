@@ -1,7 +1,7 @@
 //! The functions of FIPS 205, 11: SHAKE256, or SHA-256 and SHA-512. With SHA-2 the block that PK.seed fills is hashed once.
 
 use super::{Address, MAX_N};
-use crate::awslc::ffi::{Hmac, Sha, Shake};
+use crate::engine::{Hmac, Sha, Shake};
 use hsmd_proto::ck::MechanismType as M;
 use zeroize::Zeroizing;
 

@@ -111,11 +111,11 @@ fn decode(hasher: &Hasher, bytes: &[u8]) -> Result<(u64, Mark), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_lc_rs::hmac;
+    use crate::primitive::MacKey;
 
     #[test]
     fn the_newest_whole_place_counts() {
-        let hasher = Hasher::new(hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), false);
+        let hasher = Hasher::new(MacKey::new(&[7; 32]), false);
         let dir = tempfile::tempdir().unwrap();
         let open = || Anchor::open(dir.path(), &hasher, Faults::default()).unwrap();
         let mark = |revision| Mark {
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(found, Some(mark(4)));
         anchor.write(&hasher, mark(6)).unwrap();
         assert_eq!(open().1, Some(mark(6)));
-        let other = Hasher::new(hmac::Key::new(hmac::HMAC_SHA256, &[8; 32]), false);
+        let other = Hasher::new(MacKey::new(&[8; 32]), false);
         assert_eq!(Anchor::open(dir.path(), &other, Faults::default()).unwrap().1, None);
     }
 }

@@ -4,19 +4,17 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use aws_lc_rs::digest;
+use crate::primitive::Sha256;
 
 /// A name of this place; `None` if the machine does not tell.
 pub(crate) fn place(dir: &Path) -> Option<[u8; 32]> {
     let boot = std::fs::read("/proc/sys/kernel/random/boot_id").ok()?;
     let folder = std::fs::metadata(dir).ok()?;
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(&boot);
-    context.update(&folder.dev().to_le_bytes());
-    context.update(&folder.ino().to_le_bytes());
-    let mut name = [0; 32];
-    name.copy_from_slice(context.finish().as_ref());
-    Some(name)
+    let mut hash = Sha256::new();
+    hash.update(&boot);
+    hash.update(&folder.dev().to_le_bytes());
+    hash.update(&folder.ino().to_le_bytes());
+    Some(hash.finish())
 }
 
 /// Host and process, for people.

@@ -3,6 +3,7 @@
 
 use crate::codec::{Malformed, Reader};
 use crate::head::{Hasher, Head, Sum};
+use crate::primitive::equal;
 
 /// The layout of all values.
 const FORMAT: u8 = 1;
@@ -50,7 +51,9 @@ fn tag(hasher: &Hasher, key: &[u8], body: &[u8]) -> [u8; TAG] {
 fn untag<'a>(hasher: &Hasher, key: &[u8], value: &'a [u8]) -> Result<Reader<'a>, Malformed> {
     let at = value.len().checked_sub(TAG).ok_or(Malformed)?;
     let (body, found) = value.split_at(at);
-    aws_lc_rs::constant_time::verify_slices_are_equal(&tag(hasher, key, body), found).map_err(|_| Malformed)?;
+    if !equal(&tag(hasher, key, body), found) {
+        return Err(Malformed);
+    }
     let mut reader = Reader(body);
     format(&mut reader)?;
     Ok(reader)
@@ -196,11 +199,11 @@ impl Beat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_lc_rs::hmac;
+    use crate::primitive::MacKey;
 
     #[test]
     fn values_read_back_and_a_changed_or_moved_one_does_not() {
-        let hasher = Hasher::new(hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), false);
+        let hasher = Hasher::new(MacKey::new(&[7; 32]), false);
         let writer = WriterRecord {
             generation: 3,
             sequence: 9,

@@ -7,12 +7,11 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
-
 use crate::batch::Revision;
 use crate::codec::{Malformed, Reader, put_count, put_text, put_value};
 use crate::head::{Head, Sum};
 use crate::path::Path;
+use crate::primitive::sha256;
 use crate::sealing::{FileKey, NONCE_BYTES, SealFailed, TAG_BYTES, random};
 use crate::state::{Commit, Put, Staged};
 
@@ -153,7 +152,7 @@ pub(crate) struct Frame {
 
 fn check(bytes: &[u8]) -> [u8; 8] {
     let mut check = [0; 8];
-    check.copy_from_slice(&digest::digest(&digest::SHA256, bytes).as_ref()[..8]);
+    check.copy_from_slice(&sha256(bytes)[..8]);
     // Never zero at the end: see the module's description of torn writes.
     check[7] |= 1;
     check

@@ -1,7 +1,7 @@
 //! Authenticated encryption: GCM, GCM-SIV, ChaCha20 with Poly1305, CCM.
 
-use super::super::{AeadKind, Way};
 use super::{Flat, Owned, check, sys, target, view};
+use crate::engine::{AeadKind, Way};
 use std::ffi::c_int;
 use std::ptr;
 

@@ -1,7 +1,7 @@
 //! The AES block cipher and the modes that aws-lc offers for a bare key schedule.
 
-use super::super::{Block, Way};
 use super::{Flat, cleanse, sys, target, view};
+use crate::engine::{Block, Way};
 
 /// Both key schedules of an AES key: to encrypt, to decrypt.
 pub(crate) struct Aes(Flat<[sys::AES_KEY; 2]>);

@@ -1,13 +1,10 @@
 //! Triple DES in CBC mode, of which one block under zeros is the block cipher.
 
-use super::super::Way;
 use super::{Owned, check, sys, target, view};
+use crate::engine::{Block8, Way};
 use crate::secret::SecretArray;
 use std::ffi::c_int;
 use std::ptr;
-
-/// One block.
-pub(crate) type Block8 = [u8; 8];
 
 /// A key of 24 bytes; the bits of parity do not matter.
 pub(crate) struct Des3(SecretArray<24>);

@@ -21,8 +21,8 @@ mod sha;
 
 pub(crate) use aead::{Aead, ccm_open, ccm_seal};
 pub(crate) use aes::Aes;
-pub(crate) use curve25519::{ed25519_sign, ed25519_verify, x25519, x25519_public};
-pub(crate) use des::{Block8, Des3};
+pub(crate) use curve25519::{EdPrivate, EdPublic, x25519, x25519_public};
+pub(crate) use des::Des3;
 pub(crate) use dh::power;
 pub(crate) use ec::Ec;
 pub(crate) use hash::{Hasher, Hmac, digest, pbkdf2};
@@ -30,29 +30,12 @@ pub(crate) use quantum::{Lattice, Shake, shake256};
 pub(crate) use rsa::Rsa;
 pub(crate) use sha::Sha;
 
+use crate::engine::ScrubbedStack;
 use aws_lc_sys as sys;
 use hsmd_proto::ck::MechanismType;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
-
-/// Overwrites the stack below the function that holds it, when that function ends: aws-lc's point multiplication leaves a copy
-/// of the scalar (a private key, or the nonce of a signature) where its own frames were, and Ed25519 a piece of the message
-/// (INV-1; found by `soak leak-scan`).
-pub(crate) struct ScrubbedStack;
-
-/// Deeper than aws-lc's frames down to that copy; about 0.1 us.
-const SCRUBBED: usize = 8 << 10;
-
-impl Drop for ScrubbedStack {
-    fn drop(&mut self) {
-        #[inline(never)]
-        fn overwrite() {
-            std::hint::black_box(&mut [0_u8; SCRUBBED]);
-        }
-        overwrite();
-    }
-}
 
 /// A C type that aws-lc allocates.
 trait Native {
@@ -178,6 +161,16 @@ fn message_digest(hash: MechanismType) -> Option<*const sys::EVP_MD> {
             _ => return None,
         })
     }
+}
+
+/// Fills `out` from aws-lc's CTR_DRBG (SP 800-90A): one state per thread, aware of `fork` and of virtual-machine snapshots;
+/// seeded from the processor's jitter and the operating system.
+pub(crate) fn draw(out: &mut [u8]) {
+    #[expect(
+        clippy::expect_used,
+        reason = "RAND_bytes of aws-lc has no failing return (openssl/rand.h)"
+    )]
+    aws_lc_rs::rand::fill(out).expect("aws-lc gives random bytes");
 }
 
 fn number(bytes: &[u8]) -> Option<Owned<sys::BIGNUM>> {

@@ -2,6 +2,7 @@
 //! representative.
 
 use super::{Owned, check, sys, target, view};
+use crate::pkcs8;
 use crate::secret::Secret;
 use hsmd_proto::parameter_set::ParameterSet;
 use std::ffi::c_int;
@@ -109,9 +110,10 @@ impl Lattice {
 
 /// Keys of ML-KEM.
 impl Lattice {
-    /// A private key of this set from PKCS #8 that holds its seed (RFC 9935, 6).
-    pub(crate) fn from_kem_pkcs8(set: ParameterSet, der: &[u8]) -> Option<Self> {
-        let (i, length) = view(der);
+    /// A private key of this set from its seed, d || z (FIPS 203, 7.1), which EVP takes in PKCS #8 (RFC 9935, 6).
+    pub(crate) fn from_kem_seed(set: ParameterSet, seed: &Secret) -> Option<Self> {
+        let der = pkcs8::encode_seed(set, seed)?;
+        let (i, length) = view(der.expose());
         let mut reader = MaybeUninit::<sys::CBS>::zeroed();
         // SAFETY: `init` makes the reader valid; it reads at most `length` bytes; the result is ours or null.
         let key = unsafe {

@@ -1,8 +1,8 @@
 //! RSA keys: their numbers, signatures, raw operations, OAEP. Padding of PKCS #1 v1.5 decryption is not aws-lc's here: see
 //! `key/pkcs1.rs`.
 
-use super::super::{RsaHalf, RsaHashes, RsaNumbers, Way};
 use super::{Owned, check, message_digest, number, sys, target, view};
+use crate::engine::{RsaHalf, RsaHashes, RsaNumbers, Way};
 use crate::secret::Secret;
 use std::ffi::c_int;
 use std::ptr::{self, NonNull};
