@@ -17,7 +17,7 @@ use std::time::Duration;
 /// A network HSM in software: keys live in this daemon, applications use them through PKCS#11.
 #[derive(Parser)]
 #[command(
-    version,
+    version = crate::provider::VERSION,
     about,
     after_help = "Examples:\n  hsmd dev\n  hsmd init --data-dir /var/lib/hsmd && hsmd serve"
 )]

@@ -23,6 +23,7 @@ pub mod node;
 mod notify;
 mod passphrase;
 mod pki;
+mod provider;
 pub mod restore;
 pub mod server;
 pub mod slots;

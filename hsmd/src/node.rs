@@ -82,6 +82,7 @@ impl Node {
     /// # Errors
     /// See [`StartError`].
     pub fn new(keystore: Keystore, config: Config, protection: Protection) -> Result<Self, StartError> {
+        crate::provider::warn();
         let slots = Arc::new(Slots::default());
         let model = Model::load(keystore.clone(), config.hsm.clone(), slots.clone())?.over(config.subnet.clone());
         let pki = Pki::open(&keystore, &config, model.client_pins(), model.admin_pins())?;

@@ -61,6 +61,10 @@ pub(crate) enum ConfigError {
     /// Others than its owner may read the key file.
     #[error("the key file can be read by others: chmod 0600")]
     KeyExposed,
+    /// The build with the feature `portable` alone has no TLS.
+    #[cfg(not(feature = "aws-lc"))]
+    #[error("this build (portable) has no TLS: name a socket instead of servers, or install the default build")]
+    NoTls,
 }
 
 /// What the module works with.

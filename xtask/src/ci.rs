@@ -36,6 +36,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode, String> {
     });
     steps.step("build", |_| build(workspace));
     steps.step("tests", |tally| tests(workspace, tally, None, &soak_factor("1")));
+    steps.step("portable", |tally| portable(workspace, tally));
     steps.step("docs", |_| docs(workspace));
     println!(
         "\naws-lc was compiled {} time(s) in this target folder",
@@ -102,6 +103,21 @@ pub(crate) fn tester(workspace: &Workspace) -> Command {
         command.env_remove(foreign);
     }
     command
+}
+
+/// The build without a C compiler, which `CC` is not (docs/providers.md): the tests of the crate that computes, and whether daemon and
+/// module compile. That both providers do the same is among the tests of the workspace.
+fn portable(workspace: &Workspace, tally: &mut Tally) -> Result<(), String> {
+    const FEATURES: [&str; 3] = ["--no-default-features", "--features", "portable"];
+    let mut tests = tester(workspace);
+    tests.args(["-p", "hsmd-crypto"]).args(FEATURES).env("CC", "/bin/false");
+    steps::run_tests(&mut tests, tally)?;
+    let mut check = workspace.cargo();
+    check
+        .arg("check")
+        .args(PROFILE)
+        .args(["-p", "hsmd", "-p", "hsmd-pkcs11"]);
+    steps::run(check.args(FEATURES).env("CC", "/bin/false"))
 }
 
 fn docs(workspace: &Workspace) -> Result<(), String> {

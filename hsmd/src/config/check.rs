@@ -21,6 +21,17 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Value`] for the first that is outside its range.
     pub fn check(&self) -> Result<(), ConfigError> {
+        let listeners = [
+            ("data.listen", &self.data.listen),
+            ("control.listen", &self.control.listen),
+        ];
+        if let Some((key, found)) = listeners
+            .into_iter()
+            .find(|(_, found)| !crate::pki::TLS && !found.is_empty())
+        {
+            let (value, rule) = (format!("{found:?}"), "empty: this build (portable) has no TLS");
+            return Err(ConfigError::Value { key, value, rule });
+        }
         for (at, subnet) in self.subnet.iter().enumerate() {
             if let Some(rule) = subnet.fault(&self.subnet[..at]) {
                 let value = format!("{:?}", subnet.id);

@@ -49,8 +49,11 @@ impl Sockets {
     pub(super) fn accept(self, node: &Arc<Node>, stop: &watch::Receiver<bool>) -> mpsc::Receiver<io::Result<Stream>> {
         let (sender, receiver) = mpsc::channel(64);
         tokio::spawn(accept_local(self.local, node.clone(), sender.clone(), stop.clone()));
+        let Some(tls) = node.pki.control_server() else {
+            return receiver;
+        };
         let doorway = Arc::new(Doorway {
-            acceptor: TlsAcceptor::from(node.pki.control_server()),
+            acceptor: TlsAcceptor::from(tls),
             places: Arc::new(Semaphore::new(node.config.control.max_connections)),
             shaking: Mutex::default(),
             timeout: Duration::from_millis(node.config.control.handshake_timeout_ms),

@@ -46,7 +46,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(
     name = "hsmctl",
-    version,
+    version = crate::provider::VERSION,
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, \
     5 locked or not initialised, 6 unavailable, 7 conflict, 8 timeout\n\nExamples:\n  hsmctl status\n  \
     hsmctl partition create payments --hsm hsm-2b3c4d5e\n  hsmctl partition list -o json"

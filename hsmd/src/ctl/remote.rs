@@ -3,7 +3,7 @@
 
 use super::exit::{Error, Exit};
 use super::expiry;
-use crate::pki::{CONTROL_PROTOCOL, provider};
+use crate::pki::{CONTROL_PROTOCOL, NO_TLS, TLS, provider};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
@@ -93,6 +93,9 @@ fn address(uri: &str) -> Result<(String, u16), Error> {
 }
 
 fn config(files: &Files) -> Result<ClientConfig, Error> {
+    if !TLS {
+        return Err(Error::new(Exit::Usage, NO_TLS.to_owned()));
+    }
     let bad =
         |path: &Path, what: &dyn std::fmt::Display| Error::new(Exit::Usage, format!("{}: {what}", path.display()));
     let read = |path: &Path| {

@@ -6,17 +6,17 @@ use super::exit::{Error, Exit};
 use super::output::{Table, list, show};
 use super::{Format, client, group, partition};
 use crate::files::{absolute, private_folder, write_private};
+use crate::pki::{AuthorityError, SelfSigned, self_signed};
 use clap::Args;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{AssignClientRequest, DescribeAccessRequest, DescribeAccessResponse};
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
 use hsmd_control::cloudhsm::{CreateLunaClientRequest, GetConfigRequest};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType, date_time_ymd};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType, date_time_ymd};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 use tonic::transport::Channel;
-use zeroize::Zeroizing;
 
 /// What the API takes as a certificate, in characters of PEM.
 const LENGTH: std::ops::RangeInclusive<usize> = 600..=2400;
@@ -156,15 +156,8 @@ fn identity(files: &Files, name: &str, days: u32) -> Result<String, Error> {
     }
 }
 
-struct Made {
-    certificate: String,
-    key: Zeroizing<String>,
-}
-
 /// A self-signed certificate for a new P-256 key.
-fn issue(name: &str, days: u32) -> Result<Made, rcgen::Error> {
-    let pair = KeyPair::generate()?;
-    let key = Zeroizing::new(pair.serialize_pem());
+fn issue(name: &str, days: u32) -> Result<SelfSigned, AuthorityError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::OrganizationName, "hsmd client");
     params.distinguished_name.push(DnType::CommonName, name);
@@ -175,14 +168,11 @@ fn issue(name: &str, days: u32) -> Result<Made, rcgen::Error> {
     // A client's clock may be behind ours.
     params.not_before = start - Duration::from_secs(3_600);
     params.not_after = start + Duration::from_secs(u64::from(days) * 86_400);
-    let mut certificate = params.self_signed(&pair)?.pem();
-    if certificate.len() < *LENGTH.start() {
-        // The API wants 600 characters; a short name in a short curve has fewer.
+    // The API wants 600 characters; a short name in a short curve has fewer.
+    self_signed(params, *LENGTH.start(), |params| {
         let filler = "self-signed with a key that was made on this host by hsmctl setup-client";
         params.distinguished_name.push(DnType::OrganizationalUnitName, filler);
-        certificate = params.self_signed(&pair)?.pem();
-    }
-    Ok(Made { certificate, key })
+    })
 }
 
 /// Registers the certificate; the daemon answers with the client that has it already, if there is one.

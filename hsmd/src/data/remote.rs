@@ -9,6 +9,7 @@ use super::listener::{STACK, report};
 use super::stream::{Stream, TlsSession};
 use crate::config::Data;
 use crate::node::Node;
+use crate::pki::NO_TLS;
 use parking_lot::Mutex;
 use rustix::net::sockopt;
 use std::collections::HashMap;
@@ -136,7 +137,8 @@ impl Admission {
         sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_AGAIN)?;
         sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_TIMES)?;
         node.pki.arrived_at(stream.local_addr()?.ip());
-        let session = self.handshake(&stream, TlsSession::server(node.pki.data_server())?)?;
+        let tls = node.pki.data_server().ok_or_else(|| io::Error::other(NO_TLS))?;
+        let session = self.handshake(&stream, TlsSession::server(tls)?)?;
         let unknown = || io::Error::new(ErrorKind::PermissionDenied, "not registered any more");
         let certificate = session.peer_certificate().ok_or_else(unknown)?;
         let sha256 = hsmd_crypto::seal::sha256(&[certificate]);

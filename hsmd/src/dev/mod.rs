@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::files;
 use crate::init::keystore_options;
 use crate::node::Node;
+use crate::pki::{NO_TLS, TLS};
 use crate::{log, memory, server, trouble};
 use clap::Args;
 use hsmd_keystore::{Error, Keystore, MasterKey};
@@ -128,6 +129,9 @@ fn configuration(options: &DevOptions, place: &Place) -> Result<Config, Failure>
     config.data.socket_mode = "0600".into();
     config.control.socket = place.socket("control.sock")?;
     if let Some(address) = options.listen {
+        if !TLS {
+            return Err(Failure::Other(format!("--listen {address}: {NO_TLS}")));
+        }
         if !address.ip().is_loopback() {
             let message = format!(
                 "--listen {address}: a development server stays on this machine\n  remedy: 127.0.0.1, ::1, or `hsmd serve`"

@@ -1,21 +1,22 @@
 //! An authority: a key pair and a self-signed certificate. Both are one secret of the keystore, written once; the private key
-//! is in memory in aws-lc only, which wipes it. Servers and administrators have different ones, so that neither can pass for
+//! is in memory in the engine only, which wipes it. Servers and administrators have different ones, so that neither can pass for
 //! the other; the name for nodes is reserved.
 
-use hsmd_crypto::{Generate, Key, Material, OpError, generate, pkcs8};
+use hsmd_crypto::{Generate, Input, Key, Material, OpError, generate, pkcs8};
 use hsmd_keystore::{Keystore, Secret};
+use hsmd_proto::ck::MechanismType;
 use hsmd_proto::meta::Curve;
+use hsmd_proto::params::Mechanism;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm, SigningKey,
 };
-use rustls::SignatureScheme;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::sign::Signer;
+use rustls::pki_types::CertificateDer;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_cert::Certificate;
-use x509_cert::der::pem::LineEnding;
-use x509_cert::der::{Decode as _, EncodePem as _};
+use x509_cert::der::asn1::UintRef;
+use x509_cert::der::pem::{LineEnding, encode_string};
+use x509_cert::der::{Decode as _, Encode as _, EncodePem as _};
 use zeroize::Zeroizing;
 
 /// An authority's certificate is valid this long.
@@ -83,7 +84,7 @@ pub(crate) struct Authority {
 /// The key in the form that rcgen asks for.
 pub(super) struct AuthorityKey {
     point: Vec<u8>,
-    signer: Box<dyn Signer>,
+    key: Key,
 }
 
 impl PublicKeyData for AuthorityKey {
@@ -98,7 +99,13 @@ impl PublicKeyData for AuthorityKey {
 
 impl SigningKey for AuthorityKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        self.signer.sign(message).map_err(|_| rcgen::Error::RemoteKeyError)
+        let (mechanism, mut signature) = (Mechanism::plain(MechanismType::ECDSA_SHA256), Vec::new());
+        let signed = self.key.sign(&mechanism, Input::Message(message), &mut signature);
+        signed.map_err(|_| rcgen::Error::RemoteKeyError)?;
+        // ECDSA-Sig-Value (RFC 3279, 2.2.3): both halves as INTEGERs.
+        let (r, s) = signature.split_at(signature.len() / 2);
+        let encoded = UintRef::new(r).and_then(|r| vec![r, UintRef::new(s)?].to_der());
+        encoded.map_err(|_| rcgen::Error::RemoteKeyError)
     }
 }
 
@@ -106,13 +113,14 @@ impl AuthorityKey {
     /// From PKCS #8.
     pub(super) fn open(der: &[u8]) -> Option<Self> {
         let material = pkcs8::decode(der)?;
-        let Material::EcPublic { point, .. } = Key::open(&material).ok()?.public()? else {
-            return None;
-        };
-        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der));
-        let key = rustls::crypto::aws_lc_rs::sign::any_ecdsa_type(&der).ok()?;
-        let signer = key.choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256])?;
-        Some(Self { point, signer })
+        let key = Key::open(&material).ok()?;
+        match key.public()? {
+            Material::EcPublic {
+                curve: Curve::P256,
+                point,
+            } => Some(Self { point, key }),
+            _ => None,
+        }
     }
 }
 
@@ -219,8 +227,51 @@ fn params(kind: Kind, key: &AuthorityKey) -> Result<CertificateParams, Authority
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.extended_key_usages = vec![kind.purpose()];
-    params.key_identifier_method = KeyIdMethod::Sha256;
+    // As RFC 7093, 2, method 4 has it.
+    let identifier = hsmd_crypto::seal::sha256(&[&key.subject_public_key_info()]);
+    params.key_identifier_method = KeyIdMethod::PreSpecified(identifier[..20].to_vec());
     Ok(params)
+}
+
+/// A certificate that is signed with its own key.
+pub(crate) struct SelfSigned {
+    /// The key in PKCS #8, PEM.
+    pub(crate) key: Zeroizing<String>,
+    /// The certificate in PEM.
+    pub(crate) certificate: String,
+}
+
+/// Makes a key pair and a certificate for it with a new serial number. A certificate of less than `least` characters is made again,
+/// after `lengthen`.
+///
+/// # Errors
+/// See [`AuthorityError`].
+pub(crate) fn self_signed(
+    mut params: CertificateParams,
+    least: usize,
+    lengthen: impl FnOnce(&mut CertificateParams),
+) -> Result<SelfSigned, AuthorityError> {
+    let damaged = || AuthorityError::Key(OpError::Failed);
+    let pkcs8 = key_pair()?;
+    let key = AuthorityKey::open(pkcs8.expose()).ok_or_else(damaged)?;
+    params.serial_number = Some(serial());
+    let mut certificate = params.self_signed(&key)?.pem();
+    if certificate.len() < least {
+        lengthen(&mut params);
+        certificate = params.self_signed(&key)?.pem();
+    }
+    let key = encode_string("PRIVATE KEY", LineEnding::LF, pkcs8.expose()).map_err(|_| damaged())?;
+    Ok(SelfSigned {
+        key: Zeroizing::new(key),
+        certificate,
+    })
+}
+
+/// A random positive number of 16 bytes (RFC 5280, 4.1.2.2).
+fn serial() -> SerialNumber {
+    let mut serial: [u8; 16] = hsmd_crypto::random::array();
+    serial[0] = serial[0] & 0x7f | 0x40;
+    SerialNumber::from_slice(&serial)
 }
 
 fn certificate(common_name: &str, validity: Duration) -> CertificateParams {
@@ -229,13 +280,10 @@ fn certificate(common_name: &str, validity: Duration) -> CertificateParams {
     let whole = Duration::from_secs(now.as_secs());
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
-    let mut serial: [u8; 16] = hsmd_crypto::random::array();
-    // A positive number of this length (RFC 5280, 4.1.2.2).
-    serial[0] = serial[0] & 0x7f | 0x40;
     let mut params = CertificateParams::default();
     params.not_before = epoch + whole.saturating_sub(SKEW);
     params.not_after = epoch + whole.saturating_add(validity);
     params.distinguished_name = name;
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.serial_number = Some(serial());
     params
 }

@@ -2,7 +2,7 @@
 //! under which it is reached, and made anew when they change or it grows old. Or the operator's, read from files.
 
 use super::authority::{self, Authority};
-use super::{AuthorityError, PkiError, days};
+use super::{AuthorityError, PkiError, days, provider};
 use crate::config::{Config, Tls};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -141,7 +141,7 @@ fn make(servers: &Authority, names: &BTreeSet<String>) -> Result<CertifiedKey, P
     });
     let certificate = servers.issue(&public, "hsmd", sans, VALIDITY)?;
     let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.expose()));
-    let key = rustls::crypto::aws_lc_rs::sign::any_ecdsa_type(&der)?;
+    let key = provider::signing_key(&der)?;
     Ok(CertifiedKey::new(vec![certificate], key))
 }
 
@@ -209,7 +209,7 @@ fn own_again(files: &Tls) -> Result<Option<Own>, PkiError> {
     }
     let key = PrivateKeyDer::from_pem_slice(&text(&files.key)?).map(Zeroizing::new);
     let key = key.map_err(|error| bad(&files.key, &error))?;
-    let key = CertifiedKey::new(chain, rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?);
+    let key = CertifiedKey::new(chain, provider::signing_key(&key)?);
     key.keys_match()?;
     let bundle = text(&files.ca)?;
     let authorities: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bundle).collect();

@@ -8,6 +8,8 @@
 mod authority;
 mod leaf;
 mod pins;
+#[cfg_attr(not(feature = "aws-lc"), path = "no_provider.rs")]
+mod provider;
 mod refusals;
 mod request;
 #[cfg(test)]
@@ -16,9 +18,10 @@ mod verifier;
 
 pub(crate) use authority::AuthorityError;
 use authority::Kind;
-pub(crate) use authority::{Authority, days, pem};
+pub(crate) use authority::{Authority, SelfSigned, days, pem, self_signed};
 pub(crate) use leaf::host_of;
 pub(crate) use pins::{Pins, Validity, from_hex};
+pub(crate) use provider::provider;
 pub(crate) use refusals::Refusals;
 pub(crate) use request::RequestError;
 pub(crate) use request::{make as make_request, read as read_request};
@@ -27,13 +30,17 @@ use crate::config::Config;
 use hsmd_keystore::Keystore;
 use leaf::Leaf;
 use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use verifier::Verifier;
+
+/// Whether this build has TLS: one with the feature `portable` alone has none (docs/providers.md).
+pub(crate) const TLS: bool = cfg!(feature = "aws-lc");
+/// What to say where it is missed.
+pub(crate) const NO_TLS: &str = "this build (portable) has no TLS: use the Unix sockets, or install the default build";
 
 /// The application protocol of the data plane (RFC 7301).
 pub(crate) const DATA_PROTOCOL: &[u8] = b"hsmd/1";
@@ -63,10 +70,16 @@ pub enum PkiError {
 pub(crate) struct Pki {
     administrators: Authority,
     bundle: String,
+    /// `None` without [`TLS`].
+    servers: Option<Servers>,
+    refusals: Refusals,
+}
+
+/// What the daemon shows and speaks to those who come by TLS.
+struct Servers {
     leaf: Arc<Leaf>,
     data: Arc<ServerConfig>,
     control: Arc<ServerConfig>,
-    refusals: Refusals,
 }
 
 impl Pki {
@@ -83,28 +96,39 @@ impl Pki {
     ) -> Result<Self, PkiError> {
         let servers = Authority::open(keystore, Kind::Servers)?;
         let administrators = Authority::open(keystore, Kind::Administrators)?;
+        let refusals = Refusals::new(keystore.clone());
+        if !TLS {
+            return Ok(Self {
+                administrators,
+                bundle: servers.pem(),
+                servers: None,
+                refusals,
+            });
+        }
         let own = leaf::own(&config.tls)?;
         let bundle = own.as_ref().map_or_else(|| servers.pem(), |own| own.bundle.clone());
         let leaf = Arc::new(Leaf::new(servers, own, leaf::names(config))?);
         let server = |pins, protocol: &[u8]| server_config(&leaf, pins, protocol);
         Ok(Self {
-            data: server(data, DATA_PROTOCOL)?,
-            control: server(control, CONTROL_PROTOCOL)?,
             administrators,
             bundle,
-            leaf,
-            refusals: Refusals::new(keystore.clone()),
+            servers: Some(Servers {
+                data: server(data, DATA_PROTOCOL)?,
+                control: server(control, CONTROL_PROTOCOL)?,
+                leaf,
+            }),
+            refusals,
         })
     }
 
-    /// What the data plane's listeners speak.
-    pub(crate) fn data_server(&self) -> Arc<ServerConfig> {
-        self.data.clone()
+    /// What the data plane's listeners speak; `None` without [`TLS`].
+    pub(crate) fn data_server(&self) -> Option<Arc<ServerConfig>> {
+        self.servers.as_ref().map(|servers| servers.data.clone())
     }
 
-    /// What the control plane's listeners speak.
-    pub(crate) fn control_server(&self) -> Arc<ServerConfig> {
-        self.control.clone()
+    /// What the control plane's listeners speak; `None` without [`TLS`].
+    pub(crate) fn control_server(&self) -> Option<Arc<ServerConfig>> {
+        self.servers.as_ref().map(|servers| servers.control.clone())
     }
 
     /// What clients are to trust, in PEM: the servers' authority, or the operator's.
@@ -122,13 +146,16 @@ impl Pki {
     /// # Errors
     /// When the certificate cannot be made; the one in use stays.
     pub(crate) fn cover(&self, names: impl IntoIterator<Item = String>) -> Result<(), PkiError> {
-        self.leaf.cover(names)
+        match &self.servers {
+            Some(servers) => servers.leaf.cover(names),
+            None => Ok(()),
+        }
     }
 
     /// To be called with the local address of each accepted connection, before its handshake: a listener on 0.0.0.0 learns in
     /// this way under which addresses it is reached.
     pub(crate) fn arrived_at(&self, address: IpAddr) {
-        if let Err(error) = self.leaf.arrived_at(address) {
+        if let Some(Err(error)) = self.servers.as_ref().map(|servers| servers.leaf.arrived_at(address)) {
             tracing::error!(%address, %error, "the server's certificate cannot be extended");
         }
     }
@@ -136,7 +163,7 @@ impl Pki {
     /// To be called now and then: makes a new server's certificate when the one in use is old, or reads the operator's again
     /// when its files have changed.
     pub(crate) fn keep_fresh(&self) {
-        if let Err(error) = self.leaf.keep_fresh() {
+        if let Some(Err(error)) = self.servers.as_ref().map(|servers| servers.leaf.keep_fresh()) {
             tracing::error!(%error, "the server's certificate cannot be renewed; the one in use stays");
         }
     }
@@ -145,21 +172,6 @@ impl Pki {
     pub(crate) const fn refusals(&self) -> &Refusals {
         &self.refusals
     }
-}
-
-/// The cryptography of all TLS here: aws-lc, with the hybrid of X25519 and ML-KEM first, because what is recorded today must
-/// not be read later.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
-    Arc::new(CryptoProvider {
-        kx_groups: vec![
-            kx_group::X25519MLKEM768,
-            kx_group::X25519,
-            kx_group::SECP256R1,
-            kx_group::SECP384R1,
-        ],
-        ..default_provider()
-    })
 }
 
 /// The SHA-256 of a certificate: what it is pinned by.

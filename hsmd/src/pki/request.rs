@@ -14,6 +14,7 @@ const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+#[cfg(feature = "aws-lc")]
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 /// The shortest RSAPublicKey of 2048 bits in bytes.
 const RSA_2048: usize = 266;
@@ -34,6 +35,9 @@ pub enum RequestError {
     /// The signature is not of this key.
     #[error("the request is not signed with its own key")]
     Signature,
+    /// Nobody could use the certificate.
+    #[error("{}", super::NO_TLS)]
+    NoTls,
 }
 
 /// The key of a request that was checked: whoever made the request has its private half.
@@ -58,6 +62,9 @@ impl PublicKeyData for Subject {
 /// # Errors
 /// See [`RequestError`].
 pub(crate) fn read(pem: &str) -> Result<Subject, RequestError> {
+    if !super::TLS {
+        return Err(RequestError::NoTls);
+    }
     if pem.len() > MAX_REQUEST {
         return Err(RequestError::Form);
     }
@@ -74,6 +81,8 @@ pub(crate) fn read(pem: &str) -> Result<Subject, RequestError> {
     let algorithm = match (info.algorithm.oid, curve) {
         (EC, Some(P256)) => &rcgen::PKCS_ECDSA_P256_SHA256,
         (EC, Some(P384)) => &rcgen::PKCS_ECDSA_P384_SHA384,
+        // rcgen knows it with aws-lc alone; without TLS nobody comes so far.
+        #[cfg(feature = "aws-lc")]
         (EC, Some(P521)) => &rcgen::PKCS_ECDSA_P521_SHA512,
         (RSA, _) if key.len() >= RSA_2048 => &rcgen::PKCS_RSA_SHA256,
         _ => return Err(RequestError::Key),

@@ -7,6 +7,7 @@ pub(crate) mod pool;
 mod remote;
 mod servers;
 pub(crate) mod stream;
+#[cfg_attr(not(feature = "aws-lc"), path = "no_tls.rs")]
 mod tls;
 
 use hsmd_proto::ck::Rv;

@@ -65,8 +65,21 @@ const BANNED: [(&str, &str); 3] = [
     ("openssl-sys", "aws-lc is the one engine"),
     (
         "rsa",
-        "its private operations leak by time (RUSTSEC-2023-0071); an oracle in tests only",
+        "its private operations leak by time (RUSTSEC-2023-0071); an oracle in tests, and in the build `portable` alone",
     ),
+];
+
+/// Features of the build without a C compiler, and the members that have it (docs/providers.md).
+const PORTABLE: [&str; 3] = ["--no-default-features", "--features", "portable"];
+const PORTABLE_MEMBERS: [&str; 2] = ["hsmd", "hsmd-pkcs11"];
+
+/// Crates that may not be in that build, and why. `rsa` is, and the build says so.
+const NOT_IN_PORTABLE: [(&str, &str); 5] = [
+    ("aws-lc-rs", "the build `portable` has no C"),
+    ("aws-lc-sys", "the build `portable` has no C"),
+    ("cc", "the build `portable` has no C"),
+    ("ring", "the build `portable` has no C"),
+    ("openssl-sys", "the build `portable` has no C"),
 ];
 
 /// What the module must not bring into an application.
@@ -78,14 +91,22 @@ pub(super) fn check(workspace: &Workspace, documented: &str, errors: &mut Vec<St
     arrows(&graph, errors);
     reasons(&graph, documented, errors);
     licences(&graph, errors);
-    let tree = |member, edges| {
+    let tree = |member, edges, features: &[&str]| {
         let arguments = ["tree", "-p", member, "-e", edges, "--prefix", "none"];
-        output_of(workspace.cargo().args(arguments))
+        output_of(workspace.cargo().args(arguments).args(features))
     };
     for member in SHIPPED {
-        shipped(member, &tree(member, "normal,build")?, errors);
+        shipped(member, &tree(member, "normal,build", &[])?, &BANNED, errors);
     }
-    errors.extend(module_tree(&tree("hsmd-pkcs11", "normal")?));
+    for member in PORTABLE_MEMBERS {
+        shipped(
+            member,
+            &tree(member, "normal,build", &PORTABLE)?,
+            &NOT_IN_PORTABLE,
+            errors,
+        );
+    }
+    errors.extend(module_tree(&tree("hsmd-pkcs11", "normal", &[])?));
     Ok(())
 }
 
@@ -173,9 +194,9 @@ fn licences(graph: &Graph<'_>, errors: &mut Vec<String>) {
 
 /// What `cargo tree` of a member that users run names and must not. The metadata's graph would not do: it has edges for
 /// optional dependencies that no feature turns on.
-fn shipped(member: &str, tree: &str, errors: &mut Vec<String>) {
+fn shipped(member: &str, tree: &str, banned: &[(&str, &str)], errors: &mut Vec<String>) {
     let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    for (name, why) in BANNED.iter().filter(|(name, _)| names.contains(name)) {
+    for (name, why) in banned.iter().filter(|(name, _)| names.contains(name)) {
         errors.push(format!("{member} ships `{name}`: {why}"));
     }
 }
@@ -223,7 +244,8 @@ mod tests {
     #[test]
     fn a_banned_crate_that_is_shipped_is_named() {
         let mut errors = Vec::new();
-        shipped("hsmd", "hsmd v0.1.0\nring v0.17.0\nrsa-x v1.0.0\n", &mut errors);
+        let tree = "hsmd v0.1.0\nring v0.17.0\nrsa-x v1.0.0\n";
+        shipped("hsmd", tree, &super::BANNED, &mut errors);
         assert_eq!(errors, ["hsmd ships `ring`: aws-lc is the one engine"]);
     }
 

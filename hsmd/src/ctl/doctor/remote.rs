@@ -105,6 +105,9 @@ fn config(remote: &Remote) -> Result<Arc<ClientConfig>, Finding> {
             "`hsmctl setup-client` writes it",
         )
     };
+    if !crate::pki::TLS {
+        return Err(Finding::skipped("server", crate::pki::NO_TLS));
+    }
     let mut roots = RootCertStore::empty();
     let authorities =
         CertificateDer::pem_file_iter(&remote.ca).map_err(|error| wrong("authorities", &remote.ca, &error))?;
@@ -117,8 +120,8 @@ fn config(remote: &Remote) -> Result<Arc<ClientConfig>, Finding> {
     let chain = CertificateDer::pem_file_iter(&remote.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let chain = chain.map_err(|error| wrong("certificate", &remote.certificate, &error))?;
     let key = PrivateKeyDer::from_pem_file(&remote.key).map_err(|error| wrong("key", &remote.key, &error))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+    let builder =
+        ClientConfig::builder_with_provider(crate::pki::provider()).with_protocol_versions(&[&rustls::version::TLS13]);
     let builder = builder.map_err(|error| wrong("key", &remote.key, &error))?;
     let config = builder.with_root_certificates(roots).with_client_auth_cert(chain, key);
     config.map(Arc::new).map_err(|error| {

@@ -11,6 +11,7 @@ use crate::memory::effective_user;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{StatusRequest, StatusResponse};
 use hsmd_control::cloudhsm::cloud_hsm_client::CloudHsmClient;
+use hsmd_crypto::provider::PROVIDER;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -27,9 +28,17 @@ struct Paths {
     master_key: PathBuf,
 }
 
+/// What is known against what this build computes with; a daemon of the same package has the same.
+fn provider() -> Option<Finding> {
+    let remedy = "install the default build; docs/providers.md says what this one lacks";
+    PROVIDER
+        .advisory
+        .map(|advisory| Finding::warning("provider", format!("{}: {advisory}", PROVIDER.name), remedy))
+}
+
 /// Examines the daemon.
 pub(super) async fn examine(config: Option<&Path>, target: &Target) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = provider().into_iter().collect();
     let channel = match connect(target).await {
         Ok(channel) => channel,
         Err(error) => {

@@ -3,7 +3,8 @@
 
 use crate::cli::Failure;
 use crate::files;
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use crate::pki::{AuthorityError, self_signed};
+use rcgen::{CertificateParams, DistinguishedName, DnType};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -26,14 +27,13 @@ impl Certificate {
         };
         // The certificate is written last: with it both are there.
         if !found.certificate.exists() {
-            let explain = |error: rcgen::Error| Failure::Other(format!("the certificate of the XKS proxy: {error}"));
-            let mut params = CertificateParams::new(NAMES.map(str::to_owned)).map_err(explain)?;
+            let explain = |error: AuthorityError| Failure::Other(format!("the certificate of the XKS proxy: {error}"));
+            let mut params = CertificateParams::new(NAMES.map(str::to_owned)).map_err(|error| explain(error.into()))?;
             params.distinguished_name = DistinguishedName::new();
             params.distinguished_name.push(DnType::CommonName, "hsmd dev XKS proxy");
-            let key = KeyPair::generate().map_err(explain)?;
-            let certificate = params.self_signed(&key).map_err(explain)?;
-            files::write_private(&found.key, &key.serialize_pem())?;
-            files::write_private(&found.certificate, &certificate.pem())?;
+            let made = self_signed(params, 0, |_| ()).map_err(explain)?;
+            files::write_private(&found.key, &made.key)?;
+            files::write_private(&found.certificate, &made.certificate)?;
         }
         Ok(found)
     }

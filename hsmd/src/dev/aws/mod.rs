@@ -12,6 +12,7 @@ use crate::cli::Failure;
 use crate::config::{Config, Subnet};
 use crate::files;
 use crate::node::Node;
+use crate::pki::{NO_TLS, TLS};
 use clap::Args;
 use settings::{Kept, Settings};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -57,7 +58,11 @@ pub(super) struct Plan {
 impl Plan {
     /// Whether there is an AWS side: wanted, and its program is there.
     pub(super) fn of(options: &AwsOptions) -> Result<Option<Self>, Failure> {
-        if options.no_aws {
+        if !TLS && (options.aws_listen.is_some() || options.aws_program.is_some()) {
+            return Err(Failure::Other(format!("--aws-listen, --aws-program: {NO_TLS}")));
+        }
+        // Without TLS Redshift could not come.
+        if options.no_aws || !TLS {
             return Ok(None);
         }
         let program = match &options.aws_program {
