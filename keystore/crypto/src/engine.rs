@@ -11,7 +11,7 @@ use crate::portable as chosen;
 
 pub(crate) use chosen::{
     Aead, Aes, Des3, Ec, EdPrivate, EdPublic, Hasher, Hmac, Lattice, Rsa, Sha, Shake, ccm_open, ccm_seal, digest, draw,
-    pbkdf2, power, shake256, x25519, x25519_public,
+    ecb, pbkdf2, power, shake256, x25519, x25519_public,
 };
 
 use hsmd_proto::ck::MechanismType;

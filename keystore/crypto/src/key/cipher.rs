@@ -3,7 +3,7 @@
 
 use super::symmetric::Symmetric;
 use super::{append, cts, des3, keywrap, padding, xts};
-use crate::engine::{Aead, AeadKind, Aes, Block, Way, ccm_open, ccm_seal};
+use crate::engine::{self, Aead, AeadKind, Aes, Block, Way, ccm_open, ccm_seal};
 use crate::error::OpError;
 use hsmd_proto::mechanism::Family;
 use hsmd_proto::params::{CcmParams, ChaChaParams, CtrParams, GcmParams, Params};
@@ -40,7 +40,7 @@ pub(crate) fn crypt(
     out: &mut Vec<u8>,
 ) -> Result<(), OpError> {
     match (family, params) {
-        (Family::AesEcb, Params::None) => ecb(key.aes()?, way, data, out),
+        (Family::AesEcb, Params::None) => ecb(key.value().expose(), way, data, out),
         (Family::AesCbc, Params::Iv(iv)) => cbc(key.aes()?, way, iv, data, out),
         (Family::AesCbcPad, Params::Iv(iv)) => match way {
             Way::Encrypt => cbc_pad(key.aes()?, iv, data, out),
@@ -78,15 +78,13 @@ fn iv_of(iv: &[u8]) -> Result<Block, OpError> {
     iv.try_into().map_err(|_| OpError::Parameter)
 }
 
-fn ecb(aes: &Aes, way: Way, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
+fn ecb(key: &[u8], way: Way, data: &[u8], out: &mut Vec<u8>) -> Result<(), OpError> {
     if !data.len().is_multiple_of(16) {
         return Err(partial(way));
     }
     append(out, data.len(), |target| {
         target.copy_from_slice(data);
-        let (blocks, _) = target.as_chunks_mut::<16>();
-        blocks.iter_mut().for_each(|block| aes.block(way, block));
-        Ok(())
+        engine::ecb(key, way, target).ok_or(OpError::KeySize)
     })
 }
 

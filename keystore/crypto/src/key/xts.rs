@@ -2,7 +2,7 @@
 //! is the IV.
 
 use super::append;
-use crate::engine::{Aes, Block, Way};
+use crate::engine::{self, Aes, Block, Way};
 use crate::error::OpError;
 use crate::seal;
 use zeroize::{Zeroize, Zeroizing};
@@ -30,19 +30,19 @@ pub(crate) fn crypt(key: &[u8], way: Way, iv: &[u8], data: &[u8], out: &mut Vec<
         });
     }
     let (first, second) = key.split_at(key.len() / 2);
-    let (aes, tweaks) = (Aes::new(first), Aes::new(second));
-    let (aes, tweaks) = aes.zip(tweaks).ok_or(OpError::KeySize)?;
-    tweaks.block(Way::Encrypt, &mut tweak);
+    Aes::new(second)
+        .ok_or(OpError::KeySize)?
+        .block(Way::Encrypt, &mut tweak);
     append(out, data.len(), |target| {
         target.copy_from_slice(data);
-        unit(&aes, way, &mut tweak, target);
+        let done = unit(first, way, &mut tweak, target);
         tweak.zeroize();
-        Ok(())
+        done.ok_or(OpError::KeySize)
     })
 }
 
 /// One data unit, in place (IEEE 1619, 5.3 and 5.4).
-fn unit(aes: &Aes, way: Way, tweak: &mut Block, data: &mut [u8]) {
+fn unit(key: &[u8], way: Way, tweak: &mut Block, data: &mut [u8]) -> Option<()> {
     let tail = data.len() % BLOCK;
     let plain = if tail == 0 {
         data.len()
@@ -50,13 +50,13 @@ fn unit(aes: &Aes, way: Way, tweak: &mut Block, data: &mut [u8]) {
         data.len() - tail - BLOCK
     };
     let (front, rest) = data.split_at_mut(plain);
-    let (blocks, _) = front.as_chunks_mut::<BLOCK>();
-    for block in blocks {
-        one(aes, way, tweak, block);
-        double(tweak);
-    }
+    let first = Zeroizing::new(*tweak);
+    mix_all(front, tweak);
+    engine::ecb(key, way, front)?;
+    tweak.copy_from_slice(&*first);
+    mix_all(front, tweak);
     let Some((block, tail)) = rest.split_first_chunk_mut::<BLOCK>() else {
-        return;
+        return Some(());
     };
     // The last whole block and the tail change places; on the way back the tweaks do as well.
     let mut next = Zeroizing::new(*tweak);
@@ -65,9 +65,20 @@ fn unit(aes: &Aes, way: Way, tweak: &mut Block, data: &mut [u8]) {
         Way::Encrypt => (&*tweak, &*next),
         Way::Decrypt => (&*next, &*tweak),
     };
-    one(aes, way, first, block);
+    let aes = Aes::new(key)?;
+    one(&aes, way, first, block);
     block[..tail.len()].swap_with_slice(tail);
-    one(aes, way, second, block);
+    one(&aes, way, second, block);
+    Some(())
+}
+
+/// Each block with its tweak; `tweak` becomes that of the block after them.
+fn mix_all(data: &mut [u8], tweak: &mut Block) {
+    let (blocks, _) = data.as_chunks_mut::<BLOCK>();
+    for block in blocks {
+        mix(block, tweak);
+        double(tweak);
+    }
 }
 
 fn one(aes: &Aes, way: Way, tweak: &Block, block: &mut Block) {
@@ -77,7 +88,8 @@ fn one(aes: &Aes, way: Way, tweak: &Block, block: &mut Block) {
 }
 
 fn mix(block: &mut Block, tweak: &Block) {
-    block.iter_mut().zip(tweak).for_each(|(byte, tweak)| *byte ^= tweak);
+    let mixed = u128::from_ne_bytes(*block) ^ u128::from_ne_bytes(*tweak);
+    *block = mixed.to_ne_bytes();
 }
 
 /// Times x in GF(2^128), the first byte the lowest, without a branch on the secret bit.

@@ -118,6 +118,15 @@ impl Aes {
     }
 }
 
+/// ECB over whole blocks, in place.
+pub(crate) fn ecb(key: &[u8], way: Way, data: &mut [u8]) -> Option<()> {
+    let (blocks, []) = data.as_chunks_mut::<16>() else {
+        return None;
+    };
+    Aes::new(key)?.blocks(way, blocks);
+    Some(())
+}
+
 /// `block` becomes the sum of both.
 pub(super) fn xor(block: &mut Block, other: &Block) {
     *block = (u128::from_ne_bytes(*block) ^ u128::from_ne_bytes(*other)).to_ne_bytes();

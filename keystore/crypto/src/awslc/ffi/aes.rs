@@ -1,7 +1,9 @@
 //! The AES block cipher and the modes that aws-lc offers for a bare key schedule.
 
-use super::{Flat, cleanse, sys, target, view};
+use super::{Flat, Owned, check, cleanse, sys, target, view};
 use crate::engine::{Block, Way};
+use std::ffi::c_int;
+use std::ptr;
 
 /// Both key schedules of an AES key: to encrypt, to decrypt.
 pub(crate) struct Aes(Flat<[sys::AES_KEY; 2]>);
@@ -73,4 +75,35 @@ impl Aes {
         cleanse(&mut spare);
         Some(())
     }
+}
+
+/// ECB over whole blocks in place, many at once: for as much data as fills the processor's pipeline this is ten times as fast as
+/// [`Aes::block`] on each, though it expands the key again.
+pub(crate) fn ecb(key: &[u8], way: Way, data: &mut [u8]) -> Option<()> {
+    let length = c_int::try_from(data.len()).ok().filter(|length| length % 16 == 0)?;
+    let encrypts = c_int::from(way == Way::Encrypt);
+    let ((o, _), mut written) = (target(data), 0);
+    // SAFETY: a new context, which is ours or null; the cipher is a constant whose key has the length that `key` has, and it has no IV.
+    // Without padding as many bytes are written as are read, in place, which EVP_CipherUpdate allows when both begin together.
+    unsafe {
+        let cipher = match key.len() {
+            16 => sys::EVP_aes_128_ecb(),
+            24 => sys::EVP_aes_192_ecb(),
+            32 => sys::EVP_aes_256_ecb(),
+            _ => return None,
+        };
+        let owned = Owned::take(sys::EVP_CIPHER_CTX_new())?;
+        let (context, key) = (owned.get(), key.as_ptr());
+        check(sys::EVP_CipherInit_ex(
+            context,
+            cipher,
+            ptr::null_mut(),
+            key,
+            ptr::null(),
+            encrypts,
+        ))?;
+        check(sys::EVP_CIPHER_CTX_set_padding(context, 0))?;
+        check(sys::EVP_CipherUpdate(context, o, &raw mut written, o, length))?;
+    }
+    (written == length).then_some(())
 }

@@ -20,7 +20,7 @@ mod rsa;
 mod sha;
 
 pub(crate) use aead::{Aead, ccm_open, ccm_seal};
-pub(crate) use aes::Aes;
+pub(crate) use aes::{Aes, ecb};
 pub(crate) use curve25519::{EdPrivate, EdPublic, x25519, x25519_public};
 pub(crate) use des::Des3;
 pub(crate) use dh::power;
