@@ -111,6 +111,11 @@ pub const ROWS: &[Row] = &[
     ),
     row("aes-ecb-16k", "AES-256-ECB encryption of 16 KiB", Target::Faster),
     row("aes-ctr-16k", "AES-256-CTR encryption of 16 KiB", Target::Faster),
+    row(
+        "aes-ctr-16k-session",
+        "the same with a key of the session that is neither private nor sensitive",
+        Target::Faster,
+    ),
     row("aes-cts-1k", "AES-256-CTS encryption of 1 KiB", Target::Faster),
     row("aes-xts-4k", "AES-256-XTS encryption of 4 KiB", Target::Faster),
     row("aes-ccm-1k", "AES-256-CCM encryption of 1 KiB", Target::Faster),

@@ -72,6 +72,8 @@ pub const NO_PRIMITIVE: &str = "no primitive";
 pub const SOFTHSM: &str = "softhsm2";
 /// SoftHSM2 behind `p11-kit server`.
 pub const P11KIT: &str = "p11kit";
+/// kryoptic in the application's process.
+pub const KRYOPTIC: &str = "kryoptic";
 
 impl Report {
     /// The file: JSON with a line for each entry, so that a new run is a readable difference.
@@ -137,10 +139,17 @@ impl Report {
         others().find(|peer| *peer == SOFTHSM).or_else(|| others().next())
     }
 
-    /// Calls per second of ours to those of the reference; above 1 we are faster.
+    /// The reference, and kryoptic where it was measured beside it: those that each get a table of ratios.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        let first = self.reference();
+        let second = self.peers.iter().map(String::as_str).find(|peer| *peer == KRYOPTIC);
+        first.into_iter().chain(second.filter(|second| first != Some(*second)))
+    }
+
+    /// Calls per second of ours to those of the peer; above 1 we are faster.
     #[must_use]
-    pub fn ratio(&self, row: &str, cell: &str) -> Option<f64> {
-        let theirs = self.get(row, cell, self.reference()?)?.per_second;
+    pub fn ratio(&self, row: &str, cell: &str, peer: &str) -> Option<f64> {
+        let theirs = self.get(row, cell, peer)?.per_second;
         Some(self.get(row, cell, OURS)?.per_second / theirs)
     }
 
@@ -199,9 +208,9 @@ mod tests {
         assert_eq!(best.rounds, [10.0, 8.0]);
         assert_eq!(report.entries.len(), 2);
         assert!(report.entries.iter().all(|entry| entry.error.is_none()));
-        assert_eq!(report.ratio("sign-p256", "t1"), Some(2.0));
+        assert_eq!(report.ratio("sign-p256", "t1", SOFTHSM), Some(2.0));
         let read: Report = serde_json::from_str(&report.to_json().expect("JSON")).expect("a report");
-        assert_eq!(read.ratio("sign-p256", "t1"), Some(2.0));
+        assert_eq!(read.ratio("sign-p256", "t1", SOFTHSM), Some(2.0));
         assert_eq!(read.peers, report.peers);
     }
 }

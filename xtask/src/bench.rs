@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: builds what users run and compares it with peers; the measuring is `benches/src/bin/p11bench`.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use crate::setup::{self, Need};
@@ -17,6 +18,14 @@ const PEERS: [(&str, &str); 3] = [
     ("/usr/share/doc/p11-kit-modules", "p11-kit-modules"),
 ];
 
+/// What kryoptic is built with.
+const KRYOPTIC: [(&str, &str); 4] = [
+    ("pkcs11-tool", "opensc"),
+    ("/usr/share/doc/libssl-dev", "libssl-dev"),
+    ("/usr/share/doc/libsqlite3-dev", "libsqlite3-dev"),
+    ("/usr/share/doc/libclang-dev", "libclang-dev"),
+];
+
 /// Builds daemon, module and `p11bench` in the profile `release` and runs `p11bench` with the arguments.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, String> {
     let has = |option: &str| arguments.iter().any(|argument| argument == option);
@@ -29,7 +38,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
     }
     // Said now and not after minutes of building.
     if has("--compare-softhsm") && !has("--render") {
-        missing(setup::is_present)?;
+        missing("--compare-softhsm", &PEERS, setup::is_present)?;
+    }
+    let kryoptic = has("--compare-kryoptic") && !has("--render");
+    if kryoptic {
+        missing("--compare-kryoptic", &KRYOPTIC, setup::is_present)?;
     }
     if !has("--no-build") {
         setup::run(Need::Build)?;
@@ -38,9 +51,27 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
     }
     let folder = workspace.binaries("release");
     let mut bench = Command::new(folder.join("p11bench"));
+    if kryoptic {
+        bench.arg("--kryoptic").arg(build_kryoptic(workspace)?);
+    }
     let page = workspace.root.join("docs/performance.md").display().to_string();
     steps::run(bench.args(passed_on(arguments, &page)).env("HSMD_BIN_DIR", &folder))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// kryoptic's module, from crates.io: `benches/kryoptic`, a workspace of its own with a lock file and a target folder.
+fn build_kryoptic(workspace: &Workspace) -> Result<PathBuf, String> {
+    let folder = workspace.binaries("ci").with_file_name("kryoptic");
+    let mut command = workspace.cargo();
+    command.args([
+        "build",
+        "--release",
+        "--locked",
+        "--manifest-path",
+        "benches/kryoptic/Cargo.toml",
+    ]);
+    steps::run(command.arg("--target-dir").arg(&folder))?;
+    Ok(folder.join("release/libkryoptic_pkcs11.so"))
 }
 
 /// KMS beside moto: `benches/src/bin/awsbench`. moto comes from PyPI.
@@ -76,7 +107,7 @@ fn passed_on(arguments: &[String], page: &str) -> Vec<String> {
     let mut words = Vec::new();
     for argument in arguments {
         match argument.as_str() {
-            "--no-build" => {}
+            "--no-build" | "--compare-kryoptic" => {}
             "--write-docs" => words.extend(["--docs".to_owned(), page.to_owned()]),
             other => words.push(other.to_owned()),
         }
@@ -84,8 +115,8 @@ fn passed_on(arguments: &[String], page: &str) -> Vec<String> {
     words
 }
 
-fn missing(is_present: impl Fn(&str) -> bool) -> Result<(), String> {
-    let packages: Vec<&str> = PEERS
+fn missing(option: &str, needs: &[(&str, &str)], is_present: impl Fn(&str) -> bool) -> Result<(), String> {
+    let packages: Vec<&str> = needs
         .iter()
         .filter(|(what, _)| !is_present(what))
         .map(|(_, package)| *package)
@@ -94,14 +125,14 @@ fn missing(is_present: impl Fn(&str) -> bool) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "--compare-softhsm: not installed: {packages}; `apt-get install {packages}` or `cargo xtask setup`",
+        "{option}: not installed: {packages}; `apt-get install {packages}` or `cargo xtask setup`",
         packages = packages.join(" ")
     ))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{missing, passed_on};
+    use super::{PEERS, missing, passed_on};
 
     #[test]
     fn the_page_of_the_workspace_is_named_and_the_rest_is_passed_on() {
@@ -112,6 +143,7 @@ mod tests {
 
     #[test]
     fn an_absent_peer_is_named_with_its_package() {
+        let missing = |is_present: fn(&str) -> bool| missing("--compare-softhsm", &PEERS, is_present);
         assert!(missing(|_| true).is_ok());
         let sentence = missing(|what| what == "softhsm2-util").expect_err("two are missing");
         assert!(

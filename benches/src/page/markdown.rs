@@ -44,7 +44,9 @@ pub fn generated(report: &Report) -> String {
     for (name, value) in &report.about {
         _ = writeln!(page, "| {name} | {value} |");
     }
-    ratios(&mut page, report);
+    for (number, reference) in report.references().enumerate() {
+        ratios(&mut page, report, reference, number == 0);
+    }
     one_caller(&mut page, report);
     targets(&mut page, report);
     cold_start(&mut page, report);
@@ -52,11 +54,12 @@ pub fn generated(report: &Report) -> String {
     page
 }
 
-fn ratios(page: &mut String, report: &Report) {
-    let Some((behind, all)) = text::behind(report) else {
+/// Ours to one peer, row by row; the plot is of the first.
+fn ratios(page: &mut String, report: &Report, peer: &str, plotted: bool) {
+    let Some((behind, all)) = text::behind(report, peer) else {
         return;
     };
-    let reference = report.reference().map_or("the other", prose);
+    let reference = prose(peer);
     _ = write!(
         page,
         "\n## Calls per second, ours to {reference}\n\nAbove 1 we are faster. "
@@ -69,18 +72,27 @@ fn ratios(page: &mut String, report: &Report) {
     }
     let cells = report.cells.join(" | ");
     let line = "---:|".repeat(report.cells.len());
+    if plotted {
+        _ = writeln!(
+            page,
+            "\n![Calls per second, ours to {reference}, on a logarithmic axis](performance.svg)"
+        );
+    }
     _ = write!(
         page,
-        "\n![Calls per second, ours to {reference}, on a logarithmic axis](performance.svg)\n\n\
-         | row | one call | {cells} | ours, calls/s t1 | {reference}, calls/s t1 |\n|---|---|{line}---:|---:|\n"
+        "\n| row | one call | {cells} | ours, calls/s t1 | {reference}, calls/s t1 |\n|---|---|{line}---:|---:|\n"
     );
-    for row in report.rows() {
+    let compared = |row: &&Row| {
+        let mut cells = report.cells.iter();
+        cells.any(|cell| report.ratio(row.name, cell, peer).is_some())
+    };
+    for row in report.rows().filter(|row| plotted || compared(row)) {
         _ = write!(page, "| {} | {} |", row.name, row.what);
         for cell in &report.cells {
             _ = write!(
                 page,
                 " {} |",
-                report.ratio(row.name, cell).map_or("–".to_owned(), marked)
+                report.ratio(row.name, cell, peer).map_or("–".to_owned(), marked)
             );
         }
         let rate = |peer: &str| {
@@ -88,12 +100,7 @@ fn ratios(page: &mut String, report: &Report) {
                 .get(row.name, "t1", peer)
                 .map_or("–".to_owned(), |f| number(f.per_second))
         };
-        _ = writeln!(
-            page,
-            " {} | {} |",
-            rate(OURS),
-            report.reference().map_or("–".to_owned(), rate)
-        );
+        _ = writeln!(page, " {} | {} |", rate(OURS), rate(peer));
     }
 }
 

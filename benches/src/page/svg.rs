@@ -19,11 +19,12 @@ const BEHIND: &str = "#c8322b";
 /// The plot as a file of SVG 1.1. A run without ratios gives an empty one.
 #[must_use]
 pub fn plot(report: &Report) -> String {
+    let peer = report.reference().unwrap_or_default();
     let rows: Vec<(&str, Vec<(usize, f64)>)> = report
         .rows()
         .map(|row| {
             let cells = report.cells.iter().enumerate();
-            let ratios = cells.filter_map(|(index, cell)| Some((index, report.ratio(row.name, cell)?)));
+            let ratios = cells.filter_map(|(index, cell)| Some((index, report.ratio(row.name, cell, peer)?)));
             (
                 row.name,
                 ratios.filter(|(_, value)| value.is_finite() && *value > 0.0).collect(),

@@ -38,7 +38,10 @@ pub fn table(report: &Report) -> String {
     for remark in &report.remarks {
         _ = writeln!(text, "{remark}");
     }
-    if let (Some((behind, all)), Some(reference)) = (behind(report), report.reference()) {
+    for reference in report.references() {
+        let Some((behind, all)) = behind(report, reference) else {
+            continue;
+        };
         let list = if behind.is_empty() {
             String::new()
         } else {
@@ -75,11 +78,12 @@ fn line(text: &mut String, start: &str, figures: &Figures, ours: Option<&Figures
 
 /// The cells in which we are behind the reference, worst first, and how many cells could be compared.
 #[must_use]
-pub(crate) fn behind(report: &Report) -> Option<(Vec<String>, usize)> {
+pub(crate) fn behind(report: &Report, reference: &str) -> Option<(Vec<String>, usize)> {
     let mut all = Vec::new();
     for row in report.rows() {
         for cell in &report.cells {
-            all.extend(report.ratio(row.name, cell).map(|value| (value, row.name, cell)));
+            let ratio = report.ratio(row.name, cell, reference);
+            all.extend(ratio.map(|value| (value, row.name, cell)));
         }
     }
     if all.is_empty() {

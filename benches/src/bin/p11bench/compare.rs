@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use hsmd_benches::catalogue::{Callers, Row};
-use hsmd_benches::figures::{NO_PRIMITIVE, OURS, P11KIT, RAW, Report, SOFTHSM, TLS};
+use hsmd_benches::figures::{KRYOPTIC, NO_PRIMITIVE, OURS, P11KIT, RAW, Report, SOFTHSM, TLS};
 
 use crate::cell::Cell;
 use crate::machine;
@@ -52,7 +52,7 @@ fn filling(options: &Options, objects: usize, report: &mut Report, start: Instan
             "{:>4} s: starting {name} with {objects} objects",
             start.elapsed().as_secs()
         );
-        let (peer, remark) = Peer::start(name, objects)?;
+        let (peer, remark) = Peer::start(name, objects, options.kryoptic.as_deref())?;
         report.remarks.extend(remark);
         peers.push(peer);
     }
@@ -103,7 +103,8 @@ fn has(peer: &str, objects: usize) -> bool {
     match peer {
         OURS | SOFTHSM => true,
         // Behind p11-kit it is the same SoftHSM2, which reads all objects once more for each connection.
-        P11KIT | RAW | TLS => objects == 0,
+        // kryoptic reads its whole database for each search, and each create is many writes: filling it takes too long here.
+        P11KIT | RAW | TLS | KRYOPTIC => objects == 0,
         _ => false,
     }
 }

@@ -80,6 +80,17 @@ pub(crate) fn about(options: &Options) -> Vec<(String, String)> {
         let version = output("dpkg-query", &["-W", "-f", "${Version}", "p11-kit"]);
         add("p11-kit", version.unwrap_or_else(|| "version unknown".to_owned()));
     }
+    if options.kryoptic.is_some() {
+        let manifest = include_str!("../../../kryoptic/Cargo.toml");
+        let version = manifest
+            .split_once("kryoptic-lib = { version = \"=")
+            .and_then(|(_, rest)| rest.split('"').next());
+        let openssl = output("openssl", &["version"]).unwrap_or_default();
+        add(
+            "kryoptic",
+            format!("{}, {openssl}", version.unwrap_or("version unknown")),
+        );
+    }
     if let Some((name, attach)) = &options.foreign {
         add(name, attach.module.clone());
     }

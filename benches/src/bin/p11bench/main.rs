@@ -14,6 +14,7 @@ mod cell;
 mod compare;
 mod fill;
 mod job;
+mod kryoptic;
 mod machine;
 mod options;
 mod peer;

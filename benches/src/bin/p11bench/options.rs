@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hsmd_benches::catalogue::{ROWS, Row};
-use hsmd_benches::figures::{OURS, P11KIT, RAW, SOFTHSM, TLS};
+use hsmd_benches::figures::{KRYOPTIC, OURS, P11KIT, RAW, SOFTHSM, TLS};
 
 use crate::cell::Cell;
 use crate::job::Attach;
@@ -19,6 +19,8 @@ const TLS_ROWS: &str = "sign-p256,aes-gcm-1k,aes-gcm-64k,get-attribute,keygen-ae
 pub(crate) struct Options {
     pub(crate) peers: Vec<String>,
     pub(crate) foreign: Option<(String, Attach)>,
+    /// kryoptic's module; it is built by `cargo xtask bench --compare-kryoptic`.
+    pub(crate) kryoptic: Option<PathBuf>,
     pub(crate) rows: Vec<&'static Row>,
     pub(crate) cells: Vec<Cell>,
     pub(crate) length: Duration,
@@ -48,6 +50,7 @@ struct Words {
     module: Option<String>,
     token: Option<String>,
     pin_file: Option<String>,
+    kryoptic: Option<String>,
     json: Option<String>,
     svg: Option<String>,
     docs: Option<String>,
@@ -83,6 +86,7 @@ impl Words {
                 "--module" => &mut read.module,
                 "--token" => &mut read.token,
                 "--pin-file" => &mut read.pin_file,
+                "--kryoptic" => &mut read.kryoptic,
                 "--json" => &mut read.json,
                 "--svg" => &mut read.svg,
                 "--docs" => &mut read.docs,
@@ -99,18 +103,19 @@ impl Words {
 pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Options, String> {
     let words = Words::read(words)?;
     let foreign = foreign(&words)?;
-    let peers = match (&words.peers, words.compare) {
+    let mut peers: Vec<String> = match (&words.peers, words.compare) {
         (Some(list), _) => list.split(',').map(str::to_owned).collect(),
         (None, _) if words.tls => vec![OURS.to_owned(), TLS.to_owned()],
         (None, true) => vec![OURS.to_owned(), RAW.to_owned(), SOFTHSM.to_owned(), P11KIT.to_owned()],
         (None, false) if foreign.is_some() => Vec::new(),
         (None, false) => vec![OURS.to_owned(), RAW.to_owned()],
     };
-    if let Some(unknown) = peers
-        .iter()
-        .find(|peer| ![OURS, TLS, RAW, SOFTHSM, P11KIT].contains(&peer.as_str()))
-    {
-        return Err(format!("--peers: {unknown}: of {OURS},{TLS},{RAW},{SOFTHSM},{P11KIT}"));
+    let known = [OURS, TLS, RAW, SOFTHSM, P11KIT];
+    if let Some(unknown) = peers.iter().find(|peer| !known.contains(&peer.as_str())) {
+        return Err(format!("--peers: {unknown}: of {}", known.join(",")));
+    }
+    if words.kryoptic.is_some() {
+        peers.push(KRYOPTIC.to_owned());
     }
     let seconds = number(
         words.seconds.as_deref(),
@@ -136,6 +141,7 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Options, Stri
     Ok(Options {
         peers,
         foreign,
+        kryoptic: words.kryoptic.map(PathBuf::from),
         rows: rows(words.rows.as_deref().or(words.tls.then_some(TLS_ROWS)), words.quick)?,
         cells,
         length: Duration::from_secs_f64(seconds),
@@ -193,7 +199,7 @@ fn foreign(words: &Words) -> Result<Option<(String, Attach)>, String> {
     let pin = text.lines().next().unwrap_or_default().to_owned();
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name = stem.unwrap_or_default().trim_start_matches("lib").to_owned();
-    let name = if [OURS, RAW, SOFTHSM, P11KIT].contains(&name.as_str()) {
+    let name = if [OURS, RAW, SOFTHSM, P11KIT, KRYOPTIC].contains(&name.as_str()) {
         format!("{name}-module")
     } else {
         name

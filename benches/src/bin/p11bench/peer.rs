@@ -1,15 +1,16 @@
 //! What is compared: starts a peer with a token of its own, fills the token, measures through worker processes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use hsmd_benches::figures::{Figures, NO_PRIMITIVE, OURS, P11KIT, RAW, SOFTHSM, TLS};
+use hsmd_benches::figures::{Figures, KRYOPTIC, NO_PRIMITIVE, OURS, P11KIT, RAW, SOFTHSM, TLS};
 use hsmd_tests::daemon::{Daemon, LABEL, PIN};
 use hsmd_tests::remote::{Remote, library};
 
 use crate::cell::Cell;
 use crate::job::{Answer, Attach, Order};
+use crate::kryoptic;
 use crate::raw;
 use crate::softhsm;
 use crate::team::{Team, Worker};
@@ -62,18 +63,15 @@ impl Drop for Peer {
 impl Peer {
     /// Starts the peer of this name with a token of so many objects beyond the keys of the rows; gives it and what a
     /// reader has to know about its filling.
-    pub(crate) fn start(name: &str, objects: usize) -> Result<(Self, Option<String>), String> {
+    pub(crate) fn start(name: &str, objects: usize, kryoptic: Option<&Path>) -> Result<(Self, Option<String>), String> {
         let peer = match name {
             OURS => Self::ours(),
             TLS => Self::tls(),
             RAW => Self::raw(),
             SOFTHSM => Self::softhsm(SOFTHSM)?,
             P11KIT => Self::p11kit()?,
-            other => {
-                return Err(format!(
-                    "--peers: {other}: of {OURS}, {TLS}, {RAW}, {SOFTHSM}, {P11KIT}"
-                ));
-            }
+            KRYOPTIC => Self::kryoptic(kryoptic.ok_or("kryoptic needs --kryoptic FILE")?)?,
+            other => return Err(format!("{other}: no such peer")),
         };
         if name == RAW {
             return Ok((peer, None));
@@ -157,6 +155,14 @@ impl Peer {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let (what, environment) = softhsm::token(folder.path())?;
         let mut peer = Self::new(name, what, environment);
+        peer.folder = Some(folder);
+        Ok(peer)
+    }
+
+    fn kryoptic(module: &Path) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let (what, environment) = kryoptic::token(module, folder.path())?;
+        let mut peer = Self::new(KRYOPTIC, what, environment);
         peer.folder = Some(folder);
         Ok(peer)
     }

@@ -7,7 +7,7 @@ use hsmd_tests::module::Object;
 use hsmd_tests::rv::Rv;
 use hsmd_tests::template::{Attribute, Mechanism, Word, bytes, flag, number, words};
 
-use super::{Bed, Call, ivs, one_shot};
+use super::{Bed, Call, ivs, keys, one_shot};
 
 /// The call of a row; `None` for one of another file.
 pub(super) fn prepare<'a>(row: &str, bed: &'a Bed<'a>) -> Option<Result<Call<'a>, Rv>> {
@@ -19,11 +19,9 @@ pub(super) fn prepare<'a>(row: &str, bed: &'a Bed<'a>) -> Option<Result<Call<'a>
         "x25519" => x25519(bed),
         "dh-2048" => dh(bed),
         "mlkem768-decapsulate" => decapsulate(bed),
-        "aes-ecb-16k" => encrypt(AES, Mechanism::Plain(CKM_AES_ECB), 16 << 10),
-        "aes-ctr-16k" => {
-            let counter = [&64_u64.to_ne_bytes()[..], &[7; 16]].concat();
-            encrypt(AES, Mechanism::Bytes(CKM_AES_CTR, counter), 16 << 10)
-        }
+        "aes-ecb-16k" => token_aes(bed, Mechanism::Plain(CKM_AES_ECB)),
+        "aes-ctr-16k" => token_aes(bed, Mechanism::Bytes(CKM_AES_CTR, counter())),
+        "aes-ctr-16k-session" => encrypt(AES, Mechanism::Bytes(CKM_AES_CTR, counter()), 16 << 10),
         "aes-cts-1k" => encrypt(AES, Mechanism::Bytes(CKM_AES_CTS, vec![7; 16]), 1 << 10),
         "aes-xts-4k" => encrypt(XTS, Mechanism::Bytes(CKM_AES_XTS, vec![7; 16]), 4 << 10),
         "aes-ccm-1k" => nonces(bed, AES, |nonce| Mechanism::Ccm {
@@ -157,6 +155,17 @@ fn sign_pq<'a>(
 
 fn encrypt<'a>(bed: &'a Bed<'a>, kind: Kind, mechanism: Mechanism, length: usize) -> Result<Call<'a>, Rv> {
     Ok(one_shot(bed, "Encrypt", mechanism, secret(bed, kind)?, vec![1; length]))
+}
+
+/// 16 KiB with the AES key of the token.
+fn token_aes<'a>(bed: &'a Bed<'a>, mechanism: Mechanism) -> Result<Call<'a>, Rv> {
+    let key = keys::of(bed, "aes", CKO_SECRET_KEY)?;
+    Ok(one_shot(bed, "Encrypt", mechanism, key, vec![1; 16 << 10]))
+}
+
+/// `CK_AES_CTR_PARAMS` of a counter of 64 bits.
+fn counter() -> Vec<u8> {
+    [&64_u64.to_ne_bytes()[..], &[7; 16]].concat()
 }
 
 fn sign<'a>(bed: &'a Bed<'a>, kind: Kind, mechanism: Mechanism) -> Result<Call<'a>, Rv> {
