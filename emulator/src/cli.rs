@@ -1,6 +1,7 @@
 //! The arguments of `hsmd-aws`, and its life: read the configuration, listen, serve until told to stop.
 
 use crate::config::Config;
+use crate::control::Endpoints;
 use crate::listen::Listener;
 use crate::operations;
 use crate::redshift::agent;
@@ -34,9 +35,9 @@ struct Cli {
     /// Where to listen, instead of what the file says; port 0: any.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
-    /// The control plane of hsmd, instead of what the file says.
+    /// The control plane of hsmd, instead of what the file says; once for each node of a fleet.
     #[arg(long, value_name = "URI")]
-    endpoint: Option<String>,
+    endpoint: Vec<String>,
     /// Accept requests whatever their signature. For tests only.
     #[arg(long)]
     no_verify_signatures: bool,
@@ -92,8 +93,8 @@ fn run(cli: Cli) -> Result<(), String> {
     if let Some(listen) = cli.listen {
         config.listen = listen;
     }
-    if let Some(endpoint) = cli.endpoint {
-        config.endpoint = endpoint;
+    if !cli.endpoint.is_empty() {
+        config.endpoint = Endpoints::Many(cli.endpoint);
     }
     if cli.no_verify_signatures {
         config.verify_signatures = false;

@@ -2,12 +2,12 @@
 //! Nothing else of this API is served: clusters are made as groups, by CloudHSM Classic.
 
 use crate::clusters::{Cluster, Clusters, Member, is_passing, short};
+use crate::control::Control;
 use crate::fault::{Common, Fault};
 use crate::protocol::{self, Protocol};
 use hsmd_control::long_hsm;
 use serde_json::{Map, Value, json};
 use tonic::Status;
-use tonic::transport::Channel;
 
 /// How many clusters an answer has when the request does not say, and at most.
 const PAGE: usize = 100;
@@ -22,9 +22,9 @@ pub(crate) struct CloudHsmV2 {
 type Filters = Vec<(&'static str, Vec<String>)>;
 
 impl CloudHsmV2 {
-    pub(crate) fn new(channel: Channel) -> Self {
+    pub(crate) fn new(control: Control) -> Self {
         Self {
-            clusters: Clusters::new(channel),
+            clusters: Clusters::new(control),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Groups as the services know them that speak of CloudHSM clusters: members, their HSMs and zones, whether there is a token. Asked
 //! from the control plane each time; nothing is kept.
 
+use crate::control::Control;
 use hsmd_control::admin::hsm_admin_client::HsmAdminClient;
 use hsmd_control::admin::{
     DescribeAccessRequest, ListLoginsRequest, ListPartitionsRequest, Partition, RevokeLoginRequest,
@@ -12,7 +13,6 @@ use hsmd_control::cloudhsm::{
 };
 use hsmd_control::{cluster_of_group, group_of_cluster};
 use std::collections::BTreeSet;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// A group.
@@ -74,15 +74,15 @@ impl Cluster {
 /// Asks the control plane.
 #[derive(Clone)]
 pub(crate) struct Clusters {
-    groups: CloudHsmClient<Channel>,
-    admin: HsmAdminClient<Channel>,
+    groups: CloudHsmClient<Control>,
+    admin: HsmAdminClient<Control>,
 }
 
 impl Clusters {
-    pub(crate) fn new(channel: Channel) -> Self {
+    pub(crate) fn new(control: Control) -> Self {
         Self {
-            groups: CloudHsmClient::new(channel.clone()),
-            admin: HsmAdminClient::new(channel),
+            groups: CloudHsmClient::new(control.clone()),
+            admin: HsmAdminClient::new(control),
         }
     }
 

@@ -7,6 +7,7 @@ mod xks;
 pub(crate) use redshift::Redshift;
 pub(crate) use xks::{Credential, Tls, Xks, XksClient};
 
+use crate::control::{Endpoints, Files};
 use crate::listen::Limits;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -21,8 +22,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 pub(crate) struct Config {
     /// Where to listen. Without TLS on loopback addresses only.
     pub(crate) listen: SocketAddr,
-    /// The control plane of hsmd: `unix:///path/to/control.sock`.
-    pub(crate) endpoint: String,
+    /// The control plane of hsmd: `unix:///path/to/control.sock`, `https://host[:port]`, or a list: the nodes of a fleet.
+    pub(crate) endpoint: Endpoints,
+    /// How `https` endpoints are reached.
+    pub(crate) control: Option<Files>,
     /// The region of which signatures must speak, and ARNs.
     pub(crate) region: String,
     /// The account in ARNs of KMS: 12 digits. Those of CloudHSM are the daemon's own.
@@ -117,7 +120,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4599)),
-            endpoint: "unix:///run/hsmd/control.sock".into(),
+            endpoint: Endpoints::One("unix:///run/hsmd/control.sock".into()),
+            control: None,
             region: "local-1".into(),
             account: "000000000000".into(),
             kms: None,
@@ -206,6 +210,7 @@ impl Config {
         if self.verify_signatures && self.access_keys.is_empty() && self.xks.is_none() {
             return Err("access_keys is empty, so nobody could sign a request\n  remedy: add one, or say verify_signatures = false".into());
         }
+        self.endpoint.check(self.control.as_ref())?;
         self.tls.as_ref().map_or(Ok(()), Tls::check)?;
         self.xks.as_ref().map_or(Ok(()), |xks| xks.check(self.tls.as_ref()))?;
         if self.tls.is_none() && !self.listen.ip().is_loopback() {

@@ -10,6 +10,7 @@ mod cloudhsm;
 mod cloudhsmv2;
 mod clusters;
 mod config;
+mod control;
 mod dynamic;
 mod fault;
 mod kms;

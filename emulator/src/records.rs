@@ -1,6 +1,7 @@
 //! What the front ends keep: JSON records in hsmd's `Records` service, with versions for compare-and-set. Nothing else of ours
 //! lasts beyond a restart.
 
+use crate::control::Control;
 use hsmd_control::records::operation::Kind;
 use hsmd_control::records::records_client::RecordsClient;
 use hsmd_control::records::{
@@ -8,7 +9,6 @@ use hsmd_control::records::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// The name space, when the caller may choose one.
@@ -81,13 +81,13 @@ impl Write {
 /// The records.
 #[derive(Clone)]
 pub(crate) struct Records {
-    client: RecordsClient<Channel>,
+    client: RecordsClient<Control>,
 }
 
 impl Records {
-    pub(crate) fn new(channel: Channel) -> Self {
+    pub(crate) fn new(control: Control) -> Self {
         Self {
-            client: RecordsClient::new(channel).max_decoding_message_size(8 << 20),
+            client: RecordsClient::new(control).max_decoding_message_size(8 << 20),
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::cloudhsm::CloudHsm;
 use crate::cloudhsmv2::CloudHsmV2;
 use crate::config::Config;
+use crate::control::Control;
 use crate::fault::{Common, Fault};
 use crate::kms::{self, Kms, Stores};
 use crate::listen::{Limits, Listener};
@@ -21,11 +22,6 @@ use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use std::sync::Arc;
-use std::time::Duration;
-use tonic::transport::Endpoint;
-
-/// How long hsmd may take.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// All services behind one endpoint.
 pub(crate) struct Server {
@@ -50,9 +46,7 @@ impl Server {
         let mut hosts = config.hosts.clone();
         hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
         hosts.push(config.listen.ip().to_string());
-        let endpoint = Endpoint::from_shared(config.endpoint.clone());
-        let endpoint = endpoint.map_err(|error| format!("endpoint = {}: {error}", config.endpoint))?;
-        let channel = endpoint.timeout(DEADLINE).connect_lazy();
+        let control = Control::new(&config.endpoint, config.control.as_ref())?;
         let kms = match &config.kms {
             None => None,
             Some(settings) => {
@@ -64,8 +58,8 @@ impl Server {
                     .map_err(|error| format!("kms.module = {}: {error}", settings.module.display()))?;
                 let parts = kms::Parts {
                     module: library.open(token, settings.threads),
-                    records: Records::new(channel.clone()),
-                    stores: Stores::new(library, channel.clone(), settings.threads, &config)?,
+                    records: Records::new(control.clone()),
+                    stores: Stores::new(library, control.clone(), settings.threads, &config)?,
                 };
                 Some(Arc::new(Kms::new(
                     parts,
@@ -78,7 +72,7 @@ impl Server {
         let redshift = match config.redshift_settings()? {
             None => None,
             Some(settings) => {
-                let records = Records::new(channel.clone());
+                let records = Records::new(control.clone());
                 Some(Arc::new(Redshift::new(
                     records,
                     settings,
@@ -88,8 +82,8 @@ impl Server {
             }
         };
         Ok(Self {
-            cloudhsm: CloudHsm::new(channel.clone())?,
-            cloudhsm_v2: CloudHsmV2::new(channel),
+            cloudhsm: CloudHsm::new(control.clone())?,
+            cloudhsm_v2: CloudHsmV2::new(control),
             kms,
             redshift,
             verifier: Verifier::new(config.access_keys, config.region, config.verify_signatures),

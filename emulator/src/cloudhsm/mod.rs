@@ -3,6 +3,7 @@
 
 mod message;
 
+use crate::control::Control;
 use crate::dynamic::DynamicCodec;
 use crate::fault::{Common, Fault};
 use crate::operations;
@@ -13,7 +14,6 @@ use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
 use serde_json::{Map, Value};
 use std::str::FromStr as _;
 use tonic::client::Grpc;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 /// The service's name in the control plane.
@@ -38,7 +38,7 @@ pub(crate) fn operations() -> Result<String, String> {
 
 /// The front of CloudHSM Classic.
 pub(crate) struct CloudHsm {
-    channel: Channel,
+    control: Control,
     service: ServiceDescriptor,
 }
 
@@ -47,12 +47,12 @@ impl CloudHsm {
     ///
     /// # Errors
     /// A sentence, for descriptors without the service.
-    pub(crate) fn new(channel: Channel) -> Result<Self, String> {
+    pub(crate) fn new(control: Control) -> Result<Self, String> {
         let pool = DescriptorPool::decode(DESCRIPTORS).map_err(|error| error.to_string())?;
         let service = pool
             .get_service_by_name(SERVICE)
             .ok_or("the control plane has no such service")?;
-        Ok(Self { channel, service })
+        Ok(Self { control, service })
     }
 
     /// Performs an operation.
@@ -81,7 +81,7 @@ impl CloudHsm {
     ) -> Result<prost_reflect::DynamicMessage, Status> {
         let path = format!("/{SERVICE}/{}", method.name());
         let path = PathAndQuery::from_str(&path).map_err(|error| Status::internal(error.to_string()))?;
-        let mut grpc = Grpc::new(self.channel.clone());
+        let mut grpc = Grpc::new(self.control.clone());
         grpc.ready()
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;

@@ -2,6 +2,7 @@
 //! sends and reads by its own models. Scripts beside this file; `cargo xtask setup` installs the clients in `target/venv`.
 
 mod dev;
+mod fleet;
 mod kills;
 mod redshift;
 mod stores;

@@ -4,7 +4,7 @@
 mod administration;
 mod failover;
 mod figures;
-mod nodes;
+pub(crate) mod nodes;
 
 use std::process::Command;
 use std::thread;
@@ -76,7 +76,7 @@ fn freeze(served: &Served) {
     wait::until(SOON, all).expect("it stops");
 }
 
-fn standings(served: &Served) -> Vec<String> {
+pub(crate) fn standings(served: &Served) -> Vec<String> {
     let shown = run(served.hsmctl().args(["fleet", "status", "-o", "json"]));
     let value: serde_json::Value = serde_json::from_slice(&shown.output).unwrap_or_default();
     let nodes = value["nodes"].as_array().cloned().unwrap_or_default();

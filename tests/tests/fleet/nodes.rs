@@ -13,16 +13,16 @@ use hsmd_tests::wait;
 use serde_json::Value;
 
 /// A fleet.
-pub(super) struct Nodes {
+pub(crate) struct Nodes {
     // Before etcd: they end in the order of the fields.
-    pub(super) all: Vec<Served>,
-    pub(super) servers: Vec<String>,
+    pub(crate) all: Vec<Served>,
+    pub(crate) servers: Vec<String>,
     _etcd: Etcd,
 }
 
 impl Nodes {
     /// So many nodes, serving.
-    pub(super) fn start(count: usize) -> Self {
+    pub(crate) fn start(count: usize) -> Self {
         let etcd = Etcd::start();
         let url = etcd.url("hsmd");
         let servers: Vec<_> = (0..count).map(|_| format!("127.0.0.1:{}", free())).collect();
@@ -46,26 +46,26 @@ impl Nodes {
     }
 
     /// A module in this process that knows all servers, with further lines in its client file; and that file.
-    pub(super) fn client(&self, more: &str) -> (Module, PathBuf) {
+    pub(crate) fn client(&self, more: &str) -> (Module, PathBuf) {
         let file = super::client_of(&self.all[0], &self.servers, more);
         let module = Module::load_copy(&binaries().join("libhsmd_pkcs11.so"), &file, self.all[0].folder());
         (module, file)
     }
 
     /// Another one, of the same client.
-    pub(super) fn further(&self, file: &std::path::Path) -> Module {
+    pub(crate) fn further(&self, file: &std::path::Path) -> Module {
         Module::load_copy(&binaries().join("libhsmd_pkcs11.so"), file, self.all[0].folder())
     }
 
     /// What `hsmctl` at a node answers; it must succeed.
-    pub(super) fn ctl(&self, at: usize, arguments: &str) -> Value {
+    pub(crate) fn ctl(&self, at: usize, arguments: &str) -> Value {
         let mut command = self.all[at].hsmctl();
         let done = succeed(command.args(["-o", "json"]).args(arguments.split_whitespace()));
         serde_json::from_slice(&done.output).unwrap_or(Value::Null)
     }
 
     /// What `hsmctl` at a node says, whether it succeeds or not.
-    pub(super) fn try_ctl(&self, at: usize, arguments: &str) -> (bool, String) {
+    pub(crate) fn try_ctl(&self, at: usize, arguments: &str) -> (bool, String) {
         let mut command: Command = self.all[at].hsmctl();
         let done = run(command.args(arguments.split_whitespace()));
         (done.good, done.text)
@@ -73,7 +73,7 @@ impl Nodes {
 }
 
 /// The lines of `haErrorLog.txt` without their times.
-pub(super) fn ha_log(folder: &std::path::Path) -> Vec<String> {
+pub(crate) fn ha_log(folder: &std::path::Path) -> Vec<String> {
     let text = fs::read_to_string(folder.join("haErrorLog.txt")).unwrap_or_default();
     let words = text.lines().map(|line| line.split("] ").last().unwrap_or_default());
     words.map(str::to_owned).collect()

@@ -22,6 +22,7 @@ pub(super) use keys::{place, random};
 use super::{Kms, internal, record_fault};
 use crate::clusters::Clusters;
 use crate::config::Config;
+use crate::control::Control;
 use crate::fault::Fault;
 use crate::module::{Library, Module};
 use crate::records::{RecordError, Records, Versioned, Write};
@@ -33,7 +34,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, OnceCell};
-use tonic::transport::Channel;
 
 /// The most stores of an account (the API's quota).
 const MOST: usize = 10;
@@ -86,12 +86,12 @@ impl Stores {
     ///
     /// # Errors
     /// A sentence, for certificates of proxies' authorities that cannot be read.
-    pub(crate) fn new(library: Library, channel: Channel, threads: usize, config: &Config) -> Result<Self, String> {
+    pub(crate) fn new(library: Library, control: Control, threads: usize, config: &Config) -> Result<Self, String> {
         Ok(Self {
             shared: Arc::new(Shared {
                 library,
-                clusters: Clusters::new(channel.clone()),
-                records: Records::new(channel),
+                clusters: Clusters::new(control.clone()),
+                records: Records::new(control),
                 threads,
                 outbound: Outbound::new(&config.xks_client)?,
                 region: config.region.clone(),
