@@ -128,6 +128,7 @@ fn fault(status: &Status) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Endpoints;
 
     fn refused(code: Code, name: Option<&'static str>) -> Fault {
         let mut status = Status::new(code, "PartitionSerialList: no");
@@ -166,8 +167,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_operation_that_does_not_exist_is_named() {
-        let nobody = tonic::transport::Endpoint::from_static("unix:///nonexistent/control.sock");
-        let front = CloudHsm::new(nobody.connect_lazy()).unwrap();
+        let nobody = Endpoints::One("unix:///nonexistent/control.sock".into());
+        let front = CloudHsm::new(Control::new(&nobody, None).unwrap()).unwrap();
         let fault = front.call("CreateHsms", b"{}").await.unwrap_err();
         assert_eq!(fault.code, "UnknownOperationException");
         assert!(fault.message.contains("CreateHsms"));

@@ -90,30 +90,33 @@ impl Cluster {
         self.children[member].as_ref().expect("it runs").id()
     }
 
-    /// Keeps a copy of everything that is in it now, as a snapshot does. All members stand still for that moment.
-    pub fn save(&self) {
+    /// Keeps a copy of everything that is in it now under a name, as a snapshot does. All members stand still for that moment.
+    pub fn save(&self, name: &str) {
         for member in 0..self.members() {
             self.freeze(member, true);
         }
         for member in 0..self.members() {
-            let saved = self.folder.path().join(format!("saved-{member}"));
-            copy(&self.data(member), &saved);
+            copy(&self.data(member), &self.saved(name, member));
         }
         for member in 0..self.members() {
             self.freeze(member, false);
         }
     }
 
-    /// Puts that copy in place of what is there.
-    pub fn restore(&mut self) {
+    /// Puts the copy of this name in place of what is there.
+    pub fn restore(&mut self, name: &str) {
         for member in 0..self.members() {
             self.kill(member);
-            let saved = self.folder.path().join(format!("saved-{member}"));
-            copy(&saved, &self.data(member));
+            copy(&self.saved(name, member), &self.data(member));
         }
         for member in 0..self.members() {
             self.launch(member);
         }
+        self.wait_for_a_leader();
+    }
+
+    fn saved(&self, name: &str, member: usize) -> PathBuf {
+        self.folder.path().join(format!("{name}-{member}"))
     }
 
     /// The member that leads, if the majority has one.

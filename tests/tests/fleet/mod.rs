@@ -31,7 +31,7 @@ fn pair(etcd: &Etcd) -> (Served, Served) {
     (first, second)
 }
 
-fn make_key(served: &Served, id: &str) {
+pub(crate) fn make_key(served: &Served, id: &str) {
     let mut tool = Command::new(program("pkcs11-tool"));
     tool.arg("--module").arg(served.module_copy());
     tool.args(["--token-label", LABEL, "--login", "--pin", PIN]);
@@ -46,19 +46,19 @@ fn make_key(served: &Served, id: &str) {
     ]));
 }
 
-fn log_in(module: &Module) -> Session {
+pub(crate) fn log_in(module: &Module) -> Session {
     module.initialize().expect("C_Initialize");
     let session = module.open_session(module.slot_of(LABEL)).expect("C_OpenSession");
     module.login(session, CKU_USER, PIN).expect("C_Login");
     session
 }
 
-fn private_keys(module: &Module, session: Session) -> Vec<Object> {
+pub(crate) fn private_keys(module: &Module, session: Session) -> Vec<Object> {
     let keys = module.find(session, &[number(CKA_CLASS, CKO_PRIVATE_KEY)]);
     keys.expect("C_FindObjects")
 }
 
-fn sign(module: &Module, session: Session, key: Object) -> Result<Vec<u8>, Rv> {
+pub(crate) fn sign(module: &Module, session: Session, key: Object) -> Result<Vec<u8>, Rv> {
     module.sign(session, &Mechanism::Plain(CKM_ECDSA), key, &[7; 32])
 }
 
