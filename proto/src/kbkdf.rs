@@ -68,7 +68,9 @@ impl KbkdfParams {
     #[must_use]
     pub fn block(&self) -> Option<usize> {
         let row = mechanism::row(self.prf)?;
-        let whole = matches!(row.family, Family::Hmac | Family::AesCmac) && row.params == mechanism::ParamKind::None;
+        let whole = matches!(row.family, Family::Hmac | Family::AesCmac)
+            && row.params == mechanism::ParamKind::None
+            && row.hash.is_none_or(mechanism::is_sha);
         whole.then(|| row.mac_length()).flatten()
     }
 

@@ -359,7 +359,7 @@ impl Mechanism {
             }
             (ParamKind::HashSignContext, Params::SignContext(context)) => {
                 let hash = context.hash.filter(|hash| *hash != MechanismType::SHA_1);
-                hash.and_then(mechanism::digest_length).is_some() && context.context.len() <= MAX_CONTEXT
+                hash.is_some_and(mechanism::is_sha) && context.context.len() <= MAX_CONTEXT
             }
             _ => false,
         }
@@ -376,7 +376,7 @@ impl GcmParams {
 impl HkdfParams {
     fn fits(&self) -> bool {
         (self.extract || self.expand)
-            && mechanism::digest_length(self.hash).is_some()
+            && mechanism::is_sha(self.hash)
             && self.salt.len() <= MAX_SHARED_DATA
             && self.info.len() <= MAX_SHARED_DATA
     }
@@ -422,7 +422,7 @@ impl CcmParams {
 
 impl PssParams {
     fn fits(&self, combined: Option<MechanismType>) -> bool {
-        let Some(length) = mechanism::digest_length(self.hash) else {
+        let Some(length) = mechanism::digest_length(self.hash).filter(|_| mechanism::is_sha(self.hash)) else {
             return false;
         };
         combined.is_none_or(|hash| hash == self.hash)
@@ -433,7 +433,7 @@ impl PssParams {
 
 impl OaepParams {
     fn fits(&self) -> bool {
-        mechanism::digest_length(self.hash).is_some() && mechanism::mgf_hash(self.mgf).is_some()
+        mechanism::is_sha(self.hash) && mechanism::mgf_hash(self.mgf).is_some()
     }
 }
 

@@ -3,7 +3,7 @@
 //! docs/decisions/0017).
 
 use crate::ck::MechanismType;
-use crate::mechanism::{ParamKind, digest_length};
+use crate::mechanism::{ParamKind, is_sha};
 use crate::params::MAX_SHARED_DATA;
 
 /// The length in bytes of a master secret.
@@ -65,7 +65,7 @@ impl TlsSecret {
 
 /// TLS 1.2 has no function of SHA-1 (RFC 5246, 5).
 fn has_hash(hash: MechanismType) -> bool {
-    hash != MechanismType::SHA_1 && digest_length(hash).is_some()
+    hash != MechanismType::SHA_1 && is_sha(hash)
 }
 
 impl TlsParams {

@@ -1,5 +1,6 @@
-//! Message digests by PKCS#11 mechanism: SHA-1 and SHA-2 (FIPS 180-4), SHA-3 (FIPS 202).
+//! Message digests by PKCS#11 mechanism: SHA-1 and SHA-2 (FIPS 180-4), SHA-3 (FIPS 202), BLAKE2b (RFC 7693).
 
+use crate::blake2b::Blake2b;
 use crate::engine::{self, Hasher, Sha};
 use crate::sha3::Sha3;
 use hsmd_proto::ck::MechanismType;
@@ -15,16 +16,14 @@ enum Running {
     /// SHA-1 and SHA-2. `None`: the engine failed; the digest is lost.
     Sha(Option<Box<Sha>>),
     Sha3(Box<Sha3>),
+    Blake2b(Box<Blake2b>),
 }
 
 impl Digest {
     /// Begins a digest; `None` if `hash` is no digest mechanism of this build.
     #[must_use]
     pub fn new(hash: MechanismType) -> Option<Self> {
-        match Sha::new(hash) {
-            Some(sha) => Some(Self(Running::Sha(Some(Box::new(sha))))),
-            None => Sha3::new(hash).map(|sha3| Self(Running::Sha3(Box::new(sha3)))),
-        }
+        Running::new(hash).map(Self)
     }
 
     /// The state that [`Self::resume`] goes on from; `None` if the engine failed on the way. It holds the last bytes that were
@@ -34,16 +33,14 @@ impl Digest {
         match &self.0 {
             Running::Sha(sha) => sha.as_ref().map(|sha| sha.export()),
             Running::Sha3(sha3) => Some(sha3.export()),
+            Running::Blake2b(blake) => Some(blake.export()),
         }
     }
 
     /// Goes on from a state; `None` for bytes that are no state of this hash.
     #[must_use]
     pub fn resume(hash: MechanismType, state: &[u8]) -> Option<Self> {
-        match Sha::import(hash, state) {
-            Some(sha) => Some(Self(Running::Sha(Some(Box::new(sha))))),
-            None => Sha3::import(hash, state).map(|sha3| Self(Running::Sha3(Box::new(sha3)))),
-        }
+        Running::import(hash, state).map(Self)
     }
 
     /// Adds data.
@@ -55,6 +52,7 @@ impl Digest {
                 }
             }
             Running::Sha3(sha3) => sha3.update(data),
+            Running::Blake2b(blake) => blake.update(data),
         }
     }
 
@@ -65,8 +63,31 @@ impl Digest {
         let length = match self.0 {
             Running::Sha(sha) => sha.and_then(|mut sha| sha.finish(&mut out)),
             Running::Sha3(mut sha3) => Some(sha3.finish(&mut out)),
+            Running::Blake2b(mut blake) => Some(blake.finish(&mut out)),
         };
         out[..length.unwrap_or_default()].to_vec()
+    }
+}
+
+impl Running {
+    fn new(hash: MechanismType) -> Option<Self> {
+        if let Some(sha) = Sha::new(hash) {
+            return Some(Self::Sha(Some(Box::new(sha))));
+        }
+        match Sha3::new(hash) {
+            Some(sha3) => Some(Self::Sha3(Box::new(sha3))),
+            None => Blake2b::new(hash).map(|blake| Self::Blake2b(Box::new(blake))),
+        }
+    }
+
+    fn import(hash: MechanismType, state: &[u8]) -> Option<Self> {
+        if let Some(sha) = Sha::import(hash, state) {
+            return Some(Self::Sha(Some(Box::new(sha))));
+        }
+        match Sha3::import(hash, state) {
+            Some(sha3) => Some(Self::Sha3(Box::new(sha3))),
+            None => Blake2b::import(hash, state).map(|blake| Self::Blake2b(Box::new(blake))),
+        }
     }
 }
 
@@ -103,7 +124,13 @@ impl Drop for Short {
 /// [`hash`] without a vector, for the hot path.
 pub(crate) fn short(hash: MechanismType, data: &[u8]) -> Option<Short> {
     let mut bytes = [0; 64];
-    let length = engine::digest(hash, data, &mut bytes)?;
+    let length = match Blake2b::new(hash) {
+        Some(mut blake) => {
+            blake.update(data);
+            blake.finish(&mut bytes)
+        }
+        None => engine::digest(hash, data, &mut bytes)?,
+    };
     Some(Short { bytes, length })
 }
 
@@ -148,6 +175,10 @@ mod tests {
             MechanismType::SHA3_256,
             MechanismType::SHA3_384,
             MechanismType::SHA3_512,
+            MechanismType::BLAKE2B_160,
+            MechanismType::BLAKE2B_256,
+            MechanismType::BLAKE2B_384,
+            MechanismType::BLAKE2B_512,
         ] {
             for at in [0, 1, 55, 63, 64, 65, 127, 128, 129, 256, 300] {
                 let mut first = Digest::new(kind).unwrap();
@@ -166,6 +197,10 @@ mod tests {
         *state.last_mut().unwrap() = 136;
         assert!(Digest::resume(MechanismType::SHA3_256, &state).is_none());
         assert!(Digest::resume(MechanismType::SHA3_256, &[]).is_none());
+        // Bytes of a block that are not as many as the count says.
+        let mut state = Digest::new(MechanismType::BLAKE2B_256).unwrap().state().unwrap();
+        state[64] = 1;
+        assert!(Digest::resume(MechanismType::BLAKE2B_256, &state).is_none());
         // A count of bits that does not fit: nobody has hashed so much.
         let mut state = Digest::new(MechanismType::SHA256).unwrap().state().unwrap();
         state[32..40].copy_from_slice(&(1_u64 << 62).to_le_bytes());

@@ -11,6 +11,7 @@ compile_error!("hsmd-crypto needs one of the features `aws-lc` (the default) and
 
 #[cfg(feature = "aws-lc")]
 mod awslc;
+mod blake2b;
 pub mod check_value;
 pub mod digest;
 mod encoding;

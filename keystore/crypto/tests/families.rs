@@ -2,10 +2,12 @@
 //! variants of a chosen length.
 
 use crate::sample;
+use blake2::digest::consts::{U20, U32, U48, U64};
+use blake2::{Blake2b, Digest};
 use cmac::{Cmac, KeyInit, Mac};
 use hmac::{Hmac, SimpleHmac};
 use hsmd_crypto::secret::Secret;
-use hsmd_crypto::{Input, Key, Material, OpError};
+use hsmd_crypto::{Input, Key, Material, OpError, digest};
 use hsmd_proto::ck::MechanismType as M;
 use hsmd_proto::meta::Curve;
 use hsmd_proto::params::{EddsaParams, Mechanism, Params};
@@ -80,9 +82,33 @@ proptest! {
             ((M::SHA3_256_HMAC, M::SHA3_256_HMAC_GENERAL), mac::<SimpleHmac<sha3::Sha3_256>>(&key, &message)),
             ((M::SHA3_384_HMAC, M::SHA3_384_HMAC_GENERAL), mac::<SimpleHmac<sha3::Sha3_384>>(&key, &message)),
             ((M::SHA3_512_HMAC, M::SHA3_512_HMAC_GENERAL), mac::<SimpleHmac<sha3::Sha3_512>>(&key, &message)),
+            ((M::BLAKE2B_160_HMAC, M::BLAKE2B_160_HMAC_GENERAL), mac::<SimpleHmac<Blake2b<U20>>>(&key, &message)),
+            ((M::BLAKE2B_256_HMAC, M::BLAKE2B_256_HMAC_GENERAL), mac::<SimpleHmac<Blake2b<U32>>>(&key, &message)),
+            ((M::BLAKE2B_384_HMAC, M::BLAKE2B_384_HMAC_GENERAL), mac::<SimpleHmac<Blake2b<U48>>>(&key, &message)),
+            ((M::BLAKE2B_512_HMAC, M::BLAKE2B_512_HMAC_GENERAL), mac::<SimpleHmac<Blake2b<U64>>>(&key, &message)),
         ];
         for (kinds, whole) in macs {
             same_mac(&key, kinds, &message, &whole, length);
+        }
+    }
+
+    #[test]
+    fn blake2b_is_the_oracles(message in bytes(0..700), at in any::<usize>()) {
+        let whole = [
+            (M::BLAKE2B_160, Blake2b::<U20>::digest(&message).to_vec()),
+            (M::BLAKE2B_256, Blake2b::<U32>::digest(&message).to_vec()),
+            (M::BLAKE2B_384, Blake2b::<U48>::digest(&message).to_vec()),
+            (M::BLAKE2B_512, Blake2b::<U64>::digest(&message).to_vec()),
+        ];
+        for (kind, whole) in whole {
+            prop_assert_eq!(digest::hash(kind, &message), Some(whole.clone()));
+            let (front, back) = message.split_at(at % (message.len() + 1));
+            let mut running = digest::Digest::new(kind).unwrap();
+            running.update(front);
+            let state = running.state().unwrap();
+            let mut running = digest::Digest::resume(kind, &state).unwrap();
+            running.update(back);
+            prop_assert_eq!(running.finish(), whole);
         }
     }
 

@@ -165,6 +165,7 @@ fn every_row_is_bound() {
             | Family::ChaChaKeyGen
             | Family::GenericSecretKeyGen
             | Family::HkdfKeyGen
+            | Family::HmacKeyGen
             | Family::MontgomeryKeyPairGen
             | Family::MlDsaKeyPairGen
             | Family::MlKemKeyPairGen
@@ -230,7 +231,8 @@ fn generates(family: Family) {
         | Family::AesXtsKeyGen
         | Family::ChaChaKeyGen
         | Family::GenericSecretKeyGen
-        | Family::HkdfKeyGen => {
+        | Family::HkdfKeyGen
+        | Family::HmacKeyGen => {
             assert!(generate(&Generate::Secret { bytes: 16 }).is_ok());
         }
         Family::MontgomeryKeyPairGen => assert!(generate(&Generate::X25519).is_ok()),

@@ -166,6 +166,11 @@ pub(crate) fn generated_type(mechanism: MechanismType, named: Option<KeyType>) -
         Family::AesKeyGen => (ObjectClass::SECRET_KEY, KeyType::AES),
         Family::AesXtsKeyGen => (ObjectClass::SECRET_KEY, KeyType::AES_XTS),
         Family::HkdfKeyGen => (ObjectClass::SECRET_KEY, KeyType::HKDF),
+        // Each of its rows makes keys of one type.
+        Family::HmacKeyGen => (
+            ObjectClass::SECRET_KEY,
+            row.key_types.first().copied().ok_or(Rv::MECHANISM_INVALID)?,
+        ),
         Family::Des3KeyGen => (ObjectClass::SECRET_KEY, KeyType::DES3),
         Family::ChaChaKeyGen => (ObjectClass::SECRET_KEY, KeyType::CHACHA20),
         Family::GenericSecretKeyGen | Family::Pbkdf2 => (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET),

@@ -22,7 +22,7 @@ impl Row {
         // SP 800-131A r2, 3: no signatures are made over SHA-1.
         let signs_sha1 = self.hash == Some(MechanismType::SHA_1)
             && matches!(self.family, Family::RsaPkcs1 | Family::RsaPss | Family::Ecdsa);
-        if signs_sha1 {
+        if signs_sha1 || self.hash.is_some_and(|hash| !super::is_sha(hash)) {
             return None;
         }
         Some(match self.family {
@@ -49,7 +49,9 @@ impl Row {
             // FIPS 140-3 IG D.Q: a master secret that is not bound to its handshake is approved no more.
             Family::Tls if self.params == ParamKind::Tls(TlsSecret::Master) => return None,
             Family::Tls | Family::TlsMac => "SP 800-135 r1",
-            Family::AesKeyGen | Family::GenericSecretKeyGen | Family::HkdfKeyGen => "SP 800-133 r2",
+            Family::AesKeyGen | Family::GenericSecretKeyGen | Family::HkdfKeyGen | Family::HmacKeyGen => {
+                "SP 800-133 r2"
+            }
             Family::AesEcb | Family::AesCbc | Family::AesCbcPad | Family::AesCts | Family::AesCtr => "SP 800-38A",
             Family::AesXtsKeyGen => "SP 800-133 r2",
             Family::AesXts => "SP 800-38E",
@@ -74,6 +76,7 @@ impl Row {
             Family::Hmac
             | Family::GenericSecretKeyGen
             | Family::HkdfKeyGen
+            | Family::HmacKeyGen
             | Family::Hkdf
             | Family::Kbkdf
             | Family::Tls

@@ -146,6 +146,7 @@ pub enum Family {
     AesKeyGen,
     GenericSecretKeyGen,
     HkdfKeyGen,
+    HmacKeyGen,
     Hkdf,
     Kbkdf,
     Pbkdf2,
@@ -344,13 +345,27 @@ pub fn row(mechanism: MechanismType) -> Option<&'static Row> {
 #[must_use]
 pub const fn digest_length(hash: MechanismType) -> Option<usize> {
     Some(match hash {
-        MechanismType::SHA_1 => 20,
+        MechanismType::SHA_1 | MechanismType::BLAKE2B_160 => 20,
         MechanismType::SHA224 | MechanismType::SHA512_224 | MechanismType::SHA3_224 => 28,
-        MechanismType::SHA256 | MechanismType::SHA512_256 | MechanismType::SHA3_256 => 32,
-        MechanismType::SHA384 | MechanismType::SHA3_384 => 48,
-        MechanismType::SHA512 | MechanismType::SHA3_512 => 64,
+        MechanismType::SHA256 | MechanismType::SHA512_256 | MechanismType::SHA3_256 | MechanismType::BLAKE2B_256 => 32,
+        MechanismType::SHA384 | MechanismType::SHA3_384 | MechanismType::BLAKE2B_384 => 48,
+        MechanismType::SHA512 | MechanismType::SHA3_512 | MechanismType::BLAKE2B_512 => 64,
         _ => return None,
     })
+}
+
+/// Whether it is a digest mechanism of SHA-1, SHA-2 or SHA-3, which also serve in signatures, derivations and padding. BLAKE2b
+/// makes digests and HMACs.
+#[must_use]
+pub const fn is_sha(hash: MechanismType) -> bool {
+    let blake2b = matches!(
+        hash,
+        MechanismType::BLAKE2B_160
+            | MechanismType::BLAKE2B_256
+            | MechanismType::BLAKE2B_384
+            | MechanismType::BLAKE2B_512
+    );
+    !blake2b && digest_length(hash).is_some()
 }
 
 /// The digest mechanism of a mask generation function.

@@ -1,8 +1,9 @@
 //! The rows of the mechanism table, in the order of PKCS#11 3.2, chapter 6; those of post-quantum keys are in
-//! `table/quantum.rs`, those that PKCS#11 3.2 has beside the ones everybody knows in `table/further.rs`. "Adding a mechanism" is a checklist in
-//! `docs/checklists.md`.
+//! `table/quantum.rs`, those that PKCS#11 3.2 has beside the ones everybody knows in `table/further.rs`, BLAKE2b and keys of HMAC in
+//! `table/hashes.rs`. "Adding a mechanism" is a checklist in `docs/checklists.md`.
 
 mod further;
+mod hashes;
 mod quantum;
 
 use super::{Family, MultiPart, Operations as Op, ParamKind, Row, Unit};
@@ -163,8 +164,8 @@ const fn digest(mechanism: M, section: &'static str) -> Row {
 /// Every mechanism of this build.
 pub static TABLE: &[Row] = &ALL;
 
-const PARTS: [&[Row]; 3] = [CLASSIC, further::ROWS, quantum::ROWS];
-const COUNT: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len();
+const PARTS: [&[Row]; 4] = [CLASSIC, further::ROWS, hashes::ROWS, quantum::ROWS];
+const COUNT: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len() + PARTS[3].len();
 const ALL: [Row; COUNT] = {
     let (mut all, mut index, mut part, mut place) = ([CLASSIC[0]; COUNT], 0, 0, 0);
     while index < COUNT {

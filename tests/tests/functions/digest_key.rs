@@ -38,7 +38,7 @@ fn the_digest_is_that_of_data_and_keys_in_their_order() {
     let sensitive = application.secret(&VALUE, &[]);
     let readable = application.secret(&VALUE, &[flag(CKA_SENSITIVE, false), flag(CKA_EXTRACTABLE, true)]);
     let long = vec![0x77; 200_000];
-    for mechanism in [CKM_SHA_1, CKM_SHA256, CKM_SHA512, CKM_SHA3_256] {
+    for mechanism in [CKM_SHA_1, CKM_SHA256, CKM_SHA512, CKM_SHA3_256, CKM_BLAKE2B_160] {
         let expected = application.whole(mechanism, &[TEXT, &VALUE, &long, &VALUE, TEXT]);
         for keys in [[sensitive, sensitive], [readable, sensitive], [sensitive, readable]] {
             application.begin_digest(mechanism);
@@ -148,7 +148,7 @@ fn a_sealed_digest_is_saved_and_goes_on_after_a_restart() {
     let mut daemon = Daemon::start();
     let first = Application::new(&daemon);
     let mut saved = Vec::new();
-    for mechanism in [CKM_SHA256, CKM_SHA3_512] {
+    for mechanism in [CKM_SHA256, CKM_SHA3_512, CKM_BLAKE2B_512] {
         let key = first.secret(&VALUE, &[flag(CKA_TOKEN, true)]);
         first.begin_digest(mechanism);
         first.give("C_DigestUpdate", TEXT).expect("C_DigestUpdate");

@@ -4,6 +4,7 @@
 //! A valid vector must pass, an invalid one must not, an acceptable one may do either. Left out is what PKCS#11 does not carry (how
 //! a signature is written in ASN.1) and what the policy `standard` refuses on purpose (tags below 96 bits, RSA below 2,048 bits).
 
+mod blake2b;
 mod derive;
 mod des3;
 mod dh;
@@ -146,7 +147,7 @@ name; ACVP are NIST's own vectors, of which `tests/tests/quantum/vectors` holds 
 type Family = fn(&mut Bench);
 
 /// What runs. Slow ones first: they run side by side.
-const FAMILIES: [Family; 20] = [
+const FAMILIES: [Family; 21] = [
     crate::quantum::acvp::slh_dsa,
     private::rsa,
     crate::quantum::ml_kem::wycheproof,
@@ -163,6 +164,7 @@ const FAMILIES: [Family; 20] = [
     derive::sp800_108,
     modes::modes,
     password::pbkdf2,
+    blake2b::blake2b,
     des3::des3,
     dh::dh,
     tls::tls,

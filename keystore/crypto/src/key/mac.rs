@@ -2,6 +2,7 @@
 
 use super::symmetric::Symmetric;
 use super::{cipher, des3, tls};
+use crate::blake2b;
 use crate::engine::{Aes, Block, Way};
 use crate::error::OpError;
 use crate::material::Input;
@@ -71,8 +72,14 @@ fn compute(
         Family::AesCmac => cmac(key.aes()?, message, &mut mac)?,
         Family::Des3Cmac => des3::cmac(key, message, &mut mac)?,
         _ => {
-            let key = key.hmac(row.hash.ok_or(OpError::Mechanism)?)?;
-            key.compute(&[message], &mut mac).ok_or(OpError::Failed)?
+            let hash = row.hash.ok_or(OpError::Mechanism)?;
+            match blake2b::hmac(hash, key.value().expose(), message, &mut mac) {
+                Some(whole) => whole,
+                None => {
+                    let key = key.hmac(hash)?;
+                    key.compute(&[message], &mut mac).ok_or(OpError::Failed)?
+                }
+            }
         }
     };
     let length = match params {

@@ -177,7 +177,11 @@ impl Shape {
                 | KeyType::SHA3_224_HMAC
                 | KeyType::SHA3_256_HMAC
                 | KeyType::SHA3_384_HMAC
-                | KeyType::SHA3_512_HMAC,
+                | KeyType::SHA3_512_HMAC
+                | KeyType::BLAKE2B_160_HMAC
+                | KeyType::BLAKE2B_256_HMAC
+                | KeyType::BLAKE2B_384_HMAC
+                | KeyType::BLAKE2B_512_HMAC,
             ) => Self::Hmac,
             _ => return Err(Rv::ATTRIBUTE_VALUE_INVALID),
         })

@@ -42,6 +42,10 @@ pub(super) fn prepare<'a>(row: &str, bed: &'a Bed<'a>) -> Option<Result<Call<'a>
             let mechanism = Mechanism::Plain(CKM_SHA3_256);
             Ok(one_shot(bed, "Digest", mechanism, 0, vec![1; 1024]))
         }
+        "blake2b-256-1k" => {
+            let mechanism = Mechanism::Plain(CKM_BLAKE2B_256);
+            Ok(one_shot(bed, "Digest", mechanism, 0, vec![1; 1024]))
+        }
         "wrap-aes-kw" => wrap(bed, |bed| secret(bed, AES), Mechanism::Plain(CKM_AES_KEY_WRAP)),
         "wrap-rsa-aes" => {
             let oaep = [CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED, 0, 0];
