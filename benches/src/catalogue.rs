@@ -130,6 +130,7 @@ pub const ROWS: &[Row] = &[
     row("tls12-mac", "MAC of TLS 1.2's Finished over 1 KiB", Target::Faster),
     row("sha3-256-1k", "SHA3-256 digest of 1 KiB", Target::Faster),
     row("blake2b-256-1k", "BLAKE2b-256 digest of 1 KiB", Target::Faster),
+    row("verify-hss", "HSS signature of two levels verified", Target::Faster),
     row("wrap-aes-kw", "AES-256 key wrapped by AES-KW", Target::Faster),
     row(
         "wrap-rsa-aes",

@@ -50,6 +50,10 @@ impl PublicKey {
                 set: ParameterSet::new(key_type, number(AttributeType::PARAMETER_SET)?)?,
                 value: value(AttributeType::VALUE)?.to_vec(),
             },
+            key_type @ (KeyType::HSS | KeyType::XMSS | KeyType::XMSSMT) => Material::StatefulPublic {
+                key_type,
+                value: value(AttributeType::VALUE)?.to_vec(),
+            },
             _ => return None,
         };
         Key::open(&material).ok().map(Self)

@@ -198,6 +198,8 @@ impl KeyMeta {
             (_, KeyType::RSA) => modulus_bits(value_of(A::MODULUS)?),
             (_, KeyType::DH) => modulus_bits(value_of(A::PRIME)?),
             (_, KeyType::ML_DSA | KeyType::ML_KEM | KeyType::SLH_DSA) => set?.public_bytes() as u64,
+            // PKCS#11 3.2, 6.65 and 6.66: their mechanisms have no sizes.
+            (_, KeyType::HSS | KeyType::XMSS | KeyType::XMSSMT) => 0,
             _ => curve?.bits(),
         };
         let usage = Usage::ATTRIBUTES

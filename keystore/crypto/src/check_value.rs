@@ -25,7 +25,9 @@ pub fn check_value(key_type: KeyType, material: &Material) -> Option<[u8; 3]> {
         Material::RsaPublic { n, .. } => n,
         Material::EcPublic { point, .. } => point,
         Material::EdPublic { point } | Material::MontgomeryPublic { point } => point,
-        Material::PqPublic { value, .. } | Material::DhPublic { value, .. } => value,
+        Material::PqPublic { value, .. }
+        | Material::StatefulPublic { value, .. }
+        | Material::DhPublic { value, .. } => value,
         Material::RsaPrivate(_)
         | Material::EcPrivate { .. }
         | Material::EdPrivate { .. }

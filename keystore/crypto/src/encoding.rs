@@ -1,11 +1,12 @@
 //! ASN.1 of keys: PKCS #1 (RFC 8017, A.1), SEC 1 private keys (RFC 5915), SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) and
-//! the algorithm identifiers of RFC 3279, 5480, 8410, 9881, 9909 and 9935. Structures and bytes; whether numbers make a key is checked by
+//! the algorithm identifiers of RFC 3279, 5480, 8410, 9802, 9881, 9909 and 9935. Structures and bytes; whether numbers make a key is checked by
 //! [`crate::Key::open`].
 
 use crate::material::{Material, RsaCrt, RsaPrivate};
 use crate::secret::Secret;
 use der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetStringRef, UintRef};
 use der::{Decode, Encode, Sequence};
+use hsmd_proto::ck::KeyType;
 use hsmd_proto::dh::DhGroup;
 use hsmd_proto::meta::Curve;
 use hsmd_proto::parameter_set::ParameterSet;
@@ -22,6 +23,9 @@ const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
 
+const HSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.3.17");
+const XMSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.6.34");
+const XMSSMT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.6.35");
 const ML_DSA_44: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17");
 const ML_DSA_65: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
 const ML_DSA_87: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
@@ -74,6 +78,16 @@ pub(crate) const fn parameter_set(set: ParameterSet) -> ObjectIdentifier {
         ParameterSet::SlhDsaShake192f => SLH_DSA_SHAKE_192F,
         ParameterSet::SlhDsaShake256s => SLH_DSA_SHAKE_256S,
         ParameterSet::SlhDsaShake256f => SLH_DSA_SHAKE_256F,
+    }
+}
+
+/// The algorithm of keys with a state (RFC 9802, 3): it has no parameters, the key says them itself.
+const fn stateful(key_type: KeyType) -> Option<ObjectIdentifier> {
+    match key_type {
+        KeyType::HSS => Some(HSS),
+        KeyType::XMSS => Some(XMSS),
+        KeyType::XMSSMT => Some(XMSSMT),
+        _ => None,
     }
 }
 
@@ -182,6 +196,7 @@ pub(crate) fn public_key_info(public: &Material) -> Option<Vec<u8>> {
             info(DH, Some(AnyRef::from_der(&parameter).ok()?), &value)
         }
         Material::PqPublic { set, value } => info(parameter_set(*set), None, value),
+        Material::StatefulPublic { key_type, value } => info(stateful(*key_type)?, None, value),
         _ => None,
     }
 }

@@ -33,6 +33,7 @@ pub mod secret;
 pub mod selftest;
 mod sha3;
 mod slh_dsa;
+mod stateful;
 
 pub use check_value::check_value;
 pub use error::{KeyError, OpError};

@@ -86,6 +86,13 @@ pub enum Material {
         /// The encoded key.
         value: Vec<u8>,
     },
+    /// A public key of HSS, XMSS or XMSS^MT.
+    StatefulPublic {
+        /// `CKK_HSS`, `CKK_XMSS` or `CKK_XMSSMT`.
+        key_type: KeyType,
+        /// The key as PKCS#11 3.2 has it in `CKA_VALUE` (6.65.2, 6.66.2).
+        value: Vec<u8>,
+    },
 }
 
 /// An RSA private key (RFC 8017, 3.2).
@@ -168,6 +175,10 @@ impl Material {
                 set: *set,
                 value: value.clone(),
             },
+            Self::StatefulPublic { key_type, value } => Self::StatefulPublic {
+                key_type: *key_type,
+                value: value.clone(),
+            },
         }
     }
 
@@ -197,6 +208,7 @@ impl Material {
                 | Self::MontgomeryPublic { .. }
                 | Self::DhPublic { .. }
                 | Self::PqPublic { .. }
+                | Self::StatefulPublic { .. }
         )
     }
 }

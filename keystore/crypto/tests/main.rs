@@ -11,6 +11,7 @@ mod oracle;
 mod pkcs1;
 mod sample;
 mod slh_dsa;
+mod stateful;
 mod table;
 mod vectors;
 mod wycheproof;

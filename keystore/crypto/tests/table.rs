@@ -133,6 +133,9 @@ fn keys_of(row: &Row) -> (Key, Key) {
         KeyType::ML_KEM => generate(&Generate::Pq(ParameterSet::MlKem768)).unwrap(),
         KeyType::SLH_DSA => generate(&Generate::Pq(ParameterSet::SlhDsaSha2_128f)).unwrap(),
         KeyType::EC_MONTGOMERY => generate(&Generate::X25519).unwrap(),
+        // Of one level, its tree of height 5 with digits of 8 bits; of the first parameter set.
+        KeyType::HSS => stateful(KeyType::HSS, [1, 5, 4], 48),
+        kind @ (KeyType::XMSS | KeyType::XMSSMT) => stateful(kind, [1], 64),
         KeyType::DH => generate(&Generate::Dh(DhGroup::Ffdhe2048)).unwrap(),
         KeyType::DES3 => generate(&Generate::Des3).unwrap(),
         _ => generate(&Generate::Secret { bytes: 32 }).unwrap(),
@@ -140,6 +143,24 @@ fn keys_of(row: &Row) -> (Key, Key) {
     let key = sample::open(&material);
     let other = sample::open(&key.public().unwrap_or(material));
     (key, other)
+}
+
+/// A public key of a type whose keys are not made here: numbers of four bytes, and hash values that nobody has signed under.
+fn stateful<const N: usize>(key_type: KeyType, numbers: [u32; N], rest: usize) -> Material {
+    let mut value: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+    value.resize(value.len() + rest, 7);
+    Material::StatefulPublic { key_type, value }
+}
+
+/// A mechanism that only verifies: vectors are in `stateful.rs`.
+fn refuses(row: &Row, mechanism: &Mechanism) {
+    assert_eq!(row.operations, Operations::VERIFY);
+    let (key, _) = keys_of(row);
+    let verify = |key: &Key| key.verify(mechanism, Input::Message(b"message"), &[0; 100]);
+    assert_eq!(verify(&key), Err(OpError::SignatureLength), "{}", row.mechanism);
+    assert_eq!(verify(&other_key(row)), Err(OpError::KeyType), "{}", row.mechanism);
+    let signed = key.sign(mechanism, Input::Message(b"message"), &mut Vec::new());
+    assert_eq!(signed, Err(OpError::KeyType), "{}", row.mechanism);
 }
 
 fn other_key(row: &Row) -> Key {
@@ -198,6 +219,7 @@ fn every_row_is_bound() {
                 signs(row, &mechanism)
             }
             Family::MlDsa | Family::HashMlDsa | Family::SlhDsa | Family::HashSlhDsa => signs(row, &mechanism),
+            Family::Stateful => refuses(row, &mechanism),
             Family::RsaOaep
             | Family::AesEcb
             | Family::AesCbc

@@ -199,6 +199,7 @@ fn hash_under(key: &SecretArray<32>, material: &Material) -> Option<MaterialHash
         Material::MontgomeryPublic { point } => (8, point),
         // No mechanism wraps or unwraps with them.
         Material::PqPublic { .. }
+        | Material::StatefulPublic { .. }
         | Material::PqPrivate { .. }
         | Material::DhPublic { .. }
         | Material::DhPrivate { .. } => return None,

@@ -87,6 +87,7 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
             set: parameter_set(shape, attributes)?,
             value: public(A::VALUE)?.to_vec(),
         }),
+        Shape::HssPublic | Shape::XmssPublic => stateful(attributes, public(A::VALUE)?),
         Shape::MlDsaPrivate | Shape::MlKemPrivate | Shape::SlhDsaPrivate => {
             pq_private(parameter_set(shape, attributes)?, secret(A::SEED), secret(A::VALUE))
         }
@@ -102,6 +103,13 @@ pub(crate) fn of(shape: Shape, attributes: &Template, values: &Values) -> Result
         | Shape::Mechanism
         | Shape::Feature => Err(Rv::KEY_HANDLE_INVALID),
     }
+}
+
+/// A key with a state: the shape does not tell XMSS from XMSS^MT.
+fn stateful(attributes: &Template, value: &[u8]) -> Result<Material, Rv> {
+    let key_type = KeyType(attributes.ulong(A::KEY_TYPE)?.ok_or(Rv::TEMPLATE_INCOMPLETE)?);
+    let value = value.to_vec();
+    Ok(Material::StatefulPublic { key_type, value })
 }
 
 /// The parts of an RSA key by the Chinese remainder theorem, if all are there.
@@ -204,7 +212,7 @@ pub(crate) fn open(shape: Shape, material: &Material, policy: Policy) -> Result<
     let key = Key::open(material).map_err(|error| match error {
         KeyError::Size | KeyError::Invalid => Rv::ATTRIBUTE_VALUE_INVALID,
     })?;
-    if key.is_whole() {
+    if key.is_whole() && (policy != Policy::Fips || key.has_approved_state()) {
         Ok(key)
     } else {
         Err(Rv::ATTRIBUTE_VALUE_INVALID)
@@ -265,6 +273,9 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
             draft.agree(Attribute::ulong(A::PARAMETER_SET, set.number()))?;
             draft.agree(Attribute::bytes(A::VALUE, value))?;
         }
+        Material::StatefulPublic { key_type, value } => {
+            describe_stateful(draft, *key_type, value)?;
+        }
         Material::PqPrivate { set, .. } => draft.agree(Attribute::ulong(A::PARAMETER_SET, set.number()))?,
         Material::Secret(value) => {
             draft.agree(Attribute::ulong(A::VALUE_LEN, value.len() as u64))?;
@@ -284,6 +295,23 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
             Some(named) if named == info => {}
             Some(_) => return Err(Rv::TEMPLATE_INCONSISTENT),
         }
+    }
+    Ok(())
+}
+
+/// The numbers that stand in a key with a state: levels and types of HSS (RFC 8554, 6.1 and 5.3), the parameter set of XMSS (RFC 8391,
+/// appendix B), each of four bytes.
+///
+/// # Errors
+/// `CKR_TEMPLATE_INCONSISTENT` for another parameter set than the key's.
+fn describe_stateful(draft: &mut Draft, key_type: KeyType, value: &[u8]) -> Result<(), Rv> {
+    draft.agree(Attribute::bytes(A::VALUE, value))?;
+    let numbers: &[A] = match key_type {
+        KeyType::HSS => &[A::HSS_LEVELS, A::HSS_LMS_TYPE, A::HSS_LMOTS_TYPE],
+        _ => &[A::PARAMETER_SET],
+    };
+    for (attribute, bytes) in numbers.iter().zip(value.as_chunks::<4>().0) {
+        draft.agree(Attribute::ulong(*attribute, u64::from(u32::from_be_bytes(*bytes))))?;
     }
     Ok(())
 }
@@ -376,7 +404,8 @@ pub(crate) fn values(material: &Material) -> Values {
         | Material::EdPublic { .. }
         | Material::MontgomeryPublic { .. }
         | Material::DhPublic { .. }
-        | Material::PqPublic { .. } => {}
+        | Material::PqPublic { .. }
+        | Material::StatefulPublic { .. } => {}
     }
     out
 }
@@ -394,6 +423,8 @@ pub(crate) fn shape_of(material: &Material) -> Option<Shape> {
         Material::MontgomeryPrivate { .. } => Shape::MontgomeryPrivate,
         Material::DhPublic { .. } => Shape::DhPublic,
         Material::DhPrivate { .. } => Shape::DhPrivate,
+        Material::StatefulPublic { key_type, .. } if *key_type == KeyType::HSS => Shape::HssPublic,
+        Material::StatefulPublic { .. } => Shape::XmssPublic,
         Material::PqPublic { set, .. } if set.key_type() == KeyType::ML_KEM => Shape::MlKemPublic,
         Material::PqPrivate { set, .. } if set.key_type() == KeyType::ML_KEM => Shape::MlKemPrivate,
         Material::PqPublic { set, .. } if set.key_type() == KeyType::SLH_DSA => Shape::SlhDsaPublic,

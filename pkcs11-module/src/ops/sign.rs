@@ -152,7 +152,21 @@ pub(crate) fn collect(collected: &mut WipingVec, data: &[u8], max_data: usize) -
     Ok(())
 }
 
-/// The length in bytes of this operation's signatures; all mechanisms of the table have fixed ones.
+/// The longest signature of XMSS^MT, and of all (PKCS#11 3.2, 6.66.8), in bytes.
+const LONGEST: usize = 104_520;
+
+/// The length in bytes of this operation's signatures, or of the longest where they say themselves how long they are.
+///
+/// # Errors
+/// As [`signature_length`].
+pub(crate) fn longest_signature(operation: &KeyOperation) -> Result<usize, Rv> {
+    match operation.row.family {
+        Family::Stateful => Ok(LONGEST),
+        _ => signature_length(operation),
+    }
+}
+
+/// The length in bytes of this operation's signatures; all mechanisms of the table that sign have fixed ones.
 ///
 /// # Errors
 /// `CKR_FUNCTION_FAILED` for a row that makes no signatures.

@@ -2,7 +2,7 @@
 
 use super::family::{Place, family};
 use super::request::{Asker, nothing};
-use super::sign::{Message, add, signature_length};
+use super::sign::{Message, add, longest_signature};
 use crate::abi::pointers::RawInput;
 use crate::state::operation::{KeyOperation, Outcome};
 use hsmd_proto::ck::{ObjectClass, Rv};
@@ -38,12 +38,7 @@ pub(crate) fn verify(
     signature: &[u8],
 ) -> Result<Outcome, Rv> {
     operation.check_grant()?;
-    let length = signature_length(operation)?;
-    // The halves of an ECDSA signature may both lack leading zeros (PKCS#11 3.2, 6.3.1): the provider widens them.
-    let short = operation.row.family == Family::Ecdsa
-        && (2..length).contains(&signature.len())
-        && signature.len().is_multiple_of(2);
-    if signature.len() != length && !short {
+    if !has_length(operation, signature.len())? {
         return Err(Rv::SIGNATURE_LEN_RANGE);
     }
     let message = operation.message(data, asker.instance.pool.max_data())?;
@@ -57,6 +52,18 @@ pub(crate) fn verify(
     }
     on_the_daemon(asker, operation, &message, signature)?;
     Ok(Outcome::Done)
+}
+
+/// Whether signatures of this operation may be so long.
+fn has_length(operation: &KeyOperation, length: usize) -> Result<bool, Rv> {
+    let whole = longest_signature(operation)?;
+    Ok(match operation.row.family {
+        // The halves may both lack leading zeros (PKCS#11 3.2, 6.3.1): the provider widens them.
+        Family::Ecdsa => length == whole || ((2..whole).contains(&length) && length.is_multiple_of(2)),
+        // The signature says itself how long it is.
+        Family::Stateful => length <= whole,
+        _ => length == whole,
+    })
 }
 
 fn on_the_daemon(

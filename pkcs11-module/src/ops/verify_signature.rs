@@ -3,7 +3,7 @@
 
 use super::family::{Place, begin, steps};
 use super::key::admit;
-use super::sign::{add, signature_length};
+use super::sign::{add, longest_signature};
 use super::verify::verify;
 use crate::abi::mechanism::RawMechanism;
 use crate::abi::pointers::RawInput;
@@ -27,7 +27,7 @@ pub(crate) fn init(
         let admitted = admit(asker, Operation::Verify, mechanism, key, Rv::KEY_HANDLE_INVALID)?;
         let running = KeyOperation::new(asker, admitted);
         // No signature is longer: what is, is not kept.
-        if signature.len() > signature_length(&running)? {
+        if signature.len() > longest_signature(&running)? {
             return Err(Rv::SIGNATURE_LEN_RANGE);
         }
         Ok(SignedOperation {

@@ -43,6 +43,7 @@ impl Row {
             Family::MlDsaKeyPairGen | Family::MlDsa | Family::HashMlDsa => "FIPS 204",
             Family::MlKemKeyPairGen | Family::MlKem => "FIPS 203",
             Family::SlhDsaKeyPairGen | Family::SlhDsa | Family::HashSlhDsa => "FIPS 205",
+            Family::Stateful => "SP 800-208",
             Family::Hkdf => "SP 800-56C r2",
             Family::Kbkdf => "SP 800-108 r1",
             Family::Pbkdf2 => "SP 800-132",

@@ -143,6 +143,8 @@ pub enum Family {
     SlhDsaKeyPairGen,
     SlhDsa,
     HashSlhDsa,
+    /// HSS, XMSS and XMSS^MT: verification alone.
+    Stateful,
     AesKeyGen,
     GenericSecretKeyGen,
     HkdfKeyGen,

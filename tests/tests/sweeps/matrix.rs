@@ -182,6 +182,7 @@ impl Keys {
             }
             CKK_DH => self.dh_pair(stage, kind),
             CKK_ML_DSA | CKK_SLH_DSA | CKK_ML_KEM => self.quantum_pair(stage, kind),
+            CKK_HSS | CKK_XMSS | CKK_XMSSMT => self.stateful(stage, kind),
             _ if hmac => self.created(stage, kind),
             _ => {
                 self.unknown.insert(kind);
@@ -202,6 +203,26 @@ impl Keys {
         };
         let set = number(CKA_PARAMETER_SET, set);
         self.pair(stage, kind, generation, (set, &[public]), &[private]);
+    }
+
+    /// A public key of a type whose keys are not made here: numbers of four bytes, and hash values that nobody has signed under.
+    fn stateful(&mut self, stage: &Stage, kind: KeyType) {
+        let (numbers, rest): (&[u32], _) = if kind == KeyType::HSS {
+            (&[1, 5, 4], 48)
+        } else {
+            (&[1], 64)
+        };
+        let mut value: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        value.resize(value.len() + rest, 7);
+        let mut template = vec![
+            number(CKA_CLASS, CKO_PUBLIC_KEY),
+            number(CKA_KEY_TYPE, kind.0),
+            bytes(CKA_VALUE, value),
+            flag(CKA_VERIFY, true),
+        ];
+        template.extend((kind != KeyType::HSS).then(|| number(CKA_PARAMETER_SET, 1)));
+        let made = stage.module.create(stage.session, &template);
+        self.push(CKO_PUBLIC_KEY, kind, "", &[CKA_VERIFY], made.expect("C_CreateObject"));
     }
 
     fn push(&mut self, class: CK_OBJECT_CLASS, kind: KeyType, size: &str, uses: &[CK_ATTRIBUTE_TYPE], handle: Object) {

@@ -13,6 +13,7 @@ mod password;
 mod private;
 mod secrets;
 mod signatures;
+mod stateful;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -147,7 +148,7 @@ name; ACVP are NIST's own vectors, of which `tests/tests/quantum/vectors` holds 
 type Family = fn(&mut Bench);
 
 /// What runs. Slow ones first: they run side by side.
-const FAMILIES: [Family; 21] = [
+const FAMILIES: [Family; 22] = [
     crate::quantum::acvp::slh_dsa,
     private::rsa,
     crate::quantum::ml_kem::wycheproof,
@@ -164,6 +165,7 @@ const FAMILIES: [Family; 21] = [
     derive::sp800_108,
     modes::modes,
     password::pbkdf2,
+    stateful::stateful,
     blake2b::blake2b,
     des3::des3,
     dh::dh,

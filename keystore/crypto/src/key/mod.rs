@@ -32,6 +32,7 @@ use crate::error::{KeyError, OpError};
 use crate::material::{Input, Material};
 use crate::secret::Secret;
 use crate::slh_dsa::{Private, Public};
+use crate::stateful;
 use dh::Dh;
 use hsmd_proto::ck::{KeyType, MechanismType};
 use hsmd_proto::dh::DhGroup;
@@ -69,6 +70,7 @@ enum Inner {
     MlKemPublic(Lattice),
     SlhDsaPrivate(Private),
     SlhDsaPublic(Public),
+    StatefulPublic(stateful::Public),
 }
 
 impl Key {
@@ -109,6 +111,9 @@ impl Key {
                 Inner::MlDsaPrivate(ml_dsa::open_private(*set, seed.as_ref(), value)?)
             }
             Material::PqPublic { set, value } => Inner::MlDsaPublic(ml_dsa::open_public(*set, value)?),
+            Material::StatefulPublic { key_type, value } => {
+                Inner::StatefulPublic(stateful::Public::new(*key_type, value).ok_or(KeyError::Invalid)?)
+            }
         }))
     }
 
@@ -132,6 +137,16 @@ impl Key {
     pub fn is_whole(&self) -> bool {
         match &self.0 {
             Inner::SlhDsaPrivate(key) => key.is_whole(),
+            _ => true,
+        }
+    }
+
+    /// Whether SP 800-208 approves the parameter set of a public key with a state; whether other keys are approved is told by their
+    /// type, curve and size.
+    #[must_use]
+    pub const fn has_approved_state(&self) -> bool {
+        match &self.0 {
+            Inner::StatefulPublic(key) => key.approved(),
             _ => true,
         }
     }
@@ -221,6 +236,14 @@ impl Key {
             }
             (Inner::SlhDsaPublic(key), Family::SlhDsa | Family::HashSlhDsa) => {
                 slh_dsa::verify(key, row, &mechanism.params, input, signature)
+            }
+            (Inner::StatefulPublic(key), Family::Stateful) if row.key_types.contains(&key.key_type()) => {
+                let (Input::Message(data) | Input::Digest(data)) = input;
+                key.verify(data, signature).map_err(|refused| match refused {
+                    stateful::Refused::Length => OpError::SignatureLength,
+                    stateful::Refused::Wrong => OpError::Signature,
+                    stateful::Refused::Engine => OpError::Failed,
+                })
             }
             (Inner::RsaPrivate(key, _) | Inner::RsaPublic(key), Family::RsaRaw) => {
                 let (Input::Message(data) | Input::Digest(data)) = input;
@@ -431,6 +454,10 @@ impl Key {
             }),
             Inner::SlhDsaPrivate(key) => Some(slh_dsa::material(key.public())),
             Inner::SlhDsaPublic(key) => Some(slh_dsa::material(key)),
+            Inner::StatefulPublic(key) => Some(Material::StatefulPublic {
+                key_type: key.key_type(),
+                value: key.bytes().to_vec(),
+            }),
             Inner::MlKemPrivate(key) | Inner::MlKemPublic(key) => Some(Material::PqPublic {
                 set: key.set(),
                 value: key.public()?,
@@ -461,6 +488,7 @@ impl Key {
             Inner::MlKemPrivate(key) | Inner::MlKemPublic(key) => key.set().public_bytes() as u64,
             Inner::SlhDsaPrivate(key) => key.public().bytes().len() as u64,
             Inner::SlhDsaPublic(key) => key.bytes().len() as u64,
+            Inner::StatefulPublic(_) => 0,
         }
     }
 }
@@ -485,6 +513,7 @@ impl std::fmt::Debug for Key {
             Inner::MlKemPublic(_) => "Key(ML-KEM public)",
             Inner::SlhDsaPrivate(_) => "Key(SLH-DSA private)",
             Inner::SlhDsaPublic(_) => "Key(SLH-DSA public)",
+            Inner::StatefulPublic(_) => "Key(HSS or XMSS public)",
         })
     }
 }
@@ -502,6 +531,7 @@ const fn signs(family: Family) -> bool {
             | Family::HashMlDsa
             | Family::SlhDsa
             | Family::HashSlhDsa
+            | Family::Stateful
     ) || mac::is_mac(family)
 }
 

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use hsmd_proto::ck::{Kdf, MechanismType, Mgf};
+use hsmd_proto::ck::{Kdf, KeyType, MechanismType, Mgf};
 use hsmd_proto::dh::DhGroup;
 use hsmd_proto::kbkdf::{KbkdfField, KbkdfMode, KbkdfParams, NumberFormat};
 use hsmd_proto::mechanism::{Family, TABLE};
@@ -146,6 +146,12 @@ fn answer(vector: &Vector, rsa: Option<&Key>) -> Option<()> {
         Family::MlDsa => {
             let material = Material::from_seed(ParameterSet::MlDsa44, vector.secret("key")?).ok()?;
             verifies(&Key::open(&material).ok()?, &Mechanism::plain(kind), &message, &result)
+        }
+        Family::Stateful => {
+            let (key_type, value) = (KeyType::HSS, vector.bytes("key")?);
+            let key = Key::open(&Material::StatefulPublic { key_type, value }).ok()?;
+            key.verify(&Mechanism::plain(kind), Input::Message(&message), &result)
+                .ok()
         }
         Family::SlhDsa => slh_dsa(vector, kind, &message, &result),
         Family::MlKem => {

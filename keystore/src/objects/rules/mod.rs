@@ -75,6 +75,8 @@ pub(crate) enum Shape {
     MlDsaPublic,
     MlKemPublic,
     SlhDsaPublic,
+    HssPublic,
+    XmssPublic,
     RsaPrivate,
     EcPrivate,
     EdPrivate,
@@ -93,7 +95,7 @@ pub(crate) enum Shape {
 
 impl Shape {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::Data,
         Self::Certificate,
         Self::AttributeCertificate,
@@ -110,6 +112,8 @@ impl Shape {
         Self::MlDsaPublic,
         Self::MlKemPublic,
         Self::SlhDsaPublic,
+        Self::HssPublic,
+        Self::XmssPublic,
         Self::RsaPrivate,
         Self::EcPrivate,
         Self::EdPrivate,
@@ -152,6 +156,8 @@ impl Shape {
             (ObjectClass::PUBLIC_KEY, KeyType::ML_DSA) => Self::MlDsaPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::ML_KEM) => Self::MlKemPublic,
             (ObjectClass::PUBLIC_KEY, KeyType::SLH_DSA) => Self::SlhDsaPublic,
+            (ObjectClass::PUBLIC_KEY, KeyType::HSS) => Self::HssPublic,
+            (ObjectClass::PUBLIC_KEY, KeyType::XMSS | KeyType::XMSSMT) => Self::XmssPublic,
             (ObjectClass::PRIVATE_KEY, KeyType::RSA) => Self::RsaPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC) => Self::EcPrivate,
             (ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS) => Self::EdPrivate,
@@ -197,6 +203,7 @@ impl Shape {
             Self::Feature => ObjectClass::HW_FEATURE,
             Self::RsaPublic | Self::EcPublic | Self::EdPublic | Self::MontgomeryPublic => ObjectClass::PUBLIC_KEY,
             Self::DhPublic | Self::MlDsaPublic | Self::MlKemPublic | Self::SlhDsaPublic => ObjectClass::PUBLIC_KEY,
+            Self::HssPublic | Self::XmssPublic => ObjectClass::PUBLIC_KEY,
             Self::RsaPrivate | Self::EcPrivate | Self::EdPrivate | Self::MontgomeryPrivate => ObjectClass::PRIVATE_KEY,
             Self::DhPrivate | Self::MlDsaPrivate | Self::MlKemPrivate | Self::SlhDsaPrivate => ObjectClass::PRIVATE_KEY,
             Self::Aes | Self::AesXts | Self::ChaCha | Self::Des3 | Self::Generic | Self::Hmac => {
@@ -251,13 +258,18 @@ impl Shapes {
     pub(crate) const ML_KEM_PRIVATE: Self = Self(1 << Shape::MlKemPrivate as u16);
     pub(crate) const SLH_DSA_PUBLIC: Self = Self(1 << Shape::SlhDsaPublic as u16);
     pub(crate) const SLH_DSA_PRIVATE: Self = Self(1 << Shape::SlhDsaPrivate as u16);
+    pub(crate) const HSS_PUBLIC: Self = Self(1 << Shape::HssPublic as u16);
+    pub(crate) const XMSS_PUBLIC: Self = Self(1 << Shape::XmssPublic as u16);
+    /// Keys that come in and verify; they are not made here.
+    pub(crate) const STATEFUL_PUBLIC: Self = Self::HSS_PUBLIC.or(Self::XMSS_PUBLIC);
     /// Keys with a parameter set.
     pub(crate) const PQ_PUBLIC: Self = Self::ML_DSA_PUBLIC.or(Self::ML_KEM_PUBLIC).or(Self::SLH_DSA_PUBLIC);
     pub(crate) const PQ_PRIVATE: Self = Self::ML_DSA_PRIVATE.or(Self::ML_KEM_PRIVATE).or(Self::SLH_DSA_PRIVATE);
     pub(crate) const PUBLIC: Self = Self::RSA_PUBLIC
         .or(Self::CURVE_PUBLIC)
         .or(Self::DH_PUBLIC)
-        .or(Self::PQ_PUBLIC);
+        .or(Self::PQ_PUBLIC)
+        .or(Self::STATEFUL_PUBLIC);
     pub(crate) const PRIVATE: Self = Self::RSA_PRIVATE
         .or(Self::CURVE_PRIVATE)
         .or(Self::DH_PRIVATE)

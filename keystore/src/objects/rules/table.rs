@@ -196,6 +196,7 @@ pub(crate) static RULES: &[Rule] = &[
                 .or(S::SIGNING_PUBLIC)
                 .or(S::ML_DSA_PUBLIC)
                 .or(S::SLH_DSA_PUBLIC)
+                .or(S::STATEFUL_PUBLIC)
                 .or(S::SECRET),
         ),
     ),
@@ -290,6 +291,12 @@ pub(crate) static RULES: &[Rule] = &[
     fixed(A::PRIME, S::DH_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::BASE, S::DH_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::VALUE, S::DH_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
+    // 6.65 HSS, 6.66 XMSS and XMSS^MT
+    computed(A::HSS_LEVELS, S::HSS_PUBLIC),
+    computed(A::HSS_LMS_TYPE, S::HSS_PUBLIC),
+    computed(A::HSS_LMOTS_TYPE, S::HSS_PUBLIC),
+    fixed(A::PARAMETER_SET, S::XMSS_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(A::VALUE, S::STATEFUL_PUBLIC, W::CREATE, Default::Computed).required(W::CREATE),
     // 6.67 ML-DSA, 6.68 ML-KEM, 6.69 SLH-DSA; of the first two one of seed and value is enough
     fixed(
         A::PARAMETER_SET,

@@ -1,4 +1,4 @@
-//! The rows of ML-DSA, ML-KEM and SLH-DSA (PKCS#11 3.2, 6.67 to 6.69).
+//! The rows of ML-DSA, ML-KEM and SLH-DSA (PKCS#11 3.2, 6.67 to 6.69), and of the verification of HSS, XMSS and XMSS^MT (6.65, 6.66).
 
 use super::SIGN;
 use crate::ck::{KeyType as K, MechanismType as M};
@@ -59,6 +59,19 @@ const fn slh_dsa(mechanism: M, row: Row, family: Family) -> Row {
 /// A row of HashSLH-DSA that hashes.
 const fn hash_slh_dsa(mechanism: M, hash: M) -> Row {
     slh_dsa(mechanism, hash_ml_dsa(mechanism, hash), Family::HashSlhDsa)
+}
+
+/// A row of signatures by hashes with a state, which are verified and not made (docs/decisions/0021). PKCS#11 has no sizes for them.
+const fn stateful(mechanism: M, key_types: &'static [K], section: &'static str) -> Row {
+    Row {
+        key_types,
+        min: 0,
+        max: 0,
+        unit: Unit::None,
+        operations: Op::VERIFY,
+        section,
+        ..ml_dsa(mechanism, Family::Stateful, ParamKind::None, None, MultiPart::No)
+    }
 }
 
 /// All of them.
@@ -132,4 +145,7 @@ pub(super) const ROWS: &[Row] = &[
     hash_slh_dsa(M::HASH_SLH_DSA_SHA3_256, M::SHA3_256),
     hash_slh_dsa(M::HASH_SLH_DSA_SHA3_384, M::SHA3_384),
     hash_slh_dsa(M::HASH_SLH_DSA_SHA3_512, M::SHA3_512),
+    stateful(M::HSS, &[K::HSS], "6.65.6"),
+    stateful(M::XMSS, &[K::XMSS], "6.66.8"),
+    stateful(M::XMSSMT, &[K::XMSSMT], "6.66.8"),
 ];

@@ -46,6 +46,7 @@ pub(super) fn prepare<'a>(row: &str, bed: &'a Bed<'a>) -> Option<Result<Call<'a>
             let mechanism = Mechanism::Plain(CKM_BLAKE2B_256);
             Ok(one_shot(bed, "Digest", mechanism, 0, vec![1; 1024]))
         }
+        "verify-hss" => hss(bed),
         "wrap-aes-kw" => wrap(bed, |bed| secret(bed, AES), Mechanism::Plain(CKM_AES_KEY_WRAP)),
         "wrap-rsa-aes" => {
             let oaep = [CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED, 0, 0];
@@ -155,6 +156,31 @@ fn sign_pq<'a>(
         private,
         vec![0x5a; 17 << 10],
     ))
+}
+
+/// RFC 8554, appendix F, test case 1: two trees of height 5, digits of 8 bits.
+fn hss<'a>(bed: &'a Bed<'a>) -> Result<Call<'a>, Rv> {
+    const VECTORS: &str = include_str!("../../../../../tests/tests/vectors/stateful.json");
+    let field = |name: &str| -> Vec<u8> {
+        let marked = format!("\"{name}\": \"");
+        let text = VECTORS.split_once(&marked).and_then(|(_, rest)| rest.split_once('"'));
+        let digits = text.map_or("", |(digits, _)| digits);
+        let pairs = (0..digits.len() / 2).filter_map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok());
+        pairs.collect()
+    };
+    let template = [
+        number(CKA_CLASS, CKO_PUBLIC_KEY),
+        number(CKA_KEY_TYPE, CKK_HSS),
+        flag(CKA_TOKEN, false),
+        flag(CKA_VERIFY, true),
+        bytes(CKA_VALUE, field("key")),
+    ];
+    let key = keep(bed, bed.module.create(bed.session, &template)?);
+    let (message, signature) = (field("message"), field("signature"));
+    Ok(Box::new(move || {
+        let hss = Mechanism::Plain(CKM_HSS);
+        bed.module.verify(bed.session, &hss, key, &message, &signature)
+    }))
 }
 
 fn encrypt<'a>(bed: &'a Bed<'a>, kind: Kind, mechanism: Mechanism, length: usize) -> Result<Call<'a>, Rv> {
