@@ -53,7 +53,7 @@ pub use error::Error;
 pub use hsmd_crypto::Input;
 pub use hsmd_crypto::pin::PinCost;
 pub use hsmd_crypto::secret::Secret;
-pub use hsmd_fleet::{NodeId as FleetNodeId, Standing};
+pub use hsmd_fleet::{NodeId as FleetNodeId, Raised, Standing};
 pub use hsmd_store::container::{
     ContainerError, HEADER_BYTES as BACKUP_HEADER_BYTES, Header as BackupHeader, KeySource as BackupKeySource,
 };

@@ -21,13 +21,20 @@ pub enum Mistake {
 }
 
 static MADE: OnceLock<Mistake> = OnceLock::new();
+static LEVEL: OnceLock<u32> = OnceLock::new();
 
 /// From now on the process makes the mistake of this name. Another name: none.
 pub fn make(name: &str) {
     let mistake = match name.trim() {
         "no-fencing" => Mistake::NoFencing,
         "early-acknowledgement" => Mistake::EarlyAcknowledgement,
-        _ => return,
+        // No mistake, but what this program is not: the next release.
+        name => {
+            if let Some(level) = name.strip_prefix("level-").and_then(|level| level.parse().ok()) {
+                let _ = LEVEL.set(level);
+            }
+            return;
+        }
     };
     // The first one holds.
     let _ = MADE.set(mistake);
@@ -37,6 +44,12 @@ pub fn make(name: &str) {
 #[must_use]
 pub fn makes(mistake: Mistake) -> bool {
     MADE.get() == Some(&mistake)
+}
+
+/// The highest format level of the fleet that this process says it knows.
+#[must_use]
+pub fn highest_level() -> Option<u32> {
+    LEVEL.get().copied()
 }
 
 /// The mistake of the early acknowledgement, for what no other node waits for.

@@ -161,6 +161,7 @@ const TABLE: &[Row] = &[
     (FLEET, "RemoveNode", ADMIN),
     (FLEET, "MoveHsm", OPERATE),
     (FLEET, "Evacuate", OPERATE),
+    (FLEET, "RaiseLevel", ADMIN),
     (HEALTH, "Check", ALL),
     (HEALTH, "Watch", ALL),
     (REFLECTION, "ServerReflectionInfo", ALL),

@@ -1,14 +1,15 @@
 //! `hsmd.fleet.v1.Fleet`: the nodes that share this daemon's store.
 
 use super::fault::{again, blocking};
-use crate::fleet::{Fleet as Driven, NodeView, phase_name};
+use crate::fleet::{Fleet as Driven, NodeView, levels, phase_name};
 use crate::node::Node as Daemon;
 use hsmd_control::fleet::fleet_server::Fleet;
 use hsmd_control::fleet::{
     DrainRequest, DrainResponse, EvacuateRequest, EvacuateResponse, ListNodesRequest, ListNodesResponse,
-    MoveHsmRequest, MoveHsmResponse, Moved, Node, RemoveNodeRequest, RemoveNodeResponse,
+    MoveHsmRequest, MoveHsmResponse, Moved, Node, RaiseLevelRequest, RaiseLevelResponse, RemoveNodeRequest,
+    RemoveNodeResponse,
 };
-use hsmd_keystore::Standing;
+use hsmd_keystore::{Raised, Standing};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,9 @@ impl Fleet for Service {
                 nodes: Vec::new(),
                 phase: "alone".into(),
                 serves: self.0.serves(),
+                level: 0,
+                lowest_level: *levels().start(),
+                highest_level: *levels().end(),
             }));
         };
         let nodes = fleet.nodes().map_err(|error| Status::data_loss(error.to_string()))?;
@@ -43,7 +47,20 @@ impl Fleet for Service {
             nodes: nodes.into_iter().map(|node| view(node, &mut homes)).collect(),
             phase: phase_name(fleet.phase()).into(),
             serves: self.0.serves(),
+            level: fleet.level().unwrap_or(0),
+            lowest_level: *levels().start(),
+            highest_level: *levels().end(),
         }))
+    }
+
+    async fn raise_level(&self, request: Request<RaiseLevelRequest>) -> Result<Response<RaiseLevelResponse>, Status> {
+        let (fleet, level) = (self.fleet()?, request.into_inner().level);
+        let names = Arc::clone(&fleet);
+        let raised = tokio::task::spawn_blocking(move || fleet.raise(level)).await;
+        let raised = raised.map_err(|_| Status::internal("the request failed; see the daemon's log"))?;
+        let level = answer_to_raise(raised, |node| name_of(&names, node))?;
+        tracing::info!(level, "the fleet has this format level");
+        Ok(Response::new(RaiseLevelResponse { level }))
     }
 
     async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
@@ -93,6 +110,46 @@ impl Fleet for Service {
         });
         Ok(Response::new(EvacuateResponse { moved: moved.collect() }))
     }
+}
+
+/// A node as people know it: its host's name and its id.
+fn name_of(fleet: &Driven, node: hsmd_keystore::FleetNodeId) -> String {
+    let nodes = fleet.nodes().unwrap_or_default();
+    let found = nodes.iter().find(|view| view.records.node == node);
+    let name = found.map_or("?", |view| view.facts.name.as_str());
+    format!("{name} ({:032x})", node.0)
+}
+
+/// The fleet's level, or why it was not raised and what to do about it.
+fn answer_to_raise(raised: Raised, name: impl Fn(hsmd_keystore::FleetNodeId) -> String) -> Result<u32, Status> {
+    Err(match raised {
+        Raised::Done(level) => return Ok(level),
+        Raised::NotNext(level) => Status::failed_precondition(format!(
+            "the fleet has format level {level}; it is raised one level at a time and never lowered"
+        )),
+        Raised::OwnProgram(highest) => Status::failed_precondition(format!(
+            "this program knows no format level above {highest}: there is nothing to raise until a release brings one"
+        )),
+        Raised::Older(nodes) => {
+            let told = |(node, known): (_, Option<u32>)| {
+                let known = known.map_or("none told yet".to_owned(), |known| format!("up to level {known}"));
+                format!("{}: {known}", name(node))
+            };
+            let nodes: Vec<_> = nodes.into_iter().map(told).collect();
+            Status::failed_precondition(format!(
+                "programs that do not know the level could serve again: {}; install the release there and start it, or remove \
+                 nodes that are gone for good (hsmctl fleet remove)",
+                nodes.join(", ")
+            ))
+        }
+        Raised::Contended => {
+            Status::aborted("a node came or went meanwhile, and nothing was changed: look at the nodes, and try again")
+        }
+        Raised::Closed => Status::failed_precondition("this node has no right to serve at the moment: ask another one"),
+        Raised::Unknown => Status::unavailable(
+            "the store has not said whether the level was raised: the same again finds out (hsmctl fleet level show)",
+        ),
+    })
 }
 
 fn view(node: NodeView, homes: &mut BTreeMap<String, Vec<String>>) -> Node {

@@ -10,7 +10,7 @@ use crate::init::keystore_options;
 use clap::{Args, Subcommand};
 use hsmd_control::fleet::fleet_client::FleetClient;
 use hsmd_control::fleet::{
-    DrainRequest, EvacuateRequest, ListNodesRequest, MoveHsmRequest, Moved, Node, RemoveNodeRequest,
+    DrainRequest, EvacuateRequest, ListNodesRequest, MoveHsmRequest, Moved, Node, RaiseLevelRequest, RemoveNodeRequest,
 };
 use hsmd_keystore::{Keystore, MasterKey};
 use serde::Serialize;
@@ -68,12 +68,33 @@ pub(super) enum Fleet {
         #[arg(long)]
         yes: bool,
     },
+    /// The format level of the fleet's records, which programs of two adjacent releases have in common.
+    #[command(subcommand)]
+    Level(Level),
     /// Takes a store in etcd that has forgotten something as it is: a new timeline begins, and all logins end. Once for a fleet, on
     /// one node, while its daemon is stopped; then the daemons start again.
     #[command(
         after_help = "With a store in etcd. Example:\n  hsmctl fleet accept-rollback --config /etc/hsmd/hsmd.toml --yes"
     )]
     AcceptRollback(Accept),
+}
+
+/// The verbs of `hsmctl fleet level`.
+#[derive(Subcommand)]
+pub(super) enum Level {
+    /// Shows the level that the fleet has, and the highest one that each node's program has told.
+    #[command(
+        after_help = "With a store in etcd. Examples:\n  hsmctl fleet level show\n  hsmctl fleet level show -o json"
+    )]
+    Show,
+    /// Gives the fleet the next level, once every node runs a release that knows it: an older program does not serve any more from
+    /// then on, and there is no way back.
+    #[command(after_help = "With a store in etcd. Example:\n  hsmctl fleet level raise --yes")]
+    Raise {
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Arguments of `hsmctl fleet accept-rollback`.
@@ -127,9 +148,49 @@ pub(super) async fn run(channel: Channel, command: Fleet, format: Format) -> Res
             confirm::sure(yes, "this node gives its HSMs to the others and leaves the fleet")?;
             leave(&mut client, format).await
         }
+        Fleet::Level(Level::Show) => show(&levels(&mut client).await?, format),
+        Fleet::Level(Level::Raise { yes }) => raise(&mut client, yes, format).await,
         // Answered before a daemon is looked for.
         Fleet::AcceptRollback(options) => accept(&options),
     }
+}
+
+/// The levels of the fleet that is asked.
+async fn levels(client: &mut FleetClient<Channel>) -> Result<LevelView, Error> {
+    let answer = client.list_nodes(ListNodesRequest {}).await?.into_inner();
+    if answer.level == 0 {
+        let why = match answer.phase.as_str() {
+            "alone" => "this daemon's store is its own: there is no fleet",
+            _ => "the fleet's root record cannot be read; see the daemon's log",
+        };
+        return Err(Error::new(Exit::Failed, why));
+    }
+    let known = |node: Node| KnownView {
+        id: node.id,
+        name: node.name,
+        standing: node.standing,
+        version: node.version,
+        level: (node.level > 0).then_some(node.level),
+    };
+    Ok(LevelView {
+        level: answer.level,
+        lowest: answer.lowest_level,
+        highest: answer.highest_level,
+        nodes: answer.nodes.into_iter().map(known).collect(),
+    })
+}
+
+/// Raises it, and shows what the fleet has then.
+async fn raise(client: &mut FleetClient<Channel>, yes: bool, format: Format) -> Result<Exit, Error> {
+    let found = levels(client).await?;
+    let level = found.level + 1;
+    // What the daemon refuses needs no thought.
+    if level <= found.highest {
+        let what = format!("the fleet's format level becomes {level}: programs that do not know it serve no more");
+        confirm::sure(yes, &what)?;
+    }
+    client.raise_level(RaiseLevelRequest { level }).await?;
+    show(&levels(client).await?, format)
 }
 
 /// How long a node may take to answer what it has begun.
@@ -203,6 +264,45 @@ struct NodeView {
     level: u32,
     own: bool,
     hsms: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct LevelView {
+    /// The fleet's.
+    level: u32,
+    /// What the program of the node that was asked knows.
+    lowest: u32,
+    highest: u32,
+    nodes: Vec<KnownView>,
+}
+
+#[derive(Serialize)]
+struct KnownView {
+    id: String,
+    name: String,
+    standing: String,
+    version: String,
+    /// The highest that its program has told; `None`: nothing yet.
+    level: Option<u32>,
+}
+
+impl Table for LevelView {
+    fn rows(&self) -> Vec<Vec<String>> {
+        let fleet = [
+            "fleet".to_owned(),
+            String::new(),
+            String::new(),
+            String::new(),
+            self.level.to_string(),
+        ];
+        let node = |node: &KnownView| {
+            let level = node.level.map_or("?".to_owned(), |level| format!("up to {level}"));
+            let (id, name, standing) = (node.id.clone(), node.name.clone(), node.standing.clone());
+            [id, name, standing, node.version.clone(), level]
+        };
+        let rows = std::iter::once(fleet).chain(self.nodes.iter().map(node));
+        list(["ID", "NAME", "STANDING", "VERSION", "LEVEL"], rows)
+    }
 }
 
 #[derive(Serialize)]

@@ -11,14 +11,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use hsmd_fleet::{
-    Anchor, Answer, Ask, Call, Effect, Event, Gate, Input, Node, NodeId, OperationId, Phase, Ran, Request, Revision,
-    Scope, Timing, Told, Write,
+    Anchor, Answer, Ask, Call, Effect, Event, Gate, Input, Node, NodeId, OperationId, Phase, Raised, Ran, Request,
+    Revision, Scope, Timing, Told, Write,
 };
 use hsmd_keystore::{Followed, NodeFacts, Peers};
 
 use super::anchor::AnchorFile;
 use super::questions::{LOADING, PATIENCE, Questions};
-use super::{Shared, now, phase_name};
+use super::{Shared, levels, now, phase_name};
 
 /// Steps of the follower that are kept for a watch that begins anew.
 const KEPT: usize = 4096;
@@ -45,6 +45,10 @@ pub(super) enum Message {
         node: NodeId,
         reply: SyncSender<Answer>,
     },
+    Raise {
+        level: u32,
+        reply: SyncSender<Raised>,
+    },
     End,
 }
 
@@ -58,6 +62,8 @@ pub(super) struct Driver {
     asked: BTreeMap<Call, Instant>,
     kept: VecDeque<Followed>,
     requests: BTreeMap<Request, (Revision, SyncSender<Answer>)>,
+    raises: BTreeMap<Request, SyncSender<Raised>>,
+    peers: Peers,
     last_request: u64,
 }
 
@@ -69,14 +75,20 @@ impl Driver {
         to_driver: &Sender<Message>,
         shared: Arc<Shared>,
     ) -> std::io::Result<Self> {
+        let timing = Timing {
+            levels: levels(),
+            ..Timing::default()
+        };
         Ok(Self {
-            node: Node::new(peers.id(), Timing::default(), remembered),
+            node: Node::new(peers.id(), timing, remembered),
             questions: Questions::start(peers, facts, to_driver)?,
             anchor,
             shared,
             asked: BTreeMap::new(),
             kept: VecDeque::new(),
             requests: BTreeMap::new(),
+            raises: BTreeMap::new(),
+            peers: peers.clone(),
             last_request: 0,
         })
     }
@@ -143,6 +155,11 @@ impl Driver {
                 self.requests.insert(request, (Revision(0), reply));
                 self.hand(Input::Remove { request, node });
             }
+            Message::Raise { level, reply } => {
+                let request = self.next_request();
+                self.raises.insert(request, reply);
+                self.hand(Input::Raise { request, level });
+            }
             Message::End => {}
         }
     }
@@ -186,6 +203,15 @@ impl Driver {
                     inputs.push_back(Input::Silent { call });
                 }
             }
+            Effect::Forget { call } => {
+                self.asked.remove(&call);
+            }
+            Effect::Raised(request, raised) => {
+                if let Some(reply) = self.raises.remove(&request) {
+                    // As above.
+                    let _ = reply.try_send(raised);
+                }
+            }
             Effect::Watch { after } => {
                 let missed = self.kept.iter().filter(|step| step.position > after);
                 inputs.extend(missed.map(event).map(Input::Watched));
@@ -220,6 +246,17 @@ impl Driver {
         match phase {
             Phase::Suspect(why) => {
                 tracing::error!(?why, "the fleet's store has forgotten something: nothing is served")
+            }
+            Phase::WrongLevel(level) => {
+                self.peers.write_nothing();
+                let known = levels();
+                let (from, to) = (known.start(), known.end());
+                tracing::error!(
+                    level,
+                    from,
+                    to,
+                    "the fleet has a format level that this program does not know: install the fleet's release"
+                );
             }
             Phase::Serving | Phase::Left => tracing::info!(phase = name, "this node's place in the fleet"),
             _ => tracing::debug!(phase = name, "this node's place in the fleet"),

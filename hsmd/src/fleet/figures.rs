@@ -15,6 +15,8 @@ pub(crate) struct Figures {
     pub(crate) right: u64,
     /// What the store's memory has and the caches have not, in revisions.
     pub(crate) behind: u64,
+    /// The format level of the fleet's records; `None`: they cannot be read.
+    pub(crate) level: Option<u32>,
     /// How many nodes have each standing.
     pub(crate) nodes: BTreeMap<&'static str, u64>,
 }
@@ -32,6 +34,7 @@ impl Fleet {
             serving: self.serves(),
             right: self.gate.right(now()),
             behind: self.peers.behind(),
+            level: self.level(),
             nodes,
         }
     }

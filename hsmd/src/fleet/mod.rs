@@ -9,12 +9,13 @@ mod driver;
 mod figures;
 mod questions;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hsmd_fleet::{Answer, Entry, Gate, NodeId, Pass, Phase, Revision, Time};
+use hsmd_fleet::{Answer, Entry, Gate, NodeId, Pass, Phase, Raised, Revision, Time, Timing};
 use hsmd_keystore::{Keystore, NodeFacts, Peers, take_barrier, take_unsettled};
 use parking_lot::{Condvar, Mutex};
 
@@ -257,6 +258,19 @@ impl Fleet {
         }
     }
 
+    /// The format level that the fleet has; `None`: its root record cannot be read.
+    pub(crate) fn level(&self) -> Option<u32> {
+        self.peers.level().ok().flatten()
+    }
+
+    /// Gives the fleet the next format level.
+    pub(crate) fn raise(&self, level: u32) -> Raised {
+        let (reply, answer) = sync_channel(1);
+        let sent = self.to_driver.send(Message::Raise { level, reply });
+        let raised = sent.ok().and_then(|()| answer.recv_timeout(BARRIER).ok());
+        raised.unwrap_or(Raised::Unknown)
+    }
+
     /// Leaves, and ends the threads.
     pub(crate) fn stop(&self) {
         self.drain();
@@ -283,6 +297,15 @@ impl Fleet {
 #[cfg(feature = "planted")]
 fn unfenced() -> bool {
     hsmd_keystore::planted::makes(hsmd_keystore::planted::Mistake::NoFencing)
+}
+
+/// The format levels that this program reads and writes.
+pub(crate) fn levels() -> RangeInclusive<u32> {
+    #[cfg(feature = "planted")]
+    if let Some(highest) = hsmd_keystore::planted::highest_level() {
+        return 1..=highest;
+    }
+    Timing::default().levels
 }
 
 /// This host's name, for people.

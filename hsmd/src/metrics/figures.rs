@@ -159,6 +159,9 @@ impl Figures {
             Value::Number(figures.right as f64 / 1e6),
         );
         self.gauge("hsmd_fleet_behind_revisions", &[], figures.behind);
+        if let Some(level) = figures.level {
+            self.gauge("hsmd_fleet_level", &[], u64::from(level));
+        }
         for (standing, count) in figures.nodes {
             self.gauge("hsmd_fleet_nodes", &[standing], count);
         }

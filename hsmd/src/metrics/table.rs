@@ -97,7 +97,8 @@ pub(super) const TABLE: &[Row] = &[
         "hsmd_fleet_serving",
         Kind::Gauge,
         &[],
-        "In a fleet: 1 when this node answers requests, else 0.",
+        "In a fleet: 1 when this node answers requests, else 0. It may read 0 for a moment while the node is behind: 250 ms after it \
+         learnt of another's change that it has not applied, it leaves requests to other nodes until it has.",
     ),
     row(
         "hsmd_fleet_right_seconds",
@@ -110,6 +111,12 @@ pub(super) const TABLE: &[Row] = &[
         Kind::Gauge,
         &[],
         "In a fleet: changes by other nodes that have arrived and are not applied here.",
+    ),
+    row(
+        "hsmd_fleet_level",
+        Kind::Gauge,
+        &[],
+        "In a fleet: the format level of its records.",
     ),
     row(
         "hsmd_fleet_nodes",

@@ -7,7 +7,7 @@
 
 use crate::beating::Pulse;
 use crate::history::{Backwards, Continuity, compare};
-use crate::interface::{Answer, Ask, Commit, Effect, Phase, Told};
+use crate::interface::{Answer, Ask, AtRoot, Commit, Effect, Phase, Told};
 use crate::names::{Revision, Time, Timeline};
 use crate::node::{Node, Purpose, Watching};
 use crate::reach::Reach;
@@ -42,22 +42,22 @@ impl<B: Clone> Node<B> {
         if self.step.asked || now < self.step.not_before {
             return;
         }
-        let stand = |standing, beat| Ask::Commit {
+        let stand = |standing, beat, root| Ask::Commit {
             guard: Some(self.generation),
-            commit: Commit::Stand(standing, beat),
+            commit: Commit::Stand { standing, beat, root },
         };
         let ask = match self.phase {
             Phase::Serving | Phase::Left | Phase::Removed => return,
             Phase::Looking | Phase::NoFleet | Phase::WrongLevel(_) | Phase::Suspect(_) => Ask::Survey,
-            Phase::Entering => stand(Standing::Loading, None),
+            Phase::Entering => stand(Standing::Loading, None, self.root_to_enter()),
             Phase::Loading => Ask::Load,
             Phase::Rising if self.pulse.anchored.is_none() => return self.write_anchor(),
             Phase::Rising => {
                 // The right to serve counts from here.
                 self.pulse.first_sent = Some(now);
-                stand(Standing::Serving, Some(self.first_beat()))
+                stand(Standing::Serving, Some(self.first_beat()), self.root_to_serve())
             }
-            Phase::Leaving => stand(Standing::Left, None),
+            Phase::Leaving => stand(Standing::Left, None, AtRoot::Any),
         };
         self.step.asked = true;
         self.ask(Purpose::Step, ask);
@@ -98,7 +98,7 @@ impl<B: Clone> Node<B> {
             Ok(Continuity::Successor) => self.memory = None,
             Ok(Continuity::Same) => {}
         }
-        if !self.timing.levels.contains(&root.level) {
+        if !self.knows(root.level) {
             return self.rest_as(now, Phase::WrongLevel(root.level));
         }
         let own = survey.node(self.me);
@@ -123,7 +123,7 @@ impl<B: Clone> Node<B> {
     }
 
     /// Stays outside and looks again later.
-    fn rest_as(&mut self, now: Time, phase: Phase) {
+    pub(crate) fn rest_as(&mut self, now: Time, phase: Phase) {
         if self.phase != phase {
             self.become_phase(phase);
         }
@@ -138,6 +138,12 @@ impl<B: Clone> Node<B> {
         let own = survey.node(self.me);
         if own.is_none_or(|own| own.generation != self.generation) {
             self.begin_again(now);
+            return false;
+        }
+        if let Some(level) = survey.root.as_ref().map(|(_, root)| root.level)
+            && !self.knows(level)
+        {
+            self.rest_at_level(now, level);
             return false;
         }
         self.root.clone_from(&survey.root);
@@ -180,6 +186,8 @@ impl<B: Clone> Node<B> {
             self.suspect(now, Backwards::Marked { by });
         } else if timeline.is_some_and(|timeline| timeline != root.timeline) {
             self.begin_again(now);
+        } else if !self.knows(root.level) && self.phase != Phase::Leaving {
+            self.rest_at_level(now, root.level);
         } else {
             self.root = Some((version, root));
         }
@@ -247,7 +255,7 @@ impl<B: Clone> Node<B> {
         }
     }
 
-    fn stop_serving(&mut self) {
+    pub(crate) fn stop_serving(&mut self) {
         self.gate.close();
         // What the store said last is remembered, whatever becomes of it.
         if let Some(memory) = &mut self.memory {

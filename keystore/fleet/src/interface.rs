@@ -61,6 +61,13 @@ pub enum Input<B> {
         /// Which.
         node: NodeId,
     },
+    /// The operator says that all nodes have a program that knows this format level: answered by [`Effect::Raised`].
+    Raise {
+        /// Answered under this name.
+        request: Request,
+        /// The level that the fleet is to have: the next one.
+        level: u32,
+    },
 }
 
 /// A request that may write.
@@ -153,6 +160,12 @@ pub enum Effect<B> {
         /// The question.
         ask: Ask<B>,
     },
+    /// An [`Ask::Load`] that is not to be answered any more: what comes late replaces nothing, since it is older than what is there,
+    /// or of an earlier life.
+    Forget {
+        /// The number of the question.
+        call: Call,
+    },
     /// Watch the fleet's prefix from after this revision on; an earlier watch ends.
     Watch {
         /// The first batch is the next one.
@@ -164,6 +177,8 @@ pub enum Effect<B> {
     Run(Request),
     /// Answer a write.
     Answer(Request, Answer),
+    /// Answer an [`Input::Raise`].
+    Raised(Request, Raised),
     /// A request that waited: go on, with [`crate::Gate::pass`], or answer `behind`.
     Proceed(Request, bool),
     /// The phase changed, for logs, status and readiness. Nothing has to be done: the gate is closed or open already.
@@ -175,8 +190,8 @@ pub enum Effect<B> {
 pub enum Ask<B> {
     /// Read the fleet's records, linearizably.
     Survey,
-    /// Read everything at one revision, linearizably, and put it in place of what was applied: [`Told::Survey`] at that revision. An
-    /// answer that comes after the one to a later Load replaces nothing: it is older than what is there.
+    /// Read everything at one revision, linearizably, and put it in place of what was applied: [`Told::Survey`] at that revision,
+    /// unless [`Effect::Forget`] came before the answer.
     Load,
     /// Commit, if `guard` is this node's generation and the batch's own compares hold.
     Commit {
@@ -194,9 +209,15 @@ pub enum Ask<B> {
 /// A batch: the core's own, or the driver's.
 #[derive(Clone, Debug)]
 pub enum Commit<B> {
-    /// Put this node's standing, if it has the generation of the guard; that is one more now. A node that begins to serve
-    /// puts a beat, too: this one, if the record has that version.
-    Stand(Standing, Option<(u64, Beat)>),
+    /// Put this node's standing, if it has the generation of the guard; that is one more now.
+    Stand {
+        /// The standing.
+        standing: Standing,
+        /// A node that begins to serve puts a beat, too: this one, if the record has that version.
+        beat: Option<(u64, Beat)>,
+        /// What is asked of the root record.
+        root: AtRoot,
+    },
     /// Put this node's beat, if the record has that version.
     Beat(u64, Beat),
     /// Put another node's standing, if its generation and the version of its beat are these.
@@ -212,8 +233,29 @@ pub enum Commit<B> {
     },
     /// Put the root record, if it has that version.
     Root(u64, Root),
+    /// Put the root record with another level, if it has that version and the standings of these nodes have these generations.
+    Level {
+        /// The version that the root record has.
+        version: u64,
+        /// What it becomes.
+        root: Root,
+        /// All other nodes that may serve now or later.
+        nodes: Vec<(NodeId, Generation)>,
+    },
     /// The driver's batch.
     Batch(B),
+}
+
+/// What a standing's batch asks of the root record. At one version of that record there is one list of nodes, and a node that serves
+/// knows the level: so whoever raises it compares that version, and has asked all of them.
+#[derive(Clone, Debug)]
+pub enum AtRoot {
+    /// Nothing: the node goes, or loads.
+    Any,
+    /// It has this version: the node begins to serve at a level that it knows.
+    Is(u64),
+    /// It has this version, and is put again as it is: the node is new to the fleet.
+    Again(u64, Root),
 }
 
 /// What the store says.
@@ -250,6 +292,26 @@ pub enum Answer {
     /// This node has no right to serve. It may have been written: try another member, with the same operation id.
     Closed,
     /// Not finished in time. It may have been written, or yet be: a retry with the same operation id finds out.
+    Unknown,
+}
+
+/// What becomes of a raise of the format level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Raised {
+    /// The fleet has this level now, or had it before.
+    Done(u32),
+    /// It goes up one level at a time, and never down: the fleet has this one.
+    NotNext(u32),
+    /// This node's own program knows no level above this one.
+    OwnProgram(u32),
+    /// These nodes could serve, now or when they come back, and their programs are not known to know the level: the highest level that
+    /// each has told; `None`: it has told nothing yet.
+    Older(Vec<(NodeId, Option<u32>)>),
+    /// Nothing was written: a node came, went or came back meanwhile.
+    Contended,
+    /// This node has no right to serve.
+    Closed,
+    /// The store has not said whether it was done. The same again finds out.
     Unknown,
 }
 

@@ -8,6 +8,7 @@
 //! | `node` | one node: an input changes what is known, then everything happens that this makes possible |
 //! | `entering` | into the fleet, out of it, and stopping when history went backwards (`history`) |
 //! | `beating` | the right to serve (`gate`), fencing, the anchor |
+//! | `level` | the format level: who may serve at it, how it is raised |
 //! | `writing` | compare-and-set, conflicts, unknown outcomes, barriers (`peers`, `loads`) |
 //! | `waiting` | reads that wait for what their process has seen (`reach`) |
 //! | `tries`, `moves` | the arithmetic of PIN tries and the steps of joins and leaves: pure records for the driver's rules |
@@ -20,6 +21,7 @@ mod entering;
 mod gate;
 mod history;
 mod interface;
+mod level;
 mod loads;
 pub mod moves;
 mod names;
@@ -34,7 +36,9 @@ mod writing;
 
 pub use gate::{Entry, Gate, Pass};
 pub use history::Backwards;
-pub use interface::{Answer, Ask, Change, Commit, Effect, Event, Input, Phase, Ran, Scope, Told, WatchLost, Write};
+pub use interface::{
+    Answer, Ask, AtRoot, Change, Commit, Effect, Event, Input, Phase, Raised, Ran, Scope, Told, WatchLost, Write,
+};
 pub use names::{Call, Generation, KeySetId, NodeId, ObjectId, OperationId, Request, Revision, Seen, Time, Timeline};
 pub use node::Node;
 pub use records::{Anchor, Beat, NodeRecords, Root, Standing, Survey};

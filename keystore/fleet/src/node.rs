@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::beating::Pulse;
 use crate::gate::{Gate, Right};
 use crate::history::Backwards;
-use crate::interface::{Answer, Ask, Change, Effect, Event, Input, Phase, Told, WatchLost};
+use crate::interface::{Answer, Ask, Change, Effect, Event, Input, Phase, Raised, Told, WatchLost};
 use crate::loads::Loads;
 use crate::names::{Call, Generation, NodeId, Request, Revision, Time, Timeline};
 use crate::peers::Peers;
@@ -73,6 +73,8 @@ pub(crate) enum Watching {
 #[derive(Debug)]
 struct Asked {
     purpose: Purpose,
+    /// Its answer would replace what is applied.
+    load: bool,
     /// What was known when the question was put. An answer that knows less is one from another history; but it may well know less
     /// than the node does when it arrives.
     known: Known,
@@ -106,6 +108,8 @@ pub(crate) enum Purpose {
     Head(Request),
     /// To remove a node.
     Remove(Request),
+    /// To raise the fleet's format level to this one.
+    Raise(Request, u32),
     /// Of an earlier life.
     Nothing,
 }
@@ -202,6 +206,7 @@ impl<B: Clone> Node<B> {
             Input::Drain => self.drain(),
             Input::Accept { timeline } => self.accept(now, timeline),
             Input::Remove { request, node } => self.remove(now, request, node),
+            Input::Raise { request, level } => self.raise(now, request, level),
         }
         self.advance(now);
         std::mem::take(&mut self.out)
@@ -237,11 +242,22 @@ impl<B: Clone> Node<B> {
 
     /// Asks the store.
     pub(crate) fn ask(&mut self, purpose: Purpose, ask: Ask<B>) {
+        let load = matches!(ask, Ask::Load);
+        if load {
+            self.forget_loads();
+        }
         self.last_call += 1;
         let call = Call(self.last_call);
         let known = self.known();
-        self.calls.insert(call, Asked { purpose, known });
+        self.calls.insert(call, Asked { purpose, load, known });
         self.out.push(Effect::Ask { call, ask });
+    }
+
+    /// What an earlier load may still bring is older than what the next one will, or of another life.
+    fn forget_loads(&mut self) {
+        let loads: Vec<_> = self.calls.extract_if(.., |_, asked| asked.load).collect();
+        let forgotten = loads.into_iter().map(|(call, _)| Effect::Forget { call });
+        self.out.extend(forgotten);
     }
 
     fn told(&mut self, now: Time, call: Call, at: Revision, told: Told) {
@@ -297,6 +313,7 @@ impl<B: Clone> Node<B> {
                 };
                 self.out.push(Effect::Answer(request, answer));
             }
+            Purpose::Raise(request, level) => self.raise_told(request, level, told.as_ref()),
             Purpose::Fence | Purpose::Nothing => {}
         }
     }
@@ -377,8 +394,13 @@ impl<B: Clone> Node<B> {
 
     /// Answers that are still to come mean nothing any more.
     pub(crate) fn forget_calls(&mut self) {
+        self.forget_loads();
         for asked in self.calls.values_mut() {
-            asked.purpose = Purpose::Nothing;
+            match std::mem::replace(&mut asked.purpose, Purpose::Nothing) {
+                Purpose::Remove(request) => self.out.push(Effect::Answer(request, Answer::Unknown)),
+                Purpose::Raise(request, _) => self.out.push(Effect::Raised(request, Raised::Unknown)),
+                _ => {}
+            }
         }
     }
 }

@@ -105,6 +105,12 @@ impl Peers {
         })
     }
 
+    /// Nodes other than `me` that may serve, now or when they come back.
+    pub(crate) fn may_return(&self, me: NodeId) -> impl Iterator<Item = &NodeRecords> {
+        let others = move |records: &&NodeRecords| records.node != me && records.standing != Standing::Removed;
+        self.records().filter(others)
+    }
+
     pub(crate) fn records(&self) -> impl Iterator<Item = &NodeRecords> {
         self.0.values().map(|peer| &peer.records)
     }

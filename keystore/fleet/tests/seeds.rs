@@ -42,15 +42,16 @@ fn number(name: &str) -> Option<u64> {
 fn every_fourth(of: u64) {
     let rounds = number("HSMD_ROUNDS").unwrap_or(1000);
     let first = number("HSMD_SEED").unwrap_or(0);
-    let (mut seeds, mut commits, mut replies, mut given_up) = (0, 0, 0, 0);
+    let (mut seeds, mut commits, mut replies, mut given_up, mut raises) = (0, 0, 0, 0, 0);
     for seed in (first..first + rounds).filter(|seed| seed % 4 == of) {
         let summary = check(seed);
         (seeds, commits, replies) = (seeds + 1, commits + summary.commits, replies + summary.replies);
         given_up += summary.given_up;
+        raises += summary.raises;
         assert!(summary.finished > 0, "seed {seed}: no client had an answer");
     }
     println!(
-        "VERDICT fleet-sim: {seeds} seeds, {commits} commits, {replies} replies, {given_up} calls given up, 0 breaches"
+        "VERDICT fleet-sim: {seeds} seeds, {commits} commits, {replies} replies, {given_up} calls given up, {raises} raises of the level under faults, 0 breaches"
     );
 }
 
@@ -92,6 +93,15 @@ fn a_build_without_fencing_is_found() {
 #[test]
 fn a_build_that_acknowledges_before_it_commits_is_found() {
     found_within(Mutant::AcknowledgesEarly, 50);
+}
+
+#[test]
+fn a_build_that_takes_what_was_loaded_late_is_found() {
+    let found = |seed: &&u64| run(**seed, Some(Mutant::LoadsLate), false).is_err();
+    assert!(
+        FOUND.iter().any(|seed| found(&seed)),
+        "by none of the seeds that found it"
+    );
 }
 
 #[test]

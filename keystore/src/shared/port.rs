@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hsmd_crypto::random;
-use hsmd_fleet::{Commit, Generation, NodeId, NodeRecords, Revision, Root, Survey, Timeline, Told};
+use hsmd_fleet::{AtRoot, Commit, Generation, NodeId, NodeRecords, Revision, Root, Survey, Timeline, Told};
 use hsmd_store::{Batch, Compare, Outcome, Path, Write};
 
 use super::records::{self, beat_path, root_path, standing_path};
@@ -127,15 +127,20 @@ impl Peers {
             let record = records::beat(beat, core.generation, facts);
             core.put(&beat_path(me), version, Kind::Node, &record)
         };
-        let own = guard.map(|generation| Compare {
-            path: standing_path(me),
-            version: generation.0,
-        });
+        let put_root = |version, root| core.put(&root_path(), version, Kind::Node, &records::root(root));
+        let at = |path, version| Compare { path, version };
+        let own = guard.map(|generation| at(standing_path(me), generation.0));
         let batch = match commit {
-            Commit::Stand(standing, beat) => {
+            Commit::Stand { standing, beat, root } => {
                 let mut writes = vec![put_standing(me, guard?, *standing)];
                 writes.extend(beat.iter().map(|(version, beat)| put_beat(*version, beat)));
-                batch(writes, Vec::new())
+                let mut compares = Vec::new();
+                match root {
+                    AtRoot::Any => {}
+                    AtRoot::Is(version) => compares.push(at(root_path(), *version)),
+                    AtRoot::Again(version, root) => writes.push(put_root(*version, root)),
+                }
+                batch(writes, compares)
             }
             Commit::Beat(version, beat) => batch(vec![put_beat(*version, beat)], own.into_iter().collect()),
             Commit::Close {
@@ -145,20 +150,20 @@ impl Peers {
                 standing,
             } => {
                 let mut compares: Vec<_> = own.into_iter().collect();
-                compares.push(Compare {
-                    path: beat_path(*node),
-                    version: *beat_version,
-                });
+                compares.push(at(beat_path(*node), *beat_version));
                 batch(vec![put_standing(*node, *generation, *standing)], compares)
             }
-            Commit::Root(version, root) => {
-                let write = core.put(&root_path(), *version, Kind::Node, &records::root(root));
-                batch(vec![write], own.into_iter().collect())
+            Commit::Root(version, root) => batch(vec![put_root(*version, root)], own.into_iter().collect()),
+            Commit::Level { version, root, nodes } => {
+                let others = nodes
+                    .iter()
+                    .map(|(node, generation)| at(standing_path(*node), generation.0));
+                batch(vec![put_root(*version, root)], own.into_iter().chain(others).collect())
             }
             Commit::Batch(()) => return None,
         };
         let told = self.settle(batch, &standing_path(me))?;
-        if let (Commit::Stand(..), Told::Committed(_), Some(generation)) = (commit, &told, guard) {
+        if let (Commit::Stand { .. }, Told::Committed(_), Some(generation)) = (commit, &told, guard) {
             // Before anybody is let in: what is written from now on compares the new one.
             self.guard(Generation(generation.0 + 1));
         }
@@ -185,6 +190,21 @@ impl Peers {
     #[must_use]
     pub fn position(&self) -> Revision {
         Revision(self.0.core().store.position())
+    }
+
+    /// The format level that the fleet has; `None`: it has no root record yet.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn level(&self) -> Result<Option<u32>, Error> {
+        let found = self.0.core().read::<records::RootRecord>(&root_path(), Kind::Node)?;
+        Ok(found.map(|(root, _)| root.read().level))
+    }
+
+    /// From now on no batch of this keystore is committed, until the node has put a standing again: the fleet has records that
+    /// this program does not know.
+    pub fn write_nothing(&self) {
+        self.guard(Generation(u64::MAX));
     }
 
     /// How many revisions the caches are behind the store's memory.

@@ -4,6 +4,7 @@
 mod administration;
 mod failover;
 mod figures;
+mod levels;
 pub(crate) mod nodes;
 
 use std::process::Command;

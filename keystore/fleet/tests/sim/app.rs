@@ -93,6 +93,16 @@ pub(crate) enum Said {
     Unknown,
 }
 
+impl Said {
+    /// Nothing of what the node has is in it: anybody may say it, with or without a right.
+    pub(crate) fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::Elsewhere | Self::Unknown | Self::Contended | Self::Busy | Self::NotLoggedIn
+        )
+    }
+}
+
 /// A request on a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {

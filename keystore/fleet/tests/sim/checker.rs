@@ -152,10 +152,7 @@ impl Checker {
 
     /// A reply leaves its node. `holds`: the node's generation is the one in the store at this very moment.
     pub(crate) fn left(&mut self, now: u64, holds: bool, store: &Store, from: Origin, call: &Call, said: Said) {
-        if matches!(
-            said,
-            Said::Elsewhere | Said::Unknown | Said::Contended | Said::Busy | Said::NotLoggedIn
-        ) {
+        if said.is_refusal() {
             return;
         }
         self.replies += 1;

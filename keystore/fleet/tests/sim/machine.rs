@@ -4,11 +4,12 @@
 //! rules, and asks the gate before the work and before the reply.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use hsmd_fleet::tries::Verdict;
 use hsmd_fleet::{
     Anchor, Answer, Ask, Change, Commit, Effect, Entry, Event, Generation, Input, KeySetId, Node, NodeId, OperationId,
-    Pass, Phase, Ran, Request, Revision, Seen, Time, Timing, Told, Write,
+    Pass, Phase, Raised, Ran, Request, Revision, Seen, Time, Timing, Told, Write,
 };
 
 use super::app::{Call, Decision, Me, Op, Said, State};
@@ -29,6 +30,10 @@ pub(crate) enum Mutant {
     NoAnchor,
     /// An unknown outcome is taken for a conflict, and the rules run again.
     RetriesBlindly,
+    /// A raise of the format level, and the batch by which a node begins to serve, compare nothing of each other.
+    RaisesBlindly,
+    /// What was loaded late replaces what is there.
+    LoadsLate,
 }
 
 /// A machine.
@@ -57,6 +62,8 @@ pub(crate) struct Machine {
     pub(crate) watch_last: u64,
     /// It is left out at the end: removed or drained.
     pub(crate) retired: bool,
+    /// The format levels that its program knows.
+    pub(crate) levels: RangeInclusive<u32>,
 }
 
 /// What runs.
@@ -66,8 +73,6 @@ pub(crate) struct Process {
     pub(crate) jobs: BTreeMap<Request, Job>,
     /// Questions that are not answered; whether each is a write's batch.
     pub(crate) open: BTreeMap<u64, bool>,
-    /// The question whose answer was loaded last: a late answer to an earlier one is older than what is there.
-    loaded: u64,
     /// The next tick is on its way for then.
     pub(crate) tick_at: u64,
     /// The last tick, and how many there were in its millisecond.
@@ -125,7 +130,13 @@ pub(crate) enum Action {
     Later(Request),
     /// For the trace.
     Became(Phase),
+    /// The operator is told what became of a raise.
+    Raised(Raised),
 }
+
+/// The levels that a program knows, and its next release.
+pub(crate) const OLD: RangeInclusive<u32> = 1..=1;
+pub(crate) const NEW: RangeInclusive<u32> = 1..=2;
 
 impl Machine {
     pub(crate) fn new(id: NodeId, rate: u64, offset: u64) -> Self {
@@ -144,6 +155,7 @@ impl Machine {
             watch_delay: 0,
             watch_last: 0,
             retired: false,
+            levels: OLD,
         }
     }
 
@@ -161,12 +173,15 @@ impl Machine {
         self.run += 1;
         self.watch_dead = true;
         let anchor = self.anchor.clone().filter(|_| mutant != Some(Mutant::NoAnchor));
+        let timing = Timing {
+            levels: self.levels.clone(),
+            ..Timing::default()
+        };
         self.process = Some(Process {
-            node: Node::new(self.id, Timing::default(), anchor),
+            node: Node::new(self.id, timing, anchor),
             state: State::default(),
             jobs: BTreeMap::new(),
             open: BTreeMap::new(),
-            loaded: 0,
             tick_at: u64::MAX,
             ticks: (0, 0),
             last_request: 0,
@@ -204,6 +219,11 @@ impl Process {
                 self.open.insert(call.0, batch);
                 actions.push(Action::Ask(call.0, ask));
             }
+            Effect::Forget { call } if mutant != Some(Mutant::LoadsLate) => {
+                self.open.remove(&call.0);
+            }
+            Effect::Forget { .. } => {}
+            Effect::Raised(_, raised) => actions.push(Action::Raised(raised)),
             Effect::Watch { after } => actions.push(Action::Watch(after)),
             Effect::Anchor(anchor) => actions.push(Action::Anchor(anchor)),
             Effect::Run(request) => self.run_rules(request, mutant, actions),
@@ -469,8 +489,7 @@ impl Process {
         if self.open.remove(&call).is_none() {
             return Vec::new();
         }
-        if let Some(records) = loaded.filter(|_| call > self.loaded) {
-            self.loaded = call;
+        if let Some(records) = loaded {
             self.state = State(records);
         }
         let call = hsmd_fleet::Call(call);

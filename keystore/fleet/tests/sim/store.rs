@@ -7,7 +7,8 @@ use std::sync::Arc;
 use hsmd_fleet::moves::Move;
 use hsmd_fleet::tries::Tries;
 use hsmd_fleet::{
-    Beat, Commit, Generation, KeySetId, NodeId, NodeRecords, ObjectId, OperationId, Revision, Root, Standing, Survey,
+    AtRoot, Beat, Commit, Generation, KeySetId, NodeId, NodeRecords, ObjectId, OperationId, Revision, Root, Standing,
+    Survey,
 };
 
 /// What a path names.
@@ -124,6 +125,14 @@ impl Store {
 
     pub(crate) fn version(&self, key: &Key) -> u64 {
         self.records.get(key).map_or(0, |record| record.version)
+    }
+
+    /// The format level that the fleet has.
+    pub(crate) fn level(&self) -> u32 {
+        match self.records.get(&Key::Root).map(|record| &*record.value) {
+            Some(Value::Root(root)) => root.level,
+            _ => 0,
+        }
     }
 
     pub(crate) fn generation(&self, node: NodeId) -> Generation {
@@ -260,7 +269,14 @@ pub(crate) fn lower(me: NodeId, guard: Option<Generation>, commit: &Commit<Batch
     let own = guard.map_or(0, |guard| guard.0);
     let mut batch = Batch::default();
     match commit {
-        Commit::Stand(standing, beat) => {
+        Commit::Stand { standing, beat, root } => {
+            match root {
+                AtRoot::Any => {}
+                AtRoot::Is(version) => batch.compares.push((Key::Root, *version)),
+                AtRoot::Again(version, root) => {
+                    batch.writes.push((Key::Root, version + 1, Value::Root(root.clone())));
+                }
+            }
             batch
                 .writes
                 .push((Key::Standing(me), own + 1, Value::Standing(*standing)));
@@ -285,6 +301,13 @@ pub(crate) fn lower(me: NodeId, guard: Option<Generation>, commit: &Commit<Batch
             batch
                 .writes
                 .push((Key::Standing(*node), generation.0 + 1, Value::Standing(*standing)));
+        }
+        Commit::Level { version, root, nodes } => {
+            let standings = nodes
+                .iter()
+                .map(|(node, generation)| (Key::Standing(*node), generation.0));
+            batch.compares.extend(standings);
+            batch.writes.push((Key::Root, version + 1, Value::Root(root.clone())));
         }
         Commit::Root(version, root) => batch.writes.push((Key::Root, version + 1, Value::Root(root.clone()))),
         Commit::Batch(own) => batch = own.clone(),

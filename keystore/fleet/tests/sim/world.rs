@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hsmd_fleet::{Anchor, Ask, Generation, Input, NodeId, Pass, Phase, Ran, Request, Revision, Told, WatchLost};
+use hsmd_fleet::{
+    Anchor, Ask, Commit, Generation, Input, NodeId, Pass, Phase, Raised, Ran, Request, Revision, Told, WatchLost,
+};
 
 use super::checker::Checker;
 use super::clients::Client;
 use super::machine::{Action, Job, Machine, Mutant, Part};
 use super::random::Random;
-use super::store::{Batch, Committed, Records, Refused, Store, lower};
+use super::store::{Batch, Committed, Key, Records, Refused, Store, lower};
 
 /// A millisecond of the simulation.
 pub(crate) const MS: u64 = 1000;
@@ -37,6 +39,14 @@ pub(crate) struct World {
     /// Objects that were ever asked for, by partition.
     pub(crate) objects: Vec<Vec<hsmd_fleet::ObjectId>>,
     pub(crate) next_id: u128,
+    /// Programs of two releases are mixed, and operators raise the level: what they do is drawn from here.
+    pub(crate) releases: Option<Random>,
+    /// This machine is new to the fleet, and comes at this time.
+    pub(crate) late: Option<(usize, u64)>,
+    /// What became of the last raise.
+    pub(crate) said_of_level: Option<Raised>,
+    /// How often the level was raised while there were faults.
+    pub(crate) raises: u64,
 }
 
 pub(crate) enum Event {
@@ -66,6 +76,8 @@ pub(crate) enum Event {
     Fault,
     /// A machine starts (again).
     Start(usize),
+    /// An operator wants the next format level.
+    Raise,
     /// What was done to a machine's watch is over.
     Calm(usize),
 }
@@ -114,6 +126,10 @@ impl World {
             clients_until: 0,
             objects: Vec::new(),
             next_id: 1,
+            releases: None,
+            late: None,
+            said_of_level: None,
+            raises: 0,
         }
     }
 
@@ -175,10 +191,12 @@ impl World {
             Event::Fault => self.fault(),
             Event::Start(machine) => {
                 let process = self.machines[machine].process.as_ref();
-                if process.is_none_or(|process| process.node.phase() == Phase::Left) {
+                let late = self.late.is_some_and(|(late, at)| late == machine && self.now < at);
+                if !late && process.is_none_or(|process| process.node.phase() == Phase::Left) {
                     self.start(machine);
                 }
             }
+            Event::Raise => self.raise_some_time(),
             Event::Calm(machine) => self.machines[machine].watch_delay = 0,
         }
     }
@@ -186,8 +204,10 @@ impl World {
     /// Starts a machine's process.
     pub(crate) fn start(&mut self, machine: usize) {
         let mutant = self.mutant;
+        self.install(machine);
         self.machines[machine].start(mutant);
-        self.note(|| format!("node {machine} starts"));
+        let levels = self.machines[machine].levels.clone();
+        self.note(|| format!("node {machine} starts, knows levels {levels:?}"));
         self.on(self.now, machine, What::Tick);
     }
 
@@ -378,6 +398,7 @@ impl World {
                 self.on(now + delay, machine, What::Checked(request));
             }
             Action::Became(phase) => self.note(|| format!("node {machine} is {phase:?}")),
+            Action::Raised(raised) => self.raised(machine, &raised),
             Action::Later(request) => self.on(now + 50 * MS, machine, What::Again(request)),
             Action::Reply(from, call, said, seen) => {
                 self.note(|| format!("node {machine} replies to client {}: {said:?} to {call:?}", from.client));
@@ -388,7 +409,10 @@ impl World {
                     .map_or(Generation(0), |process| process.node.generation());
                 let holds = generation == self.store.generation(host.id);
                 self.checker.left(now, holds, &self.store, from, &call, said);
-                let lost = host.hidden_until > now || (self.rough && self.random.percent(2));
+                if !said.is_refusal() {
+                    self.knows_the_level(machine, "a reply");
+                }
+                let lost = self.machines[machine].hidden_until > now || (self.rough && self.random.percent(2));
                 if !lost {
                     let delay = self.random.between(100, 2 * MS);
                     let (client, attempt) = (from.client, from.attempt);
@@ -447,13 +471,31 @@ impl World {
             Ask::Resolve(operation) => Told::Resolved(self.store.resolve(*operation)),
             Ask::Head(set) => Told::Head(self.store.head(*set)),
             Ask::Commit { guard, commit } => {
-                let batch = lower(self.machines[machine].id, *guard, commit);
-                self.commit(machine, *guard, &batch)
+                let level = self.store.level();
+                let mut batch = lower(self.machines[machine].id, *guard, commit);
+                if self.mutant == Some(Mutant::RaisesBlindly) {
+                    blind(commit, &mut batch);
+                }
+                let told = self.commit(machine, *guard, &batch);
+                if self.store.level() != level {
+                    self.all_know_the_level();
+                }
+                told
             }
         };
         self.note(|| format!("store tells node {machine} #{call} {}", short(&told)));
         if self.machines[machine].run != run {
             return;
+        }
+        if let (
+            Told::Committed(_),
+            Ask::Commit {
+                commit: Commit::Batch(_),
+                ..
+            },
+        ) = (&told, &ask)
+        {
+            self.knows_the_level(machine, "a batch");
         }
         let Some(delay) = self.trip(machine) else { return };
         let at = self.store.revision();
@@ -532,6 +574,18 @@ impl World {
 
     pub(crate) fn node(machine: usize) -> NodeId {
         NodeId(machine as u128 + 1)
+    }
+}
+
+/// Takes from the core's batches what keeps a raise of the level and a node that enters apart.
+fn blind(commit: &Commit<Batch>, batch: &mut Batch) {
+    match commit {
+        Commit::Stand { .. } => {
+            batch.compares.clear();
+            batch.writes.retain(|(key, ..)| *key != Key::Root);
+        }
+        Commit::Level { .. } => batch.compares.clear(),
+        _ => {}
     }
 }
 
