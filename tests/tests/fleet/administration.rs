@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::nodes::Nodes;
 use super::{SOON, log_in, make_key, private_keys, sign};
 
-fn text(value: &Value, field: &str) -> String {
+pub(super) fn text(value: &Value, field: &str) -> String {
     value[field]
         .as_str()
         .unwrap_or_else(|| panic!("no {field} in {value}"))
@@ -18,14 +18,14 @@ fn text(value: &Value, field: &str) -> String {
 }
 
 /// The id of the node that is asked.
-fn own(nodes: &Nodes, at: usize) -> String {
+pub(super) fn own(nodes: &Nodes, at: usize) -> String {
     let status = nodes.ctl(at, "fleet status");
     let all = status["nodes"].as_array().expect("nodes");
     text(all.iter().find(|node| node["own"] == true).expect("its own"), "id")
 }
 
 /// The HSMs of a node, as another one tells.
-fn hsms_of(nodes: &Nodes, at: usize, node: &str) -> Vec<String> {
+pub(super) fn hsms_of(nodes: &Nodes, at: usize, node: &str) -> Vec<String> {
     let status = nodes.ctl(at, "fleet status");
     let all = status["nodes"].as_array().expect("nodes");
     let found = all.iter().find(|one| one["id"] == node).expect("the node");

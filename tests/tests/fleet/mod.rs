@@ -6,6 +6,7 @@ mod failover;
 mod figures;
 mod levels;
 pub(crate) mod nodes;
+mod replacing;
 
 use std::process::Command;
 use std::thread;

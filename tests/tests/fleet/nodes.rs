@@ -17,7 +17,7 @@ pub(crate) struct Nodes {
     // Before etcd: they end in the order of the fields.
     pub(crate) all: Vec<Served>,
     pub(crate) servers: Vec<String>,
-    _etcd: Etcd,
+    etcd: Etcd,
 }
 
 impl Nodes {
@@ -35,14 +35,16 @@ impl Nodes {
             };
             all.push(node);
         }
-        let nodes = Self {
-            all,
-            servers,
-            _etcd: etcd,
-        };
+        let nodes = Self { all, servers, etcd };
         let all_serve = || (super::standings(&nodes.all[0]) == vec!["serving"; count]).then_some(());
         wait::until(super::SOON, all_serve).expect("all serve");
         nodes
+    }
+
+    /// One more node, at the address of the one that it replaces.
+    pub(super) fn join_at(&self, server: &str) -> Served {
+        let url = self.etcd.url("hsmd");
+        self.all[0].join(&["--store", &url, "--listen", server, "--advertise", server], &[])
     }
 
     /// A module in this process that knows all servers, with further lines in its client file; and that file.
