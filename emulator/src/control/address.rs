@@ -118,16 +118,17 @@ impl Endpoints {
 /// Host and port of `https://host[:port]`; none of `unix:///path`.
 fn host(uri: &str) -> Result<Option<(String, u16)>, String> {
     let wrong = || format!("endpoint = {uri}: must be unix:///path/to/control.sock or https://HOST[:PORT]");
+    // It has no authority, which makes it no URI for the parser below.
+    if uri.strip_prefix("unix://").is_some_and(|path| path.starts_with('/')) {
+        return Ok(None);
+    }
     let parsed: http::Uri = uri.parse().map_err(|_| wrong())?;
     match parsed.scheme_str() {
-        Some("unix") => Ok(None),
         Some("https") if matches!(parsed.path_and_query().map(|path| path.as_str()), None | Some("/" | "")) => {
             let host = parsed.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
             let host = host.trim_start_matches('[').trim_end_matches(']');
             Ok(Some((host.to_owned(), parsed.port_u16().unwrap_or(PORT))))
         }
-        // `unix:/path` has no authority, which some parsers take for no URI.
-        None if uri.starts_with("unix:") => Ok(None),
         _ => Err(wrong()),
     }
 }

@@ -49,6 +49,8 @@ fn front(nodes: &Nodes) -> (Process, String) {
     let mut url = String::new();
     let output = child.stdout.take().expect("a pipe");
     BufReader::new(output).read_line(&mut url).expect("the address");
+    let said = || std::fs::read_to_string(folder.join("aws.log")).unwrap_or_default();
+    assert!(url.starts_with("http://"), "no address: {url:?}: {}", said());
     (Process(child), url.trim().to_owned())
 }
 

@@ -41,7 +41,7 @@ fn nobody_serves(bed: &mut Bed) {
         assert!(ended.is_some(), "INV-7: it serves what is old:\n{}", node.log());
         node.kill9();
         assert!(node.launch(&[]).is_err(), "INV-7: it starts on what is old");
-        assert!(node.log().contains("has forgotten"), "{}", node.log());
+        assert!(node.log().contains("the store went backwards"), "{}", node.log());
     }
 }
 
