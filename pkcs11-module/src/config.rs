@@ -30,6 +30,10 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// Why a client file cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(
+    not(feature = "aws-lc"),
+    allow(dead_code, reason = "nobody reads the files of TLS there")
+)]
 pub(crate) enum ConfigError {
     /// It is named by `HSMD_CONFIG`, but cannot be read.
     #[error("the client file cannot be read")]

@@ -8,6 +8,10 @@ const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
 /// One block: its label, and what it holds.
+#[cfg_attr(
+    not(feature = "aws-lc"),
+    allow(dead_code, reason = "nobody reads the files of TLS there")
+)]
 pub(crate) struct Block<'a> {
     pub(crate) label: &'a [u8],
     pub(crate) der: WipingVec,

@@ -11,7 +11,6 @@ use der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetStringRef, Ui
 use der::{Decode, Encode};
 use hsmd_proto::ck::KeyType;
 use hsmd_proto::meta::Curve;
-use hsmd_proto::parameter_set::ParameterSet;
 use pkcs8::PrivateKeyInfoRef;
 use spki::AlgorithmIdentifierRef;
 use zeroize::Zeroizing;
@@ -69,7 +68,7 @@ fn encode_ec(curve: Curve, scalar: &Secret) -> Option<Secret> {
 
 /// The DER of a private key of ML-KEM or ML-DSA that holds the seed alone: as aws-lc takes one.
 #[cfg(feature = "aws-lc")]
-pub(crate) fn encode_seed(set: ParameterSet, seed: &Secret) -> Option<Secret> {
+pub(crate) fn encode_seed(set: hsmd_proto::parameter_set::ParameterSet, seed: &Secret) -> Option<Secret> {
     wrap(encoding::parameter_set(set), None, &lattice::encode(Some(seed), seed)?)
 }
 

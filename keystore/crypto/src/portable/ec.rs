@@ -26,7 +26,7 @@ pub(crate) struct Ec {
     point: Box<[u8]>,
 }
 
-/// What a key of any curve does.
+/// What a key of any curve does, with digests that are cut.
 trait Operations: Send + Sync {
     fn scalar(&self) -> Option<Secret>;
     fn sign(&self, digest: &[u8], out: &mut [u8]) -> Option<()>;
@@ -100,12 +100,12 @@ impl Ec {
     /// ECDSA over a digest of any length (left-truncated: FIPS 186-5, 6.4.1); `out` is r || s.
     pub(crate) fn sign(&self, digest: &[u8], out: &mut [u8]) -> Option<()> {
         let _scrubbed = ScrubbedStack;
-        self.key.sign(digest, out)
+        self.key.sign(&leftmost(self.curve, digest), out)
     }
 
     /// Whether r || s is a signature of the digest.
     pub(crate) fn verify(&self, digest: &[u8], signature: &[u8]) -> Option<()> {
-        self.key.verify(digest, signature)
+        self.key.verify(&leftmost(self.curve, digest), signature)
     }
 
     /// ECDH with a checked point; the result is the shared point's x coordinate.
@@ -171,9 +171,22 @@ where
     Ec { key, curve, point }
 }
 
-/// The digest, or for none at all the number that it stands for: the crates panic without a byte.
-const fn some(digest: &[u8]) -> &[u8] {
-    if digest.is_empty() { &[0] } else { digest }
+/// The leftmost bits of a digest, as many as the group's order has (FIPS 186-5, 6.4.1). The crate takes the rightmost of them, which
+/// differ for P-521, and panics without a byte.
+fn leftmost(curve: Curve, digest: &[u8]) -> Vec<u8> {
+    let bytes = curve.field_bytes();
+    let mut number = digest[..digest.len().min(bytes)].to_vec();
+    let spare = bytes as u64 * 8 - curve.bits();
+    if number.len() == bytes && spare > 0 {
+        let mut above = 0;
+        for byte in &mut number {
+            (above, *byte) = (*byte << (8 - spare), *byte >> spare | above);
+        }
+    }
+    if number.is_empty() {
+        number.push(0);
+    }
+    number
 }
 
 /// Reads a point.
@@ -208,7 +221,7 @@ where
         let mut fresh = Zeroizing::new([0; 32]);
         draw(&mut *fresh);
         let scalar = Zeroizing::new(self.private.as_ref()?.to_nonzero_scalar());
-        let (signature, _) = sign_prehashed_rfc6979::<C, Sha512>(&scalar, some(digest), &*fresh);
+        let (signature, _) = sign_prehashed_rfc6979::<C, Sha512>(&scalar, digest, &*fresh);
         let bytes = signature.to_bytes();
         (bytes.len() == out.len()).then(|| out.copy_from_slice(&bytes))
     }
@@ -221,7 +234,7 @@ where
         } else {
             signature
         };
-        verify_prehashed(&self.public.to_projective(), some(digest), &signature).ok()
+        verify_prehashed(&self.public.to_projective(), digest, &signature).ok()
     }
 
     fn agree(&self, octets: &[u8]) -> Option<Secret> {

@@ -6,7 +6,11 @@
 //! wiped when they are dropped; what a function left on the stack [`ScrubbedStack`] overwrites.
 #![cfg_attr(
     feature = "aws-lc",
-    allow(dead_code, reason = "aws-lc computes; tests hold this engine against it")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "aws-lc computes; tests hold this engine against it"
+    )
 )]
 
 mod aead;
