@@ -56,8 +56,6 @@ pub struct Row {
     pub sign: Duration,
     /// No create, label or destroy takes longer.
     pub change: Duration,
-    /// Where nobody was served: how long after its end every process has an answer again, and some process a change.
-    pub back: Option<Duration>,
 }
 
 const fn row(fault: Fault, lasts: u64, sign: u64, change: u64, what: &'static str) -> Row {
@@ -68,7 +66,6 @@ const fn row(fault: Fault, lasts: u64, sign: u64, change: u64, what: &'static st
         calls_may_fail: false,
         sign: Duration::from_millis(sign),
         change: Duration::from_millis(change),
-        back: None,
     }
 }
 
@@ -162,7 +159,6 @@ pub const TABLE: &[Row] = &[
     ),
     Row {
         calls_may_fail: true,
-        back: Some(Duration::from_secs(3)),
         ..row(
             Fault::LoseQuorum,
             8_000,
@@ -173,7 +169,7 @@ pub const TABLE: &[Row] = &[
     },
 ];
 
-/// The table as text, as docs/fleet-runbook.md has it.
+/// The table as text, as docs/fleet.md has it.
 #[must_use]
 pub fn table() -> String {
     let mut text = "| fault | failed calls | longest signature | longest change |\n|---|---|---|---|\n".to_owned();

@@ -117,10 +117,6 @@ impl Storm {
         let done = self.bed.inject(fault, node);
         stay(row.lasts);
         self.bed.undo(done);
-        if row.back.is_some() {
-            // It is over when etcd can commit again, which is its own affair.
-            self.bed.cluster.wait_for_a_leader();
-        }
         let undone = history::now();
         self.bed.wait_until_all_serve();
         let whole = history::now();

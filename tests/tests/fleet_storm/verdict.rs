@@ -195,27 +195,6 @@ const fn name(op: &Op) -> &'static str {
     }
 }
 
-/// How long after the end of a fault the last process had its first answer, and any process its first change, by what they noted
-/// when the calls returned.
-fn back(calls: &[Call], window: &Window) -> (Moment, Moment) {
-    let mut first: BTreeMap<usize, Moment> = BTreeMap::new();
-    let mut change = Moment::MAX;
-    for call in calls
-        .iter()
-        .filter(|call| !matches!(call.op, Op::Held(_)) && call.failed().is_none())
-    {
-        let Some(after) = call.returned.and_then(|at| at.checked_sub(window.undone)) else {
-            continue;
-        };
-        let earliest = first.entry(call.process).or_insert(after);
-        *earliest = (*earliest).min(after);
-        if matches!(call.op, Op::Create(_) | Op::Label(_) | Op::Destroy) {
-            change = change.min(after);
-        }
-    }
-    (first.into_values().max().unwrap_or(Moment::MAX), change)
-}
-
 /// The figures of each fault, and those that break their row.
 fn costs(calls: &[Call], windows: &[Window]) -> (String, Vec<String>) {
     let mut text = format!("  bounds in time are {} times those of the table\n", leniency());
@@ -225,24 +204,17 @@ fn costs(calls: &[Call], windows: &[Window]) -> (String, Vec<String>) {
         let cost =
             Cost::of(real().filter(|call| explains(windows, call).is_some_and(|found| found.from == window.from)));
         let row = window.row;
-        let back = row.back.map(|most| (back(calls, window), most));
         let line = format!(
-            "{}: {}, all serve {} ms after its end{}",
+            "{}: {}, all serve {} ms after its end",
             row.what,
             cost.text(),
-            window.whole.saturating_sub(window.undone) / 1000,
-            back.map_or_else(String::new, |((answers, change), _)| format!(
-                ", every process has an answer after {} ms, some a change after {} ms",
-                answers / 1000,
-                change / 1000
-            ))
+            window.whole.saturating_sub(window.undone) / 1000
         );
         let _ = writeln!(text, "  {line}");
         let only_one_code = cost.failed.keys().all(|what| what.ends_with("CKR_DEVICE_ERROR"));
         let allowed = cost.failed.is_empty() || (row.calls_may_fail && only_one_code);
         let over = |longest: Moment, most: Duration| Duration::from_micros(longest) > most * leniency();
-        let late = back.is_some_and(|((answers, change), most)| over(answers.max(change), most));
-        if !allowed || late || over(cost.longest_sign, row.sign) || over(cost.longest_change, row.change) {
+        if !allowed || over(cost.longest_sign, row.sign) || over(cost.longest_change, row.change) {
             dear.push(line);
         }
     }
