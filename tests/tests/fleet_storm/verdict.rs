@@ -195,26 +195,70 @@ const fn name(op: &Op) -> &'static str {
     }
 }
 
+/// How long after a fault was undone an application had the first answer to a signature, and to a change: of the application that
+/// waited longest, of those that ask for such. `None`: one never had any.
+fn back(calls: &[Call], undone: Moment) -> [Option<Moment>; 2] {
+    [false, true].map(|change| {
+        let mut first: BTreeMap<usize, Option<Moment>> = BTreeMap::new();
+        for call in calls {
+            let asked = match call.op {
+                Op::Use => !change,
+                Op::Create(_) | Op::Label(_) | Op::Destroy => change,
+                Op::Find | Op::Held(_) => false,
+            };
+            if !asked {
+                continue;
+            }
+            let first = first.entry(call.process).or_default();
+            let answered = matches!(call.end, End::Done | End::Absent);
+            let since = call.returned.filter(|at| answered && *at >= undone);
+            *first = [*first, since.map(|at| at - undone)].into_iter().flatten().min();
+        }
+        let waits: Option<Vec<Moment>> = first.into_values().collect();
+        waits?.into_iter().max()
+    })
+}
+
 /// The figures of each fault, and those that break their row.
 fn costs(calls: &[Call], windows: &[Window]) -> (String, Vec<String>) {
     let mut text = format!("  bounds in time are {} times those of the table\n", leniency());
     let mut dear = Vec::new();
-    let real = || calls.iter().filter(|call| !matches!(call.op, Op::Held(_)));
+    let workers: Vec<Call> = calls
+        .iter()
+        .filter(|call| !matches!(call.op, Op::Held(_)))
+        .cloned()
+        .collect();
+    let real = || workers.iter();
     for window in windows {
         let cost =
             Cost::of(real().filter(|call| explains(windows, call).is_some_and(|found| found.from == window.from)));
         let row = window.row;
-        let line = format!(
+        let mut line = format!(
             "{}: {}, all serve {} ms after its end",
             row.what,
             cost.text(),
             window.whole.saturating_sub(window.undone) / 1000
         );
+        let mut late = false;
+        if let Some(most) = row.back {
+            let [sign, change] = back(&workers, window.undone);
+            let shown =
+                |wait: Option<Moment>| wait.map_or_else(|| "never".to_owned(), |wait| format!("{} ms", wait / 1000));
+            let _ = write!(
+                line,
+                ", first signature after {}, first change after {}",
+                shown(sign),
+                shown(change)
+            );
+            late = [sign, change]
+                .iter()
+                .any(|wait| wait.is_none_or(|wait| Duration::from_micros(wait) > most * leniency()));
+        }
         let _ = writeln!(text, "  {line}");
         let only_one_code = cost.failed.keys().all(|what| what.ends_with("CKR_DEVICE_ERROR"));
         let allowed = cost.failed.is_empty() || (row.calls_may_fail && only_one_code);
         let over = |longest: Moment, most: Duration| Duration::from_micros(longest) > most * leniency();
-        if !allowed || over(cost.longest_sign, row.sign) || over(cost.longest_change, row.change) {
+        if !allowed || late || over(cost.longest_sign, row.sign) || over(cost.longest_change, row.change) {
             dear.push(line);
         }
     }
