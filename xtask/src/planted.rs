@@ -21,8 +21,8 @@ const MISTAKES: [&str; 2] = ["no-fencing", "early-acknowledgement"];
 const SIMULATED: &str = "a_build_";
 /// As what the tests of the format level run, and which.
 const RELEASE: [&str; 2] = ["level-2", "fleet::levels"];
-/// Faults of each storm, and the row of the table with which it begins: daemons lose etcd, disks are slow, etcd its leader.
-const ROUNDS: &str = "5";
+/// Faults of each storm, and the row of the table with which it begins: daemons lose etcd, disks are slow and full, etcd loses its leader.
+const ROUNDS: &str = "6";
 const FROM: &str = "4";
 
 /// Runs all of it; whether everything is good.

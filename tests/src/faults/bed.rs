@@ -183,7 +183,8 @@ impl Bed {
             Fault::MuteNode => self.network.silence(NODES[node], &[APPLICATIONS]),
             Fault::CutNodeFromEtcd | Fault::Compact => self.network.part(NODES[node], &ETCD),
             Fault::UnplugNode => self.network.plug(NODES[node], false),
-            Fault::SlowNodeDisk => self.meddle(self.nodes[node].process(), SLOW),
+            Fault::SlowNodeDisk => self.meddle(self.nodes[node].process(), SYNCS, SLOW),
+            Fault::FullNodeDisk => self.meddle(self.nodes[node].process(), WRITES, "error=ENOSPC"),
             _ => {
                 done.at = self.cluster.wait_for_a_leader();
                 done.also = (done.at + 1) % ETCD.len();
@@ -198,8 +199,12 @@ impl Bed {
             Fault::KillLeader => self.cluster.kill(done.at),
             Fault::StopLeader => self.cluster.freeze(done.at, true),
             Fault::CutLeader => self.network.part(ETCD[done.at], &others(done.at)),
-            Fault::SlowLeaderDisk => self.meddle(self.cluster.process(done.at), SLOW),
-            Fault::FailingLeaderDisk => self.meddle(self.cluster.process(done.at), "error=EIO"),
+            Fault::SplitEtcd => {
+                self.network.part(ETCD[done.at], &[ETCD[done.also]]);
+                self.network.silence(ETCD[third(done)], &[ETCD[done.also]]);
+            }
+            Fault::SlowLeaderDisk => self.meddle(self.cluster.process(done.at), SYNCS, SLOW),
+            Fault::FailingLeaderDisk => self.meddle(self.cluster.process(done.at), SYNCS, "error=EIO"),
             Fault::LoseQuorum => {
                 self.cluster.kill(done.at);
                 self.cluster.kill(done.also);
@@ -222,9 +227,13 @@ impl Bed {
                 self.network.join(NODES[at], &ETCD);
             }
             Fault::UnplugNode => self.network.plug(NODES[at], true),
-            Fault::SlowNodeDisk | Fault::SlowLeaderDisk => self.leave_alone(),
+            Fault::SlowNodeDisk | Fault::FullNodeDisk | Fault::SlowLeaderDisk => self.leave_alone(),
             Fault::StopLeader => self.cluster.freeze(at, false),
             Fault::CutLeader => self.network.join(ETCD[at], &others(at)),
+            Fault::SplitEtcd => {
+                self.network.join(ETCD[at], &[ETCD[done.also]]);
+                self.network.heal(ETCD[third(done)], &[ETCD[done.also]]);
+            }
             Fault::KillLeader => self.cluster.launch(at),
             Fault::FailingLeaderDisk => {
                 self.leave_alone();
@@ -238,16 +247,11 @@ impl Bed {
         }
     }
 
-    /// From now on every sync of a process is slow or fails.
-    fn meddle(&mut self, process: u32, what: &str) {
+    /// From now on these system calls of a process are slow or fail.
+    fn meddle(&mut self, process: u32, calls: &str, what: &str) {
         let mut strace = Command::new(program("strace"));
-        strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"]);
-        strace.args([
-            "-e",
-            &format!("inject=fdatasync,fsync:{what}"),
-            "-p",
-            &process.to_string(),
-        ]);
+        strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+        strace.args(["-e", &format!("inject={calls}:{what}"), "-p", &process.to_string()]);
         strace.stdin(Stdio::null()).stderr(Stdio::null());
         self.meddler = Some(strace.spawn().expect("strace starts"));
     }
@@ -267,8 +271,17 @@ impl Drop for Bed {
     }
 }
 
+/// Both ways to wait for the disk.
+const SYNCS: &str = "fdatasync,fsync";
+/// What writes at a place in a file, or makes it longer; sockets and pipes use neither.
+const WRITES: &str = "pwrite64,ftruncate,fallocate";
 /// 200 ms for each.
 const SLOW: &str = "delay_exit=200000";
+
+/// The etcd that is neither of the two.
+const fn third(done: Done) -> usize {
+    ETCD.len() - done.at - done.also
+}
 
 fn others(member: usize) -> Vec<usize> {
     let others = ETCD.iter().enumerate().filter(|(number, _)| *number != member);

@@ -27,12 +27,17 @@ pub enum Fault {
     UnplugNode,
     /// The disk of a daemon takes 200 ms for each sync.
     SlowNodeDisk,
+    /// The disk of a daemon is full: nothing can be written to files.
+    FullNodeDisk,
     /// The etcd that leads gets SIGKILL, and is started again.
     KillLeader,
     /// The etcd that leads gets SIGSTOP, and SIGCONT.
     StopLeader,
     /// The etcd that leads does not reach the other two; daemons reach all.
     CutLeader,
+    /// The etcd that leads and another do not reach each other, and what the third sends to that other does not arrive; the third
+    /// hears both.
+    SplitEtcd,
     /// The disk of the etcd that leads takes 200 ms for each sync.
     SlowLeaderDisk,
     /// The disk of the etcd that leads fails: that etcd ends, and is started again.
@@ -126,6 +131,13 @@ pub const TABLE: &[Row] = &[
         "each sync of a daemon's disk takes 200 ms",
     ),
     row(
+        Fault::FullNodeDisk,
+        9_000,
+        2_500,
+        9_000,
+        "a daemon's disk is full (ENOSPC) for 9 s",
+    ),
+    row(
         Fault::KillLeader,
         4_000,
         1_500,
@@ -145,6 +157,13 @@ pub const TABLE: &[Row] = &[
         1_500,
         9_000,
         "the leading etcd does not reach the others, silently",
+    ),
+    row(
+        Fault::SplitEtcd,
+        6_000,
+        1_500,
+        9_000,
+        "an etcd hears neither the leading etcd nor the third, silently; the third hears it",
     ),
     row(
         Fault::SlowLeaderDisk,
