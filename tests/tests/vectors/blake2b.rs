@@ -14,8 +14,8 @@ use super::secrets::secret;
 const VECTORS: &str = include_str!("blake2b.txt");
 
 /// RFC 7693, appendix A.
-const ABC: &str = "ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d17d87c5392aab792dc252d5de4533cc9518d38aa8dbc4925ab\
-                   92386edd4009923";
+const ABC: &str = "ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d17d87c5392aab792dc252d5de4533cc9518d38aa8dbf1925a\
+                   b92386edd4009923";
 
 /// What there is of a length.
 struct Of {

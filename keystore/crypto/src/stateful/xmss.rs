@@ -198,7 +198,7 @@ impl<'a> Work<'a> {
         let mut number = leaf;
         for (height, sibling) in (0..).zip(path.chunks_exact(n)) {
             let sibling = node_of(sibling);
-            let left = number % 2 == 0;
+            let left = number.is_multiple_of(2);
             number /= 2;
             let at = Address::new(place, TREE).with(HEIGHT, height).with(NODE, number);
             node = if left {
