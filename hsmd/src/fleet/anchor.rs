@@ -51,12 +51,12 @@ impl AnchorFile {
         Ok((own, newest.map(|(_, anchor)| anchor)))
     }
 
-    /// Remembers, durably.
+    /// Remembers, durably. After an error the next write goes to the same place: the other one has what was remembered last.
     pub(super) fn write(&mut self, anchor: &Anchor) -> io::Result<()> {
-        self.turn += 1;
+        let turn = self.turn + 1;
         let mut bytes = MAGIC.to_vec();
         let words = [
-            self.turn,
+            turn,
             anchor.timeline.0,
             anchor.cluster,
             anchor.revision.0,
@@ -67,8 +67,10 @@ impl AnchorFile {
             .iter()
             .for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
         bytes.extend_from_slice(&self.peers.tag(&bytes));
-        self.file.write_all_at(&bytes, (self.turn % 2) * PLACE)?;
-        self.file.sync_data()
+        self.file.write_all_at(&bytes, (turn % 2) * PLACE)?;
+        self.file.sync_data()?;
+        self.turn = turn;
+        Ok(())
     }
 }
 

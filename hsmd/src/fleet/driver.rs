@@ -22,6 +22,8 @@ use super::{Shared, levels, now, phase_name};
 
 /// Steps of the follower that are kept for a watch that begins anew.
 const KEPT: usize = 4096;
+/// When an anchor that the disk did not take is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The longest sleep.
 const SLICE: Duration = Duration::from_millis(500);
 
@@ -57,6 +59,8 @@ pub(super) struct Driver {
     node: Node<()>,
     questions: Questions,
     anchor: AnchorFile,
+    /// An anchor that the disk did not take, and when it is tried again.
+    refused: Option<(Anchor, Instant)>,
     shared: Arc<Shared>,
     /// Until when each question may be answered.
     asked: BTreeMap<Call, Instant>,
@@ -83,6 +87,7 @@ impl Driver {
             node: Node::new(peers.id(), timing, remembered),
             questions: Questions::start(peers, facts, to_driver)?,
             anchor,
+            refused: None,
             shared,
             asked: BTreeMap::new(),
             kept: VecDeque::new(),
@@ -107,6 +112,7 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => self.hand(Input::Tick),
             }
             self.give_up_waiting();
+            self.write_refused();
         }
     }
 
@@ -116,7 +122,10 @@ impl Driver {
         let asked = deadlines
             .map(|until| until.saturating_duration_since(Instant::now()))
             .min();
-        wake.min(asked.unwrap_or(SLICE)).min(SLICE)
+        let refused = self.refused.as_ref();
+        let refused = refused.map(|(_, at)| at.saturating_duration_since(Instant::now()));
+        let soonest = [Some(wake), asked, refused].into_iter().flatten().min();
+        soonest.unwrap_or(SLICE).min(SLICE)
     }
 
     fn take(&mut self, message: Message) {
@@ -183,6 +192,27 @@ impl Driver {
         }
     }
 
+    /// Writes an anchor. Without it nothing is advertised as applied, and the right to serve runs out: INV-6 would not hold for a node that
+    /// forgets what it has seen. It is tried again until the disk takes it, for a full one may have room later.
+    fn write(&mut self, anchor: Anchor) -> Option<Input<()>> {
+        match self.anchor.write(&anchor) {
+            Ok(()) => Some(Input::Anchored(anchor)),
+            Err(error) => {
+                tracing::error!(%error, "the anchor of the fleet cannot be written; this node serves nothing until it can");
+                self.refused = Some((anchor, Instant::now() + AGAIN));
+                None
+            }
+        }
+    }
+
+    fn write_refused(&mut self) {
+        let now = Instant::now();
+        let due = self.refused.take_if(|(_, at)| *at <= now);
+        if let Some(input) = due.and_then(|(anchor, _)| self.write(anchor)) {
+            self.hand(input);
+        }
+    }
+
     /// Hands an input to the core, and does what comes out, and what comes of that.
     fn hand(&mut self, input: Input<()>) {
         let mut inputs = VecDeque::from([input]);
@@ -216,11 +246,7 @@ impl Driver {
                 let missed = self.kept.iter().filter(|step| step.position > after);
                 inputs.extend(missed.map(event).map(Input::Watched));
             }
-            Effect::Anchor(anchor) => match self.anchor.write(&anchor) {
-                Ok(()) => inputs.push_back(Input::Anchored(anchor)),
-                // Without it nothing is advertised as applied, and the right to serve runs out.
-                Err(error) => tracing::error!(%error, "the anchor of the fleet cannot be written"),
-            },
+            Effect::Anchor(anchor) => inputs.extend(self.write(anchor)),
             Effect::Run(request) => {
                 let revision = self
                     .requests
