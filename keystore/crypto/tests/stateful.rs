@@ -24,14 +24,14 @@ fn vectors() -> Vec<Vector> {
 
 fn vector(line: &str) -> Vector {
     let field = |name: &str| {
-        let (_, rest) = line.split_once(&format!("\"{name}\": ")).expect("a field");
-        let end = rest.find([',', '}']).expect("the field's end");
+        let (_, rest) = line.split_once(&format!("\"{name}\": ")).unwrap();
+        let end = rest.find([',', '}']).unwrap();
         rest[..end].trim_matches('"').to_owned()
     };
     let bytes = |name: &str| -> Vec<u8> {
         let digits = field(name);
         let pairs = digits.as_bytes().as_chunks::<2>().0.iter();
-        let digit = |digit: u8| char::from(digit).to_digit(16).expect("a digit") as u8;
+        let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
         pairs.map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
     };
     let (mechanism, key_type) = match field("mechanism").as_str() {

@@ -166,7 +166,7 @@ pub static TABLE: &[Row] = &ALL;
 
 const PARTS: [&[Row]; 4] = [CLASSIC, further::ROWS, hashes::ROWS, quantum::ROWS];
 const COUNT: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len() + PARTS[3].len();
-const ALL: [Row; COUNT] = {
+static ALL: [Row; COUNT] = {
     let (mut all, mut index, mut part, mut place) = ([CLASSIC[0]; COUNT], 0, 0, 0);
     while index < COUNT {
         if place == PARTS[part].len() {

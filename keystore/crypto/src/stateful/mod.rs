@@ -21,7 +21,7 @@ struct Hash {
 
 enum Function {
     /// The state before the first byte.
-    Sha(Sha),
+    Sha(Box<Sha>),
     Shake(Shake),
 }
 
@@ -37,8 +37,8 @@ enum Kind {
 impl Hash {
     fn new(kind: Kind, n: usize) -> Option<Self> {
         let function = match kind {
-            Kind::Sha256 => Function::Sha(Sha::new(MechanismType::SHA256)?),
-            Kind::Sha512 => Function::Sha(Sha::new(MechanismType::SHA512)?),
+            Kind::Sha256 => Function::Sha(Box::new(Sha::new(MechanismType::SHA256)?)),
+            Kind::Sha512 => Function::Sha(Box::new(Sha::new(MechanismType::SHA512)?)),
             Kind::Shake128 => Function::Shake(Shake::new_128()?),
             Kind::Shake256 => Function::Shake(Shake::new()?),
         };
@@ -50,7 +50,7 @@ impl Hash {
         let mut out = [0; MAX_N];
         match &mut self.function {
             Function::Sha(begun) => {
-                let mut sha = begun.clone();
+                let mut sha = Sha::clone(begun);
                 parts.iter().try_for_each(|part| sha.update(part))?;
                 sha.finish(&mut out)?;
             }
