@@ -100,7 +100,7 @@ fn a_registered_certificate_gets_in_and_all_others_hear_the_same_alert() {
         key: unknown.key.clone_key(),
     };
     pin(&pins, &[&good, &expired, &early]);
-    let server = || pki.data_server();
+    let server = || pki.data_server().unwrap();
     let good_config = || client(&pki, Some(&good));
     assert_eq!(shake(server(), good_config(), "localhost"), (Ok(()), Ok(())));
     assert_eq!(shake(server(), good_config(), "127.0.0.1"), (Ok(()), Ok(())));
@@ -139,7 +139,11 @@ fn a_registered_certificate_gets_in_and_all_others_hear_the_same_alert() {
     let (_, there) = shake(server(), client(&pki, None), "localhost");
     assert_eq!(there, Err(Error::AlertReceived(AlertDescription::CertificateRequired)));
     // The other plane knows other certificates.
-    assert!(shake(pki.control_server(), good_config(), "localhost").0.is_err());
+    assert!(
+        shake(pki.control_server().unwrap(), good_config(), "localhost")
+            .0
+            .is_err()
+    );
     // Revoked.
     pin(&pins, &[]);
     let (_, there) = shake(server(), good_config(), "localhost");
@@ -168,7 +172,11 @@ fn the_servers_certificate_covers_what_is_configured_and_learned() {
     let (pki, pins, _keystore) = pki(&config);
     let good = identity(-1, 1);
     pin(&pins, &[&good]);
-    let reach = |name: &str| shake(pki.data_server(), client(&pki, Some(&good)), name).1.is_ok();
+    let reach = |name: &str| {
+        shake(pki.data_server().unwrap(), client(&pki, Some(&good)), name)
+            .1
+            .is_ok()
+    };
     assert!(reach("192.0.2.7") && reach("hsm.example.org") && reach("::1"));
     assert!(!reach("10.0.0.9") && !reach("10.0.0.10") && !reach("example.org") && !reach("0.0.0.0"));
     pki.cover(["10.0.0.9".to_owned()]).unwrap();
@@ -197,12 +205,12 @@ fn nothing_is_resumed_and_old_versions_are_not_spoken() {
     pin(&pins, &[&good]);
     let config = client(&pki, Some(&good));
     let store = config.resumption.clone();
-    assert_eq!(shake(pki.data_server(), config, "localhost"), (Ok(()), Ok(())));
+    assert_eq!(shake(pki.data_server().unwrap(), config, "localhost"), (Ok(()), Ok(())));
     let mut again = client(&pki, None);
     again.resumption = store;
-    let (_, there) = shake(pki.data_server(), again, "localhost");
+    let (_, there) = shake(pki.data_server().unwrap(), again, "localhost");
     assert_eq!(there, Err(Error::AlertReceived(AlertDescription::CertificateRequired)));
-    let server = pki.data_server();
+    let server = pki.data_server().unwrap();
     assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
     assert!(!server.ticketer.enabled() && !server.session_storage.can_cache());
 }
