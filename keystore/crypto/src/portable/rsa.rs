@@ -112,7 +112,7 @@ impl Rsa {
             return None;
         }
         let mut input = BoxedUint::from_be_slice(input, modulus.bits_precision()).ok()?;
-        if &input >= modulus.as_ref() {
+        if input >= *modulus.as_ref() {
             return None;
         }
         let result = match half {

@@ -120,7 +120,7 @@ fn taken<H: SerializableState>(hash: &H) -> Zeroizing<Vec<u8>> {
     taken
 }
 
-fn put_back<H: SerializableState>(hash: &mut H, bytes: &mut Vec<u8>) -> Option<()> {
+fn put_back<H: SerializableState>(hash: &mut H, bytes: &mut [u8]) -> Option<()> {
     let mut state = SerializedState::<H>::default();
     state.get_mut(..bytes.len())?.copy_from_slice(bytes);
     *hash = H::deserialize(&state).ok()?;
