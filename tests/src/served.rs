@@ -97,9 +97,8 @@ impl Served {
     /// `hsmctl`, at this daemon.
     #[must_use]
     pub fn hsmctl(&self) -> Command {
-        let endpoint = format!("unix://{}", self.data.join("control.sock").display());
         let mut command = Command::new(binaries().join("hsmctl"));
-        command.args(["--endpoint", &endpoint]);
+        command.args(["--endpoint", &self.endpoint()]);
         command
     }
 
@@ -222,6 +221,12 @@ impl Served {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Its control plane, as `hsmctl` and `hsmd-aws` take it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.data.join("control.sock").display())
     }
 
     /// The data socket.

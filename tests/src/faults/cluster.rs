@@ -103,6 +103,14 @@ impl Cluster {
         }
     }
 
+    /// Ends all members, and keeps a copy of the last that is in them under a name.
+    pub fn end_and_save(&mut self, name: &str) {
+        for member in 0..self.members() {
+            self.kill(member);
+            copy(&self.data(member), &self.saved(name, member));
+        }
+    }
+
     /// Puts the copy of this name in place of what is there.
     pub fn restore(&mut self, name: &str) {
         for member in 0..self.members() {

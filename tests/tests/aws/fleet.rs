@@ -28,12 +28,9 @@ fn front(nodes: &Nodes) -> (Process, String) {
     let (_, client_file) = nodes.client("");
     let (config, pin) = (folder.join("hsmd-aws.toml"), folder.join("pin"));
     write_private(&pin, &format!("{PIN}\n"));
-    let sockets = nodes.all.iter();
-    let sockets: Vec<_> = sockets
-        .map(|node| format!("unix://{}", node.socket().display()))
-        .collect();
+    let endpoints: Vec<_> = nodes.all.iter().map(|node| node.endpoint()).collect();
     let text = format!(
-        "listen = \"127.0.0.1:0\"\nendpoint = {sockets:?}\n\n[[access_keys]]\nid = {ACCESS_KEY:?}\nsecret = {SECRET:?}\n\n\
+        "listen = \"127.0.0.1:0\"\nendpoint = {endpoints:?}\n\n[[access_keys]]\nid = {ACCESS_KEY:?}\nsecret = {SECRET:?}\n\n\
          [kms]\nmodule = {:?}\ntoken = {LABEL:?}\npin_file = {pin:?}\n",
         binaries().join("libhsmd_pkcs11.so")
     );
