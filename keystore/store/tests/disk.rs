@@ -82,11 +82,11 @@ fn backups_are_made_without_being_asked_and_old_segments_go() {
     let dir = folder();
     let mut model = Model::default();
     let (store, _) = open(dir.path());
-    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(30);
     let first = dir.path().join("journal/0000000000000000.seg");
     let mut number = 0;
     while first.exists() {
-        assert!(std::time::Instant::now() < until, "{:?}", store.status());
+        assert!(Instant::now() < until, "{:?}", store.status());
         fill(&store, &mut model, number, 50);
         number += 50;
     }
@@ -183,7 +183,7 @@ fn a_commit_of_one_thread_is_one_sync_and_threads_share_syncs() {
     }
     assert_eq!(store.status().syncs - before, 50);
     let before = store.status().syncs;
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     std::thread::scope(|scope| {
         for thread in 0..32u64 {
             let store = store.clone();
