@@ -85,6 +85,12 @@ const ITEMS: &[Item] = &[
         need: Need::Everything,
     },
     Item {
+        present: &["/usr/share/doc/libfaketime"],
+        package: "libfaketime",
+        what_for: "tests: a daemon's clock steps, and no other's",
+        need: Need::Everything,
+    },
+    Item {
         present: &["nm"],
         package: "binutils",
         what_for: "tests: the module exports C_ symbols only",

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::Fault;
 use super::cluster::Cluster;
@@ -36,6 +37,8 @@ pub struct Bed {
     pub cluster: Cluster,
     /// The cables.
     pub network: Network,
+    /// By how much the clock of each daemon is wrong.
+    clocks: Clocks,
     /// strace at work.
     meddler: Option<Child>,
 }
@@ -60,9 +63,11 @@ impl Bed {
         let url = cluster.url("hsmd");
         let listen: Vec<_> = NODES.iter().map(|host| format!("{}:{PORT}", address(*host))).collect();
         let arguments = |at: usize| ["--store", &url, "--listen", &listen[at], "--advertise", &listen[at]];
-        let first = Served::start_on(&network.under(NODES[0]), &arguments(0), settings);
+        let clocks = Clocks::new();
+        let host = |at: usize| [network.under(NODES[at]), clocks.under(at)].concat();
+        let first = Served::start_on(&host(0), &arguments(0), settings);
         let others: Vec<_> = (1..3)
-            .map(|at| first.join_on(&network.under(NODES[at]), &arguments(at), settings))
+            .map(|at| first.join_on(&host(at), &arguments(at), settings))
             .collect();
         let mut nodes = vec![first];
         nodes.extend(others);
@@ -70,6 +75,7 @@ impl Bed {
             nodes,
             cluster,
             network,
+            clocks,
             meddler: None,
         };
         bed.write_client_file(&listen);
@@ -185,6 +191,15 @@ impl Bed {
             Fault::UnplugNode => self.network.plug(NODES[node], false),
             Fault::SlowNodeDisk => self.meddle(self.nodes[node].process(), SYNCS, SLOW),
             Fault::FullNodeDisk => self.meddle(self.nodes[node].process(), WRITES, "error=ENOSPC"),
+            Fault::StepClock => {
+                let mapped = fs::read_to_string(format!("/proc/{}/maps", self.nodes[node].process()));
+                let asks = mapped.is_ok_and(|maps| maps.contains("libfaketime"));
+                assert!(
+                    asks,
+                    "the daemon's clock cannot be set: libfaketime is not loaded (cargo xtask setup installs it)"
+                );
+                self.clocks.set(node, HOUR);
+            }
             _ => {
                 done.at = self.cluster.wait_for_a_leader();
                 done.also = (done.at + 1) % ETCD.len();
@@ -228,6 +243,7 @@ impl Bed {
             }
             Fault::UnplugNode => self.network.plug(NODES[at], true),
             Fault::SlowNodeDisk | Fault::FullNodeDisk | Fault::SlowLeaderDisk => self.leave_alone(),
+            Fault::StepClock => self.clocks.set(at, 0),
             Fault::StopLeader => self.cluster.freeze(at, false),
             Fault::CutLeader => self.network.join(ETCD[at], &others(at)),
             Fault::SplitEtcd => {
@@ -270,6 +286,46 @@ impl Drop for Bed {
         self.leave_alone();
     }
 }
+
+/// The clocks of the daemons that say what time it is: libfaketime, loaded before each of them, adds what a file says. Clocks that
+/// only run are left alone, as when an administrator or NTP sets a clock.
+struct Clocks(TempDir);
+
+impl Clocks {
+    fn new() -> Self {
+        let clocks = Self(TempDir::new().expect("a folder"));
+        (0..NODES.len()).for_each(|node| clocks.set(node, 0));
+        clocks
+    }
+
+    fn file(&self, node: usize) -> PathBuf {
+        self.0.path().join(format!("clock-{node}"))
+    }
+
+    /// The words that a daemon runs under.
+    fn under(&self, node: usize) -> Vec<String> {
+        let file = self.file(node);
+        [
+            program("env").display().to_string(),
+            "LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1".to_owned(),
+            format!("FAKETIME_TIMESTAMP_FILE={}", file.display()),
+            // The file is read again after a second.
+            "FAKETIME_CACHE_DURATION=1".to_owned(),
+            "DONT_FAKE_MONOTONIC=1".to_owned(),
+        ]
+        .to_vec()
+    }
+
+    /// From now on it is wrong by so many seconds. A whole file takes the place of the one before: half of one would be another time.
+    fn set(&self, node: usize, seconds: i64) {
+        let (new, file) = (self.0.path().join("new"), self.file(node));
+        fs::write(&new, format!("{seconds:+}\n")).expect("a file");
+        fs::rename(new, file).expect("the file is replaced");
+    }
+}
+
+/// In seconds.
+const HOUR: i64 = 3_600;
 
 /// Both ways to wait for the disk.
 const SYNCS: &str = "fdatasync,fsync";

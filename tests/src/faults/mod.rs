@@ -29,6 +29,8 @@ pub enum Fault {
     SlowNodeDisk,
     /// The disk of a daemon is full: nothing can be written to files.
     FullNodeDisk,
+    /// A daemon's clock steps an hour ahead, and back; only the clock that says what time it is.
+    StepClock,
     /// The etcd that leads gets SIGKILL, and is started again.
     KillLeader,
     /// The etcd that leads gets SIGSTOP, and SIGCONT.
@@ -136,6 +138,13 @@ pub const TABLE: &[Row] = &[
         2_500,
         9_000,
         "a daemon's disk is full (ENOSPC) for 9 s",
+    ),
+    row(
+        Fault::StepClock,
+        6_000,
+        1_500,
+        4_000,
+        "a daemon's clock steps an hour ahead, and 6 s later back",
     ),
     row(
         Fault::KillLeader,

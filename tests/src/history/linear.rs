@@ -7,7 +7,8 @@
 //! one node and done by another; afterwards it is refused by all.
 //!
 //! It follows the calls by time with all states that are possible so far (just-in-time linearization): at an answer, those are
-//! kept in which the call has happened.
+//! kept in which the call has happened. A call that changes nothing happens as soon as a state allows its answer, which takes
+//! nothing from the others; so only changes under way at once multiply the states, and hours of signatures are judged in seconds.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -68,6 +69,7 @@ fn object_order(calls: &[&Call]) -> Option<String> {
     }
     // At the same moment calls begin before others end: they overlap.
     steps.sort_unstable();
+    let destroys: Vec<&Call> = calls.iter().copied().filter(|call| call.op == Op::Destroy).collect();
     let mut pending: BTreeSet<usize> = BTreeSet::new();
     let mut possible: HashSet<Possible> = HashSet::from([(State::NotYet, BTreeSet::new())]);
     for (_, ends, number) in steps {
@@ -75,7 +77,7 @@ fn object_order(calls: &[&Call]) -> Option<String> {
             pending.insert(number);
             continue;
         }
-        if is_refused_by_a_destroy_under_way(calls[number], &calls) {
+        if is_refused_by_a_destroy_under_way(calls[number], &destroys) {
             pending.remove(&number);
             continue;
         }
@@ -95,13 +97,11 @@ fn object_order(calls: &[&Call]) -> Option<String> {
 }
 
 /// Says nothing of the order: the destroy has reached the node that was asked, and perhaps no other.
-fn is_refused_by_a_destroy_under_way(call: &Call, calls: &[&Call]) -> bool {
-    let overlaps = |destroy: &&&Call| {
-        destroy.op == Op::Destroy
-            && destroy.invoked <= call.returned.unwrap_or(Moment::MAX)
-            && destroy.returned.is_none_or(|at| at >= call.invoked)
+fn is_refused_by_a_destroy_under_way(call: &Call, destroys: &[&Call]) -> bool {
+    let overlaps = |destroy: &&Call| {
+        destroy.invoked <= call.returned.unwrap_or(Moment::MAX) && destroy.returned.is_none_or(|at| at >= call.invoked)
     };
-    call.end == End::Absent && calls.iter().any(|destroy| overlaps(&destroy))
+    call.end == End::Absent && destroys.iter().any(overlaps)
 }
 
 fn tells(call: &Call) -> bool {
@@ -112,18 +112,24 @@ const fn is_answered(call: &Call) -> bool {
     matches!(call.end, End::Done | End::Absent)
 }
 
-/// All that can have happened by now: any of the pending calls, in any order.
+/// All that can have happened by now: any of the pending changes, in any order, and what each state allows of the rest.
 fn closure(possible: HashSet<Possible>, pending: &BTreeSet<usize>, calls: &[&Call]) -> Option<HashSet<Possible>> {
-    let mut work: Vec<Possible> = possible.iter().cloned().collect();
-    let mut all = possible;
+    let (changes, looks): (Vec<usize>, Vec<usize>) = pending.iter().partition(|number| changes(calls[**number]));
+    let with_looks = |(state, mut done): Possible| {
+        let seen = looks.iter().filter(|look| apply(&state, calls[**look]).is_some());
+        done.extend(seen);
+        (state, done)
+    };
+    let mut all: HashSet<Possible> = possible.into_iter().map(with_looks).collect();
+    let mut work: Vec<Possible> = all.iter().cloned().collect();
     while let Some((state, done)) = work.pop() {
-        for number in pending.difference(&done) {
+        for number in changes.iter().filter(|number| !done.contains(number)) {
             let Some(after) = apply(&state, calls[*number]) else {
                 continue;
             };
             let mut done = done.clone();
             done.insert(*number);
-            let next = (after, done);
+            let next = with_looks((after, done));
             if all.insert(next.clone()) {
                 work.push(next);
             }
@@ -133,6 +139,11 @@ fn closure(possible: HashSet<Possible>, pending: &BTreeSet<usize>, calls: &[&Cal
         }
     }
     Some(all)
+}
+
+/// Whether a call leaves another state behind, if it happened.
+const fn changes(call: &Call) -> bool {
+    matches!(call.op, Op::Create(_) | Op::Label(_) | Op::Destroy) && !matches!(call.end, End::Absent)
 }
 
 /// The state after a call, if it can have happened in this one with the answer that it had.

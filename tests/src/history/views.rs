@@ -73,16 +73,33 @@ pub fn views(calls: &[Call], staleness: Staleness<'_>) -> Vec<String> {
     for call in calls {
         by_process.entry(call.process).or_default().push(call);
     }
+    let comings = comings(&objects);
     for calls in by_process.values() {
-        one_process(calls, &objects, staleness, &mut found);
+        one_process(calls, &objects, &comings, staleness, &mut found);
     }
     found
+}
+
+/// When each object was first asked for, and when it was first asked to go, in order of time.
+fn comings<'a>(objects: &BTreeMap<&'a str, Changes<'a>>) -> Vec<(Moment, bool, &'a str)> {
+    let mut all = Vec::new();
+    for (object, changes) in objects {
+        all.extend(changes.created.map(|call| (call.invoked, true, *object)));
+        let first = changes.destroys.iter().map(|call| call.invoked).min();
+        all.extend(first.map(|at| (at, false, *object)));
+    }
+    all.sort_unstable();
+    all
 }
 
 /// What one process has seen so far.
 #[derive(Default)]
 struct Seen<'a> {
-    /// Objects that it made, or saw.
+    /// How many of the comings and goings are in `wanted`.
+    passed: usize,
+    /// Objects that somebody has asked for and nobody has asked to go: of all that ever were, few at a time.
+    wanted: BTreeSet<&'a str>,
+    /// Objects that it made, or saw, and has not missed since.
     there: BTreeSet<&'a str>,
     /// Objects that it destroyed, or saw and then did not.
     gone: BTreeSet<&'a str>,
@@ -90,9 +107,24 @@ struct Seen<'a> {
     labels: BTreeMap<&'a str, &'a str>,
 }
 
+impl<'a> Seen<'a> {
+    /// Time goes on to `to`, which is never earlier than before: a process looks once at a time.
+    fn advance(&mut self, comings: &[(Moment, bool, &'a str)], to: Moment) {
+        while let Some((_, comes, object)) = comings.get(self.passed).filter(|(at, ..)| *at <= to) {
+            if *comes {
+                self.wanted.insert(object);
+            } else {
+                self.wanted.remove(object);
+            }
+            self.passed += 1;
+        }
+    }
+}
+
 fn one_process<'a>(
     calls: &[&'a Call],
     objects: &BTreeMap<&'a str, Changes<'a>>,
+    comings: &[(Moment, bool, &'a str)],
     staleness: Staleness<'_>,
     found: &mut Vec<String>,
 ) {
@@ -107,6 +139,7 @@ fn one_process<'a>(
                 seen.gone.insert(&call.object);
             }
             (Op::Find, End::Found(all)) => {
+                seen.advance(comings, call.returned.unwrap_or(call.invoked));
                 look(call, all, &mut seen, objects, staleness, found);
             }
             _ => {}
@@ -162,20 +195,23 @@ fn look<'a>(
         seen.there.insert(object);
         seen.labels.insert(object, label);
     }
-    for (object, changes) in objects {
-        if all.contains_key(*object) {
-            continue;
-        }
-        if changes.surely_there(oldest, to) {
+    for object in seen.wanted.iter().filter(|object| !all.contains_key(**object)) {
+        if objects[object].surely_there(oldest, to) {
             say(format!("{object} is missing"));
         }
-        if seen.there.contains(object) {
-            // Nobody can have destroyed it yet.
-            if changes.destroys.iter().all(|destroy| destroy.invoked > to) {
-                say(format!("{object} is missing, which this process made or saw"));
-            }
-            seen.gone.insert(object);
+    }
+    let missed: Vec<&str> = seen
+        .there
+        .iter()
+        .copied()
+        .filter(|object| !all.contains_key(*object))
+        .collect();
+    for object in missed {
+        if seen.wanted.contains(object) {
+            say(format!("{object} is missing, which this process made or saw"));
         }
+        seen.there.remove(object);
+        seen.gone.insert(object);
     }
 }
 

@@ -2,6 +2,7 @@
 //! module, and a fault every 10 s. Every call is in a history that must have been possible, and each fault may cost what its row
 //! of the table allows. `cargo xtask soak fleet-storm` and `fleet-faults` run it for long.
 
+mod costs;
 mod verdict;
 mod went_back;
 
