@@ -15,6 +15,7 @@ mod dev;
 mod fuzz;
 mod links;
 mod planted;
+mod portable;
 mod setup;
 mod soak;
 mod steps;

@@ -52,11 +52,11 @@ fn build_planted(workspace: &Workspace) -> Result<(), String> {
     steps::run(command.arg(target(workspace)).args(ci::PROFILE))
 }
 
-/// The tests of hsmd-tests, over those programs.
+/// The tests, over those programs.
 fn tester(workspace: &Workspace, planted: &str) -> Command {
     let mut command = ci::tester(workspace);
     command
-        .args(["-p", "hsmd-tests"])
+        .args(ci::TESTS)
         .env("HSMD_BIN_DIR", target(workspace).join("ci"))
         .env("HSMD_PLANTED", planted);
     command
@@ -64,7 +64,7 @@ fn tester(workspace: &Workspace, planted: &str) -> Command {
 
 fn simulator(workspace: &Workspace, tally: &mut Tally) -> Result<(), String> {
     let mut command = ci::tester(workspace);
-    command.args(["-p", "hsmd-fleet", "--", SIMULATED, "--nocapture"]);
+    command.args(ci::TESTS).args(["--", SIMULATED, "--nocapture"]);
     ran(&mut command, tally)
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::aws_sdk;
 use crate::ci;
 use crate::planted;
+use crate::portable;
 use crate::setup;
 use crate::steps::{self, Steps};
 use crate::workspace::Workspace;
@@ -15,8 +16,6 @@ use crate::workspace::Workspace;
 struct Program {
     name: &'static str,
     what: &'static str,
-    /// The package that has the test.
-    package: &'static str,
     /// What the names of its tests contain.
     tests: &'static str,
     /// Rounds unless `--rounds` says otherwise.
@@ -27,7 +26,6 @@ const fn program(name: &'static str, tests: &'static str, rounds: u64, what: &'s
     Program {
         name,
         what,
-        package: "hsmd-tests",
         tests,
         rounds,
     }
@@ -100,15 +98,12 @@ const PROGRAMS: &[Program] = &[
         1 << 20,
         "random calls on the module and on a reference model of sessions, logins, objects, attributes and wrapping (a round is a call)",
     ),
-    Program {
-        package: "hsmd-keystore",
-        ..program(
-            "attack-model",
-            "no_sequence_of_calls_lets_a_secret_out",
-            1 << 20,
-            "random calls of an attacker who keeps what it gets, under standard, strict and fips (a round is a call)",
-        )
-    },
+    program(
+        "attack-model",
+        "no_sequence_of_calls_lets_a_secret_out",
+        1 << 20,
+        "random calls of an attacker who keeps what it gets, under standard, strict and fips (a round is a call)",
+    ),
     program(
         "mutated-frames",
         "frames::mutated::",
@@ -139,19 +134,21 @@ const PROGRAMS: &[Program] = &[
         20_000,
         "measures: signatures through one, two and three nodes of a group, and what the choice costs a call (a round is a call)",
     ),
-    Program {
-        name: "fleet-sim",
-        what: "fleets under a simulator: kills, stops, cuts, lost and late messages, restored stores (a round is a seed)",
-        package: "hsmd-fleet",
-        tests: "fleet_sim",
-        rounds: 10_000,
-    },
+    program(
+        "fleet-sim",
+        "fleet_sim",
+        10_000,
+        "fleets under a simulator: kills, stops, cuts, lost and late messages, restored stores (a round is a seed)",
+    ),
 ];
 
 /// The program that is no test of the tree: CI does not compile it.
 const AWS_SDK: &str = "aws-sdk";
 /// The program that needs another build.
 const PLANTED: &str = "planted";
+
+/// The program of the other provider, another build too.
+const PORTABLE: &str = "portable";
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -168,11 +165,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
         list();
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(name @ (AWS_SDK | PLANTED)) = request.name.as_deref() {
+    if let Some(name @ (AWS_SDK | PLANTED | PORTABLE)) = request.name.as_deref() {
         if request.rounds.is_some() || request.seed.is_some() {
             return Err(format!("{name} has neither rounds nor a seed"));
         }
-        let run = if name == AWS_SDK { aws_sdk::run } else { planted::run };
+        let run = match name {
+            AWS_SDK => aws_sdk::run,
+            PLANTED => planted::run,
+            _ => portable::run,
+        };
         return Ok(exit_code(run(workspace)));
     }
     let found = PROGRAMS.iter().find(|row| Some(row.name) == request.name.as_deref());
@@ -191,7 +192,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
     println!("\nsoak {}: {}; {rounds} rounds", program.name, program.what);
     steps.step("soak", |tally| {
         let mut command = ci::tester(workspace);
-        command.args(["-p", program.package]);
+        command.args(ci::TESTS);
         command.env("HSMD_ROUNDS", rounds.to_string());
         if let Some(seed) = request.seed {
             command.env("HSMD_SEED", seed.to_string());
@@ -217,6 +218,7 @@ fn list() {
     }
     println!("{AWS_SDK:<12} {:>9}  {}", "-", aws_sdk::WHAT);
     println!("{PLANTED:<12} {:>9}  {}", "-", planted::WHAT);
+    println!("{PORTABLE:<12} {:>9}  {}", "-", portable::WHAT);
 }
 
 fn parse(arguments: &[String]) -> Result<Request, String> {
@@ -246,7 +248,7 @@ fn parse(arguments: &[String]) -> Result<Request, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AWS_SDK, PLANTED, PROGRAMS, Request, parse};
+    use super::{AWS_SDK, PLANTED, PORTABLE, PROGRAMS, Request, parse};
 
     fn words(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
@@ -269,9 +271,9 @@ mod tests {
     #[test]
     fn every_program_has_its_own_name() {
         let mut names: Vec<&str> = PROGRAMS.iter().map(|row| row.name).collect();
-        names.extend([AWS_SDK, PLANTED]);
+        names.extend([AWS_SDK, PLANTED, PORTABLE]);
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), PROGRAMS.len() + 2);
+        assert_eq!(names.len(), PROGRAMS.len() + 3);
     }
 }

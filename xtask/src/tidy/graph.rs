@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::licence;
+use crate::ci;
 use crate::workspace::{Workspace, output_of};
 
 /// What each member may depend on among the members, tests aside (docs/architecture.md, "Code map").
@@ -69,8 +70,7 @@ const BANNED: [(&str, &str); 3] = [
     ),
 ];
 
-/// Features of the build without a C compiler, and the members that have it (docs/providers.md).
-const PORTABLE: [&str; 3] = ["--no-default-features", "--features", "portable"];
+/// The members that have a build without a C compiler (docs/providers.md).
 const PORTABLE_MEMBERS: [&str; 2] = ["hsmd", "hsmd-pkcs11"];
 
 /// Crates that may not be in that build, and why. `rsa` is, and the build says so.
@@ -101,7 +101,7 @@ pub(super) fn check(workspace: &Workspace, documented: &str, errors: &mut Vec<St
     for member in PORTABLE_MEMBERS {
         shipped(
             member,
-            &tree(member, "normal,build", &PORTABLE)?,
+            &tree(member, "normal,build", &ci::PORTABLE)?,
             &NOT_IN_PORTABLE,
             errors,
         );
