@@ -1,8 +1,9 @@
 //! `cargo xtask soak planted`: the judges of the fleet are judged. hsmd is built with the feature `planted`, by which it makes
 //! a mistake on purpose; the storm runs over it, once for each mistake, and must find it. The simulator must find the same mistakes, made
-//! by its driver. The same build can say that it is the next release: the fleet's format level is raised with it. The binaries lie in
-//! a target folder of their own, and no other step uses them.
+//! by its driver. The same build can say that it is the next release: the fleet's format level is raised with it. The programs lie in
+//! a folder of their own, and no other step uses them.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -21,6 +22,8 @@ const MISTAKES: [&str; 2] = ["no-fencing", "early-acknowledgement"];
 const SIMULATED: &str = "a_build_";
 /// As what the tests of the format level run, and which.
 const RELEASE: [&str; 2] = ["level-2", "fleet::levels"];
+/// What a node and its clients run.
+const PROGRAMS: [&str; 3] = ["hsmd", "hsmctl", "libhsmd_pkcs11.so"];
 /// Faults of each storm, and the row of the table with which it begins: daemons lose etcd, disks are slow and full, etcd loses its leader.
 const ROUNDS: &str = "6";
 const FROM: &str = "4";
@@ -29,8 +32,7 @@ const FROM: &str = "4";
 pub(crate) fn run(workspace: &Workspace) -> bool {
     let mut steps = Steps::default();
     steps.step("setup", |_| setup::everything(workspace));
-    steps.step("planted build", |_| build_planted(workspace));
-    steps.step("build", |_| ci::build(workspace));
+    steps.step("build", |_| build_planted(workspace));
     steps.step("simulator", |tally| simulator(workspace, tally));
     for mistake in MISTAKES {
         steps.step(mistake, |tally| storm(workspace, mistake, tally));
@@ -39,17 +41,30 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
     steps.finish()
 }
 
-/// A target folder below the workspace's own: what is built there has the mistakes, and replaces nothing.
-fn target(workspace: &Workspace) -> PathBuf {
+/// Where the programs with the mistakes are, beside those of the profile.
+fn folder(workspace: &Workspace) -> PathBuf {
     workspace.binaries("planted")
 }
 
-/// Builds the programs that a node and its clients run, and no tests.
+/// Builds the programs that a node and its clients run, with dependencies and features of all other steps, and puts them aside. The build
+/// that follows puts the right ones back in their place, and so would any other.
 fn build_planted(workspace: &Workspace) -> Result<(), String> {
     let mut command = workspace.cargo();
-    command.args(["build", "-p", "hsmd", "-p", "hsmd-pkcs11"]);
-    command.args(["--features", "hsmd/planted"]).arg("--target-dir");
-    steps::run(command.arg(target(workspace)).args(ci::PROFILE))
+    command.args(["build", "--workspace", "--lib", "--bins", "--features", "hsmd/planted"]);
+    let built = steps::run(command.args(ci::PROFILE)).and_then(|()| put_aside(workspace));
+    ci::build(workspace)?;
+    built
+}
+
+fn put_aside(workspace: &Workspace) -> Result<(), String> {
+    let (from, to) = (workspace.binaries("ci"), folder(workspace));
+    fs::create_dir_all(&to).map_err(|e| format!("{}: {e}", to.display()))?;
+    for program in PROGRAMS {
+        // Not into the file of an earlier run, which may be a link.
+        let _ = fs::remove_file(to.join(program));
+        fs::copy(from.join(program), to.join(program)).map_err(|e| format!("{program}: {e}"))?;
+    }
+    Ok(())
 }
 
 /// The tests, over those programs.
@@ -57,7 +72,7 @@ fn tester(workspace: &Workspace, planted: &str) -> Command {
     let mut command = ci::tester(workspace);
     command
         .args(ci::TESTS)
-        .env("HSMD_BIN_DIR", target(workspace).join("ci"))
+        .env("HSMD_BIN_DIR", folder(workspace))
         .env("HSMD_PLANTED", planted);
     command
 }
