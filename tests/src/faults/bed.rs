@@ -136,10 +136,13 @@ impl Bed {
         Module::copy(&module, &self.client_file(node), self.nodes[0].folder()).1
     }
 
-    /// How each daemon stands, as one of them sees it; empty if it does not say.
+    /// How each daemon stands, as one of them sees it; empty if it does not say, or answers no requests itself.
     #[must_use]
     pub fn standings(&self, node: usize) -> Vec<String> {
         let shown = run(self.nodes[node].hsmctl().args(["fleet", "status", "-o", "json"]));
+        if !shown.good {
+            return Vec::new();
+        }
         let value: Value = serde_json::from_slice(&shown.output).unwrap_or_default();
         let nodes = value["nodes"].as_array().cloned().unwrap_or_default();
         let standing = |node: &Value| node["standing"].as_str().unwrap_or("?").to_owned();

@@ -66,6 +66,8 @@ impl Cluster {
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         command.args(["--initial-cluster", &all.join(",")]);
         command.args(["--heartbeat-interval", "100", "--election-timeout", "1000"]);
+        // A member that starts again reads what came since its last snapshot: docs/etcd.md advises this.
+        command.args(["--snapshot-count", "10000"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.children[member] = Some(command.spawn().expect("etcd starts"));
     }

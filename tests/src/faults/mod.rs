@@ -63,7 +63,7 @@ pub struct Row {
     pub sign: Duration,
     /// No create, label or destroy takes longer.
     pub change: Duration,
-    /// Where nobody serves while it lasts: so long after it was undone each application has a signature and a change answered.
+    /// Where nobody serves while it lasts: so long after etcd has a leader again each application has a signature and a change answered.
     pub back: Option<Duration>,
 }
 

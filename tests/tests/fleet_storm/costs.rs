@@ -27,7 +27,9 @@ struct Cost {
     longest_change: Moment,
     /// From the fault's end until all nodes served again.
     all_serve: Moment,
-    /// From its end to the first answered signature and change, where the row bounds them.
+    /// From its end until etcd had a leader again, where that is waited for.
+    etcd: Moment,
+    /// From etcd's return to the first answered signature and change, where the row bounds them.
     back: Option<[Option<Moment>; 2]>,
 }
 
@@ -61,7 +63,8 @@ impl Cost {
         if let Some([sign, change]) = self.back {
             let _ = write!(
                 text,
-                ", first signature after {}, first change after {}",
+                ", etcd leads {} ms after its end, then the first signature after {}, the first change after {}",
+                self.etcd / 1000,
                 shown(sign),
                 shown(change)
             );
@@ -96,9 +99,9 @@ const fn name(op: &Op) -> &'static str {
     }
 }
 
-/// How long after a fault was undone an application had the first answer to a signature, and to a change: of the application that
+/// How long after etcd had returned an application had the first answer to a signature, and to a change: of the application that
 /// waited longest, of those that ask for such. `None`: one never had any.
-fn back(calls: &[Call], undone: Moment) -> [Option<Moment>; 2] {
+fn back(calls: &[Call], returned: Moment) -> [Option<Moment>; 2] {
     [false, true].map(|change| {
         let mut first: BTreeMap<usize, Option<Moment>> = BTreeMap::new();
         for call in calls {
@@ -112,8 +115,8 @@ fn back(calls: &[Call], undone: Moment) -> [Option<Moment>; 2] {
             }
             let first = first.entry(call.process).or_default();
             let answered = matches!(call.end, End::Done | End::Absent);
-            let since = call.returned.filter(|at| answered && *at >= undone);
-            *first = [*first, since.map(|at| at - undone)].into_iter().flatten().min();
+            let since = call.returned.filter(|at| answered && *at >= returned);
+            *first = [*first, since.map(|at| at - returned)].into_iter().flatten().min();
         }
         let waits: Option<Vec<Moment>> = first.into_values().collect();
         waits?.into_iter().max()
@@ -132,7 +135,8 @@ pub(crate) fn costs(calls: &[Call], windows: &[Window]) -> (String, Vec<String>)
     }
     for (window, cost) in windows.iter().zip(&mut inside) {
         cost.all_serve = window.whole.saturating_sub(window.undone);
-        cost.back = window.row.back.map(|_| back(calls, window.undone));
+        cost.etcd = window.returned - window.undone;
+        cost.back = window.row.back.map(|_| back(calls, window.returned));
         let line = format!("{}: {}", window.row.what, cost.text());
         let _ = writeln!(text, "  {line}");
         if cost.breaks(window) {

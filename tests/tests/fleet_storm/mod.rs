@@ -119,6 +119,10 @@ impl Storm {
         stay(row.lasts);
         self.bed.undo(done);
         let undone = history::now();
+        let returned = row.back.map_or(undone, |_| {
+            self.bed.cluster.wait_for_a_leader();
+            history::now()
+        });
         self.bed.wait_until_all_serve();
         let whole = history::now();
         // Where first answers are counted, there is the time for them before the next fault or the end.
@@ -127,6 +131,7 @@ impl Storm {
             row,
             from,
             undone,
+            returned,
             whole,
         });
     }

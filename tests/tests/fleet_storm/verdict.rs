@@ -27,6 +27,8 @@ pub(crate) struct Window {
     pub(crate) row: &'static Row,
     pub(crate) from: Moment,
     pub(crate) undone: Moment,
+    /// Where first answers are counted: when etcd's majority had a leader again, seen from outside.
+    pub(crate) returned: Moment,
     /// From when on all nodes served again.
     pub(crate) whole: Moment,
 }
