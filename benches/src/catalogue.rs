@@ -113,7 +113,7 @@ pub const ROWS: &[Row] = &[
     row("aes-ctr-16k", "AES-256-CTR encryption of 16 KiB", Target::Faster),
     row(
         "aes-ctr-16k-session",
-        "the same with a key of the session that is neither private nor sensitive",
+        "the same with a readable key of the session",
         Target::Faster,
     ),
     row("aes-cts-1k", "AES-256-CTS encryption of 1 KiB", Target::Faster),

@@ -1,5 +1,5 @@
-//! A row for each further family of mechanisms. Their keys are of the session and made before the clock starts; a module that lacks
-//! the mechanism says so in its column.
+//! A row for each further family of mechanisms. Their keys are sensitive and of the token, as those of all rows, and made before the clock
+//! starts; a module that lacks the mechanism says so in its column.
 
 use cryptoki_sys::*;
 use hsmd_proto::dh::DhGroup;
@@ -21,7 +21,7 @@ pub(super) fn prepare<'a>(row: &str, bed: &'a Bed<'a>) -> Option<Result<Call<'a>
         "mlkem768-decapsulate" => decapsulate(bed),
         "aes-ecb-16k" => token_aes(bed, Mechanism::Plain(CKM_AES_ECB)),
         "aes-ctr-16k" => token_aes(bed, Mechanism::Bytes(CKM_AES_CTR, counter())),
-        "aes-ctr-16k-session" => encrypt(AES, Mechanism::Bytes(CKM_AES_CTR, counter()), 16 << 10),
+        "aes-ctr-16k-session" => session_aes(bed, Mechanism::Bytes(CKM_AES_CTR, counter())),
         "aes-cts-1k" => encrypt(AES, Mechanism::Bytes(CKM_AES_CTS, vec![7; 16]), 1 << 10),
         "aes-xts-4k" => encrypt(XTS, Mechanism::Bytes(CKM_AES_XTS, vec![7; 16]), 4 << 10),
         "aes-ccm-1k" => nonces(bed, AES, |nonce| Mechanism::Ccm {
@@ -92,13 +92,26 @@ fn keep(bed: &Bed<'_>, object: Object) -> Object {
     object
 }
 
-/// A key for whatever its type does.
-fn secret(bed: &Bed<'_>, (kind, length): Kind) -> Result<Object, Rv> {
-    let mut template = vec![
-        flag(CKA_TOKEN, false),
-        flag(CKA_EXTRACTABLE, true),
-        flag(CKA_SENSITIVE, false),
+/// A key of the token for whatever its type does.
+fn secret(bed: &Bed<'_>, kind: Kind) -> Result<Object, Rv> {
+    let held = [
+        flag(CKA_TOKEN, true),
+        flag(CKA_PRIVATE, true),
+        flag(CKA_SENSITIVE, true),
     ];
+    make(bed, kind, &held)
+}
+
+/// A key that everybody may read, and that goes with the session.
+fn session_secret(bed: &Bed<'_>, kind: Kind) -> Result<Object, Rv> {
+    let held = [flag(CKA_TOKEN, false), flag(CKA_SENSITIVE, false)];
+    make(bed, kind, &held)
+}
+
+fn make(bed: &Bed<'_>, (kind, length): Kind, held: &[Attribute]) -> Result<Object, Rv> {
+    let mut template = held.to_vec();
+    // To be wrapped.
+    template.push(flag(CKA_EXTRACTABLE, true));
     template.extend(length.map(|length| number(CKA_VALUE_LEN, length)));
     let uses: &[CK_ATTRIBUTE_TYPE] = match kind {
         CKM_AES_KEY_GEN => &[CKA_ENCRYPT, CKA_DECRYPT, CKA_SIGN, CKA_WRAP],
@@ -118,8 +131,13 @@ fn pair(
     public: &[Attribute],
     uses: [CK_ATTRIBUTE_TYPE; 2],
 ) -> Result<(Object, Object), Rv> {
-    let public = [public, &[flag(CKA_TOKEN, false), flag(uses[0], true)]].concat();
-    let private = [flag(CKA_TOKEN, false), flag(uses[1], true)];
+    let public = [public, &[flag(CKA_TOKEN, true), flag(uses[0], true)]].concat();
+    let private = [
+        flag(CKA_TOKEN, true),
+        flag(CKA_PRIVATE, true),
+        flag(CKA_SENSITIVE, true),
+        flag(uses[1], true),
+    ];
     let (public, private) = bed
         .module
         .generate_key_pair(bed.session, &Mechanism::Plain(kind), &public, &private)?;
@@ -185,6 +203,12 @@ fn hss<'a>(bed: &'a Bed<'a>) -> Result<Call<'a>, Rv> {
 
 fn encrypt<'a>(bed: &'a Bed<'a>, kind: Kind, mechanism: Mechanism, length: usize) -> Result<Call<'a>, Rv> {
     Ok(one_shot(bed, "Encrypt", mechanism, secret(bed, kind)?, vec![1; length]))
+}
+
+/// 16 KiB with a key that the application could as well use by itself.
+fn session_aes<'a>(bed: &'a Bed<'a>, mechanism: Mechanism) -> Result<Call<'a>, Rv> {
+    let key = session_secret(bed, AES)?;
+    Ok(one_shot(bed, "Encrypt", mechanism, key, vec![1; 16 << 10]))
 }
 
 /// 16 KiB with the AES key of the token.
