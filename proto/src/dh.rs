@@ -1,6 +1,7 @@
 //! The groups of finite-field Diffie-Hellman that this build has: those of RFC 3526 and RFC 7919 with at least 2,048 bits. Each
 //! prime p is 2q + 1 with q prime, and 2 generates the q squares among the numbers below p (docs/decisions/0018).
 
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 /// A group.
@@ -71,7 +72,19 @@ impl DhGroup {
         }
     }
 
-    /// The length in bits of a private value: twice the group's strength and a margin (SP 800-56A r3, 5.6.1.1; RFC 7919, 5.2).
+    /// The group's strength in bits (SP 800-56A r3, appendix D, tables 25 and 26).
+    const fn strength(self) -> usize {
+        match self.bits() {
+            2048 => 112,
+            3072 => 128,
+            4096 => 152,
+            6144 => 176,
+            _ => 200,
+        }
+    }
+
+    /// The length in bits of a private value whose caller names none: twice the group's strength and a margin (SP 800-56A r3,
+    /// 5.6.1.1; RFC 7919, 5.2).
     #[must_use]
     pub const fn exponent_bits(self) -> usize {
         match self.bits() {
@@ -81,6 +94,13 @@ impl DhGroup {
             6144 => 384,
             _ => 416,
         }
+    }
+
+    /// The lengths in bits that a new private value may have: from twice the group's strength to the length of q (SP 800-56A r3,
+    /// 5.6.1.1.1).
+    #[must_use]
+    pub const fn exponent_range(self) -> RangeInclusive<usize> {
+        2 * self.strength()..=self.bits() - 1
     }
 
     /// The group of a prime and a generator, which may have leading zeros.
@@ -115,6 +135,7 @@ mod tests {
             let mut other = prime.to_vec();
             other[100] ^= 1;
             assert_eq!(DhGroup::from_params(&other, &[2]), None);
+            assert!(group.exponent_range().contains(&group.exponent_bits()));
         }
         assert_eq!(DhGroup::from_params(&[], &[]), None);
     }

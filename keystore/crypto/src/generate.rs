@@ -28,7 +28,12 @@ pub enum Generate {
     /// An X25519 key pair.
     X25519,
     /// A key pair of finite-field Diffie-Hellman.
-    Dh(DhGroup),
+    Dh {
+        /// The group.
+        group: DhGroup,
+        /// The private value's length: one of [`DhGroup::exponent_range`].
+        bits: usize,
+    },
     /// A key pair of ML-DSA, ML-KEM or SLH-DSA.
     Pq(ParameterSet),
     /// A key of Triple DES, with odd parity.
@@ -86,9 +91,9 @@ fn make(what: &Generate, check: PairCheck) -> Result<(Material, Option<Key>), Op
         Generate::X25519 => Material::MontgomeryPrivate {
             scalar: Secret::random(32),
         },
-        Generate::Dh(group) => Material::DhPrivate {
+        Generate::Dh { group, bits } => Material::DhPrivate {
             group: *group,
-            value: dh::generate(*group),
+            value: dh::generate(*group, *bits).ok_or(OpError::KeySize)?,
         },
         Generate::Pq(set) => return generate_pq(*set, check).map(|(material, key)| (material, Some(key))),
         Generate::Des3 => Material::Secret(des3::generate()),

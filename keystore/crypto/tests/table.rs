@@ -123,6 +123,12 @@ fn derivation_of(row: &Row, hash: MechanismType) -> Params {
     }
 }
 
+/// A pair of Diffie-Hellman with a private value of the usual length.
+fn dh(group: DhGroup) -> Generate {
+    let bits = group.exponent_bits();
+    Generate::Dh { group, bits }
+}
+
 /// A key of the row's first key type, and its public half or itself.
 fn keys_of(row: &Row) -> (Key, Key) {
     let material = match row.key_types[0] {
@@ -136,7 +142,7 @@ fn keys_of(row: &Row) -> (Key, Key) {
         // Of one level, its tree of height 5 with digits of 8 bits; of the first parameter set.
         KeyType::HSS => stateful(KeyType::HSS, [1, 5, 4], 48),
         kind @ (KeyType::XMSS | KeyType::XMSSMT) => stateful(kind, [1], 64),
-        KeyType::DH => generate(&Generate::Dh(DhGroup::Ffdhe2048)).unwrap(),
+        KeyType::DH => generate(&dh(DhGroup::Ffdhe2048)).unwrap(),
         KeyType::DES3 => generate(&Generate::Des3).unwrap(),
         _ => generate(&Generate::Secret { bytes: 32 }).unwrap(),
     };
@@ -261,7 +267,7 @@ fn generates(family: Family) {
         Family::MlDsaKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::MlDsa87)).is_ok()),
         Family::MlKemKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::MlKem1024)).is_ok()),
         Family::SlhDsaKeyPairGen => assert!(generate(&Generate::Pq(ParameterSet::SlhDsaShake128f)).is_ok()),
-        Family::DhKeyPairGen => assert!(generate(&Generate::Dh(DhGroup::Modp3072)).is_ok()),
+        Family::DhKeyPairGen => assert!(generate(&dh(DhGroup::Modp3072)).is_ok()),
         Family::Des3KeyGen => assert!(generate(&Generate::Des3).is_ok()),
         _ => panic!("{family:?} makes no key"),
     }

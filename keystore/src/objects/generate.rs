@@ -120,7 +120,7 @@ impl KeySet {
         }
         let held = policy::usage(&public.attributes).with(policy::usage(&private.attributes));
         policy::roles_agree(policy, held)?;
-        let (made, key) = generate_open(&pair(row, &public, policy)?, check(policy)).map_err(OpError::rv)?;
+        let (made, key) = generate_open(&pair(row, &public, &private, policy)?, check(policy)).map_err(OpError::rv)?;
         let half = key.public().ok_or(Rv::FUNCTION_FAILED)?;
         // A public half wraps for whoever has its private half: readable there is readable here (DESIGN 8).
         let readable = !private.flag(A::SENSITIVE) && private.flag(A::EXTRACTABLE);
@@ -213,8 +213,8 @@ const fn check(policy: Policy) -> PairCheck {
     }
 }
 
-/// What kind of pair a public template asks for.
-fn pair(row: &Row, public: &Draft, policy: Policy) -> Result<Generate, Rv> {
+/// What kind of pair the templates ask for.
+fn pair(row: &Row, public: &Draft, private: &Draft, policy: Policy) -> Result<Generate, Rv> {
     match row.family {
         Family::RsaKeyPairGen => {
             let bits = public
@@ -248,10 +248,24 @@ fn pair(row: &Row, public: &Draft, policy: Policy) -> Result<Generate, Rv> {
             material::curve(public.shape, &public.attributes)?;
             Ok(Generate::X25519)
         }
-        Family::DhKeyPairGen => Ok(Generate::Dh(material::group(&public.attributes)?)),
+        Family::DhKeyPairGen => dh(public, private),
         Family::MlDsaKeyPairGen | Family::MlKemKeyPairGen | Family::SlhDsaKeyPairGen => {
             Ok(Generate::Pq(material::parameter_set(public.shape, &public.attributes)?))
         }
         _ => Err(Rv::MECHANISM_INVALID),
     }
+}
+
+/// A pair of Diffie-Hellman: the group that the public half names, and a private value as long as CKA_VALUE_BITS of the private half
+/// says (PKCS#11 3.2, 6.4.8), at least twice the group's strength.
+fn dh(public: &Draft, private: &Draft) -> Result<Generate, Rv> {
+    let group = material::group(&public.attributes)?;
+    let bits = match private.attributes.ulong(A::VALUE_BITS)? {
+        Some(bits) => usize::try_from(bits).map_err(|_| Rv::ATTRIBUTE_VALUE_INVALID)?,
+        None => group.exponent_bits(),
+    };
+    if !group.exponent_range().contains(&bits) {
+        return Err(Rv::ATTRIBUTE_VALUE_INVALID);
+    }
+    Ok(Generate::Dh { group, bits })
 }

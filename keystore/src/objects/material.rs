@@ -268,7 +268,10 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
             put_group(draft, *group);
             draft.put(Attribute::bytes(A::VALUE, value));
         }
-        Material::DhPrivate { group, .. } => put_group(draft, *group),
+        Material::DhPrivate { group, value } => {
+            put_group(draft, *group);
+            draft.agree(Attribute::ulong(A::VALUE_BITS, modulus_bits(value.expose())))?;
+        }
         Material::PqPublic { set, value } => {
             draft.agree(Attribute::ulong(A::PARAMETER_SET, set.number()))?;
             draft.agree(Attribute::bytes(A::VALUE, value))?;

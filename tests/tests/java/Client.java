@@ -38,6 +38,7 @@ import javax.crypto.KeyAgreement;
 import javax.crypto.KeyGenerator;
 import javax.crypto.Mac;
 import javax.crypto.SecretKey;
+import javax.crypto.interfaces.DHPublicKey;
 import javax.crypto.spec.GCMParameterSpec;
 import javax.crypto.spec.IvParameterSpec;
 import javax.crypto.spec.SecretKeySpec;
@@ -253,6 +254,27 @@ public final class Client {
             agreement.init(ours.getPrivate());
             agreement.doPhase(theirs.getPublic(), true);
             check(agreement.generateSecret("TlsPremasterSecret") != null, "a premaster secret");
+        }
+    }
+
+    /** Diffie-Hellman in the group that Java takes for a size: it names the private value's length (CKA_VALUE_BITS). */
+    static void diffieHellman() throws Exception {
+        for (int bits : new int[] {2048, 3072}) {
+            KeyPairGenerator generator = KeyPairGenerator.getInstance("DH", token);
+            generator.initialize(bits);
+            KeyPair ours = generator.generateKeyPair();
+            KeyPairGenerator own = KeyPairGenerator.getInstance("DH", "SunJCE");
+            own.initialize(((DHPublicKey) ours.getPublic()).getParams());
+            KeyPair theirs = own.generateKeyPair();
+            KeyAgreement agreement = KeyAgreement.getInstance("DH", token);
+            agreement.init(ours.getPrivate());
+            agreement.doPhase(theirs.getPublic(), true);
+            byte[] secret = agreement.generateSecret();
+            KeyAgreement other = KeyAgreement.getInstance("DH", "SunJCE");
+            other.init(theirs.getPrivate());
+            other.doPhase(KeyFactory.getInstance("DH", "SunJCE")
+                .generatePublic(new X509EncodedKeySpec(ours.getPublic().getEncoded())), true);
+            check(Arrays.equals(secret, other.generateSecret()), "Diffie-Hellman with " + bits + " bits");
         }
     }
 

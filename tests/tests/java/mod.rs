@@ -85,6 +85,11 @@ fn key_agreement_gives_the_secret_that_java_gets() {
 }
 
 #[test]
+fn diffie_hellman_of_java_names_the_length_of_the_private_value() {
+    succeed(&mut java(&Token::hsmd(), "diffieHellman"));
+}
+
+#[test]
 fn macs_digests_and_random_work() {
     succeed(&mut java(&Token::hsmd(), "macsAndDigests"));
 }

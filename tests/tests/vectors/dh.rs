@@ -78,11 +78,18 @@ fn openssl_agrees_on_the_same_number() {
     let daemon = token.daemon.as_ref().expect("a daemon");
     let bench = Bench::new(daemon);
     let (module, session) = (&bench.module, bench.session);
-    for (group, name) in [(DhGroup::Ffdhe3072, "ffdhe3072"), (DhGroup::Modp2048, "modp_2048")] {
+    // The private value's length as Java names it, and the longest.
+    for (group, name, bits) in [
+        (DhGroup::Ffdhe3072, "ffdhe3072", 275),
+        (DhGroup::Modp2048, "modp_2048", 2047),
+    ] {
         let pair = Mechanism::Plain(CKM_DH_PKCS_KEY_PAIR_GEN);
+        let template = [flag(CKA_DERIVE, true), number(CKA_VALUE_BITS, bits)];
         let (public, private) = module
-            .generate_key_pair(session, &pair, &numbers(group), &[flag(CKA_DERIVE, true)])
+            .generate_key_pair(session, &pair, &numbers(group), &template)
             .expect("C_GenerateKeyPair");
+        let shown = module.get(session, private, CKA_VALUE_BITS);
+        assert_eq!(shown, Ok(bits.to_le_bytes().to_vec()));
         let file = |what: &str| token.file(&format!("{what}-{name}"));
         let (theirs, their_public, ours, shared) = (file("key"), file("public"), file("ours"), file("shared"));
         let info = module
@@ -183,4 +190,10 @@ fn weak_groups_and_values_are_refused() {
     assert_eq!(created(&[0; 32]), Err(Rv(CKR_ATTRIBUTE_VALUE_INVALID)));
     assert_eq!(created(prime), Err(Rv(CKR_ATTRIBUTE_VALUE_INVALID)));
     assert!(created(&[7; 32]).is_ok());
+    // Private values too short for the group, and longer than its order.
+    for bits in [0, 223, 2048] {
+        let pair = Mechanism::Plain(CKM_DH_PKCS_KEY_PAIR_GEN);
+        let made = module.generate_key_pair(session, &pair, &numbers(group), &[number(CKA_VALUE_BITS, bits)]);
+        assert_eq!(made, Err(Rv(CKR_ATTRIBUTE_VALUE_INVALID)));
+    }
 }

@@ -66,13 +66,20 @@ pub(crate) fn open_public(group: DhGroup, value: &[u8]) -> Result<Vec<u8>, KeyEr
     valid(group, value).ok_or(KeyError::Invalid)
 }
 
-/// A new private value: [`DhGroup::exponent_bits`] long.
-pub(crate) fn generate(group: DhGroup) -> Secret {
+/// A new private value of exactly so many bits (PKCS #3, 7.1: from 2^(bits - 1), less than 2^bits), less than q; `None` for a length
+/// that is not in [`DhGroup::exponent_range`].
+pub(crate) fn generate(group: DhGroup, bits: usize) -> Option<Secret> {
+    if !group.exponent_range().contains(&bits) {
+        return None;
+    }
+    let spare = bits.next_multiple_of(8) - bits;
+    let most = half(group.prime());
     loop {
-        let value = Secret::random(group.exponent_bits() / 8);
-        // One that begins with a zero would be shorter than the strength asks for.
-        if value.expose().first().is_some_and(|byte| *byte != 0) {
-            return value;
+        let mut value = Secret::random(bits.div_ceil(8));
+        let first = value.expose_mut().first_mut()?;
+        *first = *first & 0xff >> spare | 0x80 >> spare;
+        if value.len() < most.len() || value.expose() < &most[..] {
+            return Some(value);
         }
     }
 }
@@ -153,7 +160,6 @@ fn in_range(prime: &[u8], value: &[u8]) -> bool {
 }
 
 /// q = (p - 1) / 2.
-#[cfg(test)]
 fn half(prime: &[u8]) -> Vec<u8> {
     let mut carry = 0;
     prime
@@ -169,11 +175,12 @@ fn half(prime: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hsmd_proto::meta::modulus_bits;
 
     #[test]
     fn both_sides_agree_in_every_group() {
         for group in DhGroup::ALL {
-            let side = || open_private(group, &generate(group)).unwrap();
+            let side = || open_private(group, &generate(group, group.exponent_bits()).unwrap()).unwrap();
             let (one, other) = (side(), side());
             let shared = one.agree(&other.public, None).unwrap();
             assert_eq!(shared.len() * 8, group.bits());
@@ -184,6 +191,23 @@ mod tests {
                 one.agree(&other.public, Some(shared.len() + 1)),
                 Err(OpError::DataLength)
             );
+        }
+    }
+
+    #[test]
+    fn a_new_private_value_is_as_long_as_asked() {
+        for group in DhGroup::ALL {
+            let (least, most) = (*group.exponent_range().start(), *group.exponent_range().end());
+            for bits in [least, least + 1, group.exponent_bits(), 1024, most - 1, most] {
+                let value = generate(group, bits).unwrap();
+                assert_eq!(modulus_bits(value.expose()), bits as u64);
+                // Not the same twice, and less than q, which is as long as the longest.
+                assert_ne!(value, generate(group, bits).unwrap());
+                assert!(bits < most || value.expose() < &half(group.prime())[..]);
+            }
+            for bits in [0, 1, least - 1, most + 1, usize::MAX] {
+                assert!(generate(group, bits).is_none(), "{group:?} {bits}");
+            }
         }
     }
 
@@ -214,7 +238,7 @@ mod tests {
     fn values_outside_the_subgroup_are_refused() {
         let group = DhGroup::Ffdhe2048;
         let prime = group.prime();
-        let key = open_private(group, &generate(group)).unwrap();
+        let key = open_private(group, &generate(group, 256).unwrap()).unwrap();
         let less = |by: u8| [&prime[..prime.len() - 1], &[0xff - by]].concat();
         // 0, 1, p - 1, p, more, and what is no square: p - 4, since -1 is none.
         let wrong = [

@@ -291,6 +291,12 @@ pub(crate) static RULES: &[Rule] = &[
     fixed(A::PRIME, S::DH_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::BASE, S::DH_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::VALUE, S::DH_PRIVATE, W::CREATE, Default::Computed).required(W::CREATE),
+    fixed(
+        A::VALUE_BITS,
+        S::DH_PRIVATE,
+        W::GENERATE.or(W::UNWRAP),
+        Default::Computed,
+    ),
     // 6.65 HSS, 6.66 XMSS and XMSS^MT
     computed(A::HSS_LEVELS, S::HSS_PUBLIC),
     computed(A::HSS_LMS_TYPE, S::HSS_PUBLIC),

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod classes;
+mod dh;
 mod digest;
 mod durable;
 mod families;
