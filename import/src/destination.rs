@@ -6,7 +6,8 @@ use crate::object::{Class, Material, Object, wipe};
 use crate::token::{Token, words};
 use aes_kw::KeyInit as _;
 use aes_kw::KwpAes256;
-use cryptoki::mechanism::Mechanism;
+use cryptoki::error::{Error as Failure, RvError};
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use zeroize::Zeroizing;
 
@@ -57,14 +58,35 @@ impl Destination {
             Material::Attributes => self.create(object),
             Material::Pkcs8(der) => self.unwrap(object, der),
         };
-        let id = put.map_err(|error| Error::Token(words(&error)))?;
+        let id = put.map_err(|error| self.refusal(object, &error))?;
         if let Some(id) = id {
             object.set_id(&id);
         }
         Ok(Outcome::Imported)
     }
 
-    fn has(&self, object: &Object) -> Result<bool, cryptoki::error::Error> {
+    /// Why the token does not take an object, as far as more is known than the code.
+    fn refusal(&self, object: &Object, error: &Failure) -> Error {
+        let said = words(error);
+        let code = match error {
+            Failure::Pkcs11(code, _) => Some(code),
+            _ => None,
+        };
+        match object.find(AttributeType::KeyType) {
+            Some(Attribute::KeyType(KeyType::DES3)) if !self.token.computes(MechanismType::DES3_ECB) => {
+                let kind = object.kind.clone();
+                Error::Kind { said, kind }
+            }
+            Some(Attribute::KeyType(KeyType::DH))
+                if matches!(code, Some(RvError::DomainParamsInvalid | RvError::WrappedKeyInvalid)) =>
+            {
+                Error::Group { said }
+            }
+            _ => Error::Token(said),
+        }
+    }
+
+    fn has(&self, object: &Object) -> Result<bool, Failure> {
         let wanted = [AttributeType::Id, AttributeType::Label]
             .into_iter()
             .find_map(|kind| match object.find(kind) {
@@ -77,7 +99,7 @@ impl Destination {
         Ok(!self.token.session.find_objects(&template)?.is_empty())
     }
 
-    fn create(&self, object: &Object) -> Result<Option<Vec<u8>>, cryptoki::error::Error> {
+    fn create(&self, object: &Object) -> Result<Option<Vec<u8>>, Failure> {
         let mut template = vec![Attribute::Class(class(object.class)), Attribute::Token(true)];
         template.extend(object.attributes.iter().cloned());
         let created = self.token.session.create_object(&template);
@@ -86,13 +108,11 @@ impl Destination {
     }
 
     /// The key itself is in no template: it goes in wrapped, so that the token reads its encoding and no other program has to.
-    fn unwrap(&mut self, object: &Object, der: &[u8]) -> Result<Option<Vec<u8>>, cryptoki::error::Error> {
+    fn unwrap(&mut self, object: &Object, der: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let transport = self.transport()?;
         let mut wrapped = vec![0; der.len().next_multiple_of(8) + 8];
         let kwp = KwpAes256::new((&*transport.key).into());
-        let wrapped = kwp
-            .wrap_key(der, &mut wrapped)
-            .map_err(|_| cryptoki::error::Error::InvalidValue)?;
+        let wrapped = kwp.wrap_key(der, &mut wrapped).map_err(|_| Failure::InvalidValue)?;
         let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
         template.extend(object.attributes.iter().cloned());
         let handle = transport.handle;
@@ -109,7 +129,7 @@ impl Destination {
     }
 
     /// The public key of a private one, and the id of both where the source had none.
-    fn complete(&self, object: &Object, private: ObjectHandle) -> Result<Option<Vec<u8>>, cryptoki::error::Error> {
+    fn complete(&self, object: &Object, private: ObjectHandle) -> Result<Option<Vec<u8>>, Failure> {
         let session = &self.token.session;
         let read = session.get_attributes(private, &[AttributeType::PublicKeyInfo])?;
         let Some(Attribute::PublicKeyInfo(info)) = read.first() else {
@@ -140,7 +160,7 @@ impl Destination {
         Ok(Some(id))
     }
 
-    fn transport(&mut self) -> Result<&Transport, cryptoki::error::Error> {
+    fn transport(&mut self) -> Result<&Transport, Failure> {
         if self.transport.is_none() {
             let mut key = Zeroizing::new([0; 32]);
             self.token.session.generate_random_slice(&mut *key)?;
@@ -160,7 +180,7 @@ impl Destination {
             wipe(&mut template);
             self.transport = Some(Transport { key, handle: handle? });
         }
-        self.transport.as_ref().ok_or(cryptoki::error::Error::InvalidValue)
+        self.transport.as_ref().ok_or(Failure::InvalidValue)
     }
 }
 

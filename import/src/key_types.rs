@@ -22,6 +22,8 @@ enum Shape {
     Curve,
     /// The algorithm itself names the curve (RFC 8410).
     NamedCurve,
+    /// The group is the algorithm's parameters (PKCS #3, 9).
+    Group,
 }
 
 #[derive(Clone, Copy)]
@@ -50,7 +52,7 @@ const fn oid(text: &str) -> ObjectIdentifier {
 }
 
 /// What is not here is refused with its object identifier.
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind {
         oid: oid("1.2.840.113549.1.1.1"),
         name: "RSA",
@@ -99,6 +101,15 @@ const KINDS: [Kind; 6] = [
         public: &[],
         shape: Shape::NamedCurve,
     },
+    // dhKeyAgreement; the keys of X9.42 (1.2.840.10046.2.1) are others.
+    Kind {
+        oid: oid("1.2.840.113549.1.3.1"),
+        name: "DH",
+        key_type: KeyType::DH,
+        private: &[Use::Derive],
+        public: &[],
+        shape: Shape::Group,
+    },
 ];
 
 /// `SubjectPublicKeyInfo` (RFC 5280, 4.1.2.7).
@@ -119,6 +130,15 @@ struct Algorithm {
 struct RsaPublicKey<'a> {
     modulus: der::asn1::UintRef<'a>,
     exponent: der::asn1::UintRef<'a>,
+}
+
+/// `DHParameter` (PKCS #3, 9).
+#[derive(Sequence)]
+struct DhParameter<'a> {
+    prime: der::asn1::UintRef<'a>,
+    base: der::asn1::UintRef<'a>,
+    #[asn1(optional = "true")]
+    private_bits: Option<u32>,
 }
 
 impl Kind {
@@ -158,6 +178,14 @@ pub(crate) fn public_attributes(info: &[u8]) -> Option<(&'static Kind, Vec<Attri
             attributes.push(Attribute::EcParams(info.algorithm.oid.to_der().ok()?));
             attributes.push(Attribute::EcPoint(point()?));
         }
+        Shape::Group => {
+            let parameters = info.algorithm.parameters?.to_der().ok()?;
+            let group = DhParameter::from_der(&parameters).ok()?;
+            let value = der::asn1::UintRef::from_der(bits).ok()?;
+            attributes.push(Attribute::Prime(group.prime.as_bytes().to_vec()));
+            attributes.push(Attribute::Base(group.base.as_bytes().to_vec()));
+            attributes.push(Attribute::Value(value.as_bytes().to_vec()));
+        }
     }
     Some((kind, attributes))
 }
@@ -168,4 +196,32 @@ pub(crate) fn key_id(info: &[u8]) -> Option<Vec<u8>> {
     use sha1::Digest as _;
     let info = PublicKeyInfo::from_der(info).ok()?;
     Some(sha1::Sha1::digest(info.key.as_bytes()?).to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_value_of_diffie_hellman_comes_with_its_group() {
+        const OID: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 3, 1];
+        const VALUE: &[u8] = &[0x03, 4, 0, 2, 1, 8];
+        // 23 and 5; the second names the length of private values, too.
+        for group in [&[2, 1, 23, 2, 1, 5][..], &[2, 1, 23, 2, 1, 5, 2, 1, 4]] {
+            let sequence = |parts: &[&[u8]]| {
+                let inside = parts.concat();
+                [&[0x30, inside.len() as u8][..], &inside].concat()
+            };
+            let info = sequence(&[&sequence(&[OID, &sequence(&[group])]), VALUE]);
+            let (kind, attributes) = public_attributes(&info).expect("a public key");
+            assert_eq!(kind.name, "DH");
+            let expected = [
+                Attribute::KeyType(KeyType::DH),
+                Attribute::Prime(vec![23]),
+                Attribute::Base(vec![5]),
+                Attribute::Value(vec![8]),
+            ];
+            assert_eq!(attributes, expected);
+        }
+    }
 }

@@ -51,6 +51,20 @@ pub enum Error {
     /// A module or a token says no.
     #[error("{0}")]
     Token(String),
+    /// A token that has no mechanism for keys of this kind does not take one.
+    #[error("{said}: this token has no mechanism for keys of kind {kind}")]
+    Kind {
+        /// Function and code.
+        said: String,
+        /// `DES3`.
+        kind: String,
+    },
+    /// A token does not take a key of Diffie-Hellman, for its group or its value.
+    #[error("{said}: this token does not have the key's group, or the key is none")]
+    Group {
+        /// Function and code.
+        said: String,
+    },
 }
 
 impl Error {

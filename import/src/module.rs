@@ -158,6 +158,9 @@ const fn of_class(class: Class) -> &'static [AttributeType] {
         Class::Certificate => &[
             A::CertificateType,
             A::Id,
+            A::Prime,
+            A::Base,
+            A::Value,
             A::Subject,
             A::Issuer,
             A::SerialNumber,

@@ -341,6 +341,8 @@ fn is_kept(class: Class, attribute: AttributeType) -> bool {
                 | A::Exponent2
                 | A::Coefficient
                 | A::EcParams
+                | A::Prime
+                | A::Base
                 | A::Value
         ),
         Class::PublicKey => matches!(
@@ -354,6 +356,9 @@ fn is_kept(class: Class, attribute: AttributeType) -> bool {
                 | A::PublicExponent
                 | A::EcParams
                 | A::EcPoint
+                | A::Prime
+                | A::Base
+                | A::Value
         ),
     };
     common || mine || (key && !matches!(class, Class::Data | Class::Certificate))
@@ -412,6 +417,8 @@ fn counted(attribute: AttributeType, bytes: &[u8]) -> Option<Attribute> {
         AttributeType::Coefficient => A::Coefficient(bytes),
         AttributeType::EcParams => A::EcParams(bytes),
         AttributeType::EcPoint => A::EcPoint(bytes),
+        AttributeType::Prime => A::Prime(bytes),
+        AttributeType::Base => A::Base(bytes),
         _ => return None,
     })
 }

@@ -3,6 +3,7 @@
 use crate::Error;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Failure, RvError};
+use cryptoki::mechanism::MechanismType;
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
@@ -21,8 +22,9 @@ pub enum TokenName<'a> {
 pub struct Token {
     pub(crate) session: Session,
     label: String,
+    slot: Slot,
     // Last: it unloads the library.
-    _library: Pkcs11,
+    library: Pkcs11,
 }
 
 impl Token {
@@ -51,7 +53,8 @@ impl Token {
         Ok(Self {
             session,
             label,
-            _library: library,
+            slot,
+            library,
         })
     }
 
@@ -59,6 +62,12 @@ impl Token {
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Whether the token has a mechanism; one that does not tell has it.
+    pub(crate) fn computes(&self, mechanism: MechanismType) -> bool {
+        let list = self.library.get_mechanism_list(self.slot);
+        list.map_or(true, |list| list.contains(&mechanism))
     }
 }
 

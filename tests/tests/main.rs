@@ -22,6 +22,7 @@ mod functions;
 mod groups;
 mod hostile;
 mod identity;
+mod import;
 mod io_sweep;
 mod java;
 mod kill_storm;

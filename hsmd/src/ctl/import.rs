@@ -244,10 +244,25 @@ fn put(options: &Options, objects: &mut [Object]) -> Result<Vec<Row>, Error> {
         rows.push(match destination.put(object) {
             Ok(Outcome::Imported) => row(object, "imported", None),
             Ok(Outcome::Present) => row(object, "present", None),
-            Err(error) => row(object, "refused", Some(error.to_string())),
+            Err(error) => row(object, "refused", Some(reason(&error))),
         });
     }
     Ok(rows)
+}
+
+/// Why an object was refused, and what helps.
+fn reason(error: &hsmd_import::Error) -> String {
+    let remedy = match error {
+        hsmd_import::Error::Kind { .. } => {
+            "hsmd has DES3 under the policy `legacy` alone; remedy: a partition for these keys, \
+             `hsmctl partition create NAME --policy legacy`"
+        }
+        hsmd_import::Error::Group { .. } => {
+            "hsmd has the groups of RFC 3526 and RFC 7919 with at least 2,048 bits; remedy: a new key in one of them"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error}; {remedy}")
 }
 
 fn row(object: &Object, result: &'static str, reason: Option<String>) -> Row {
@@ -279,9 +294,11 @@ fn explain(error: hsmd_import::Error) -> Error {
     let exit = match &error {
         hsmd_import::Error::Secret(_) => Exit::Refused,
         hsmd_import::Error::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound => Exit::NotFound,
-        hsmd_import::Error::Io { .. } | hsmd_import::Error::Format { .. } | hsmd_import::Error::Token(_) => {
-            Exit::Failed
-        }
+        hsmd_import::Error::Io { .. }
+        | hsmd_import::Error::Format { .. }
+        | hsmd_import::Error::Token(_)
+        | hsmd_import::Error::Kind { .. }
+        | hsmd_import::Error::Group { .. } => Exit::Failed,
     };
     Error::new(exit, error.to_string())
 }

@@ -13,6 +13,7 @@ mod full_disk;
 mod hostile;
 mod leak_client;
 mod leak_scan;
+mod old_keys;
 mod order;
 mod pins;
 mod program;
@@ -86,6 +87,8 @@ fn main() -> ExitCode {
             let text = std::fs::read_to_string(file).expect("a program");
             program::run(&Module::load(Path::new(module)), &text);
         }
+        ["old-keys", module, "make", pin] => old_keys::make(&Module::load(Path::new(module)), pin),
+        ["old-keys", module, "show", pin] => old_keys::show(&Module::load(Path::new(module)), pin),
         ["pins", module, folder, tries, pin] => {
             let tries = tries.parse().expect("a number");
             pins::run(&Module::load(Path::new(module)), Path::new(folder), tries, pin);
