@@ -68,7 +68,8 @@ impl Sha3 {
     }
 }
 
-fn write<H: FixedOutputReset>(hash: &mut H, out: &mut [u8; 64]) -> usize {
+/// The digest of a running hash into the front of `out`; gives its length. The hash begins anew.
+pub(crate) fn write<H: FixedOutputReset>(hash: &mut H, out: &mut [u8; 64]) -> usize {
     let mut digest = Output::<H>::default();
     hash.finalize_into_reset(&mut digest);
     let length = digest.len();

@@ -1,10 +1,12 @@
 //! The hashes of the table, HMAC and PBKDF2 with them.
 
 use super::ScrubbedStack;
+use crate::sha3::{Sha3, write};
 use ::pbkdf2::pbkdf2_hmac;
 use hsmd_proto::ck::MechanismType as M;
-use sha2::digest::{Digest, FixedOutputReset, Output, Update};
-use zeroize::{Zeroize, Zeroizing};
+use hsmd_proto::mechanism::digest_length;
+use sha2::digest::Update;
+use zeroize::Zeroizing;
 
 /// A running hash; wiped when it is dropped.
 #[derive(Clone)]
@@ -16,15 +18,12 @@ pub(super) enum Running {
     Sha512(sha2::Sha512),
     Sha512_224(sha2::Sha512_224),
     Sha512_256(sha2::Sha512_256),
-    Sha3_224(sha3::Sha3_224),
-    Sha3_256(sha3::Sha3_256),
-    Sha3_384(sha3::Sha3_384),
-    Sha3_512(sha3::Sha3_512),
+    Sha3(Sha3),
 }
 
-/// The same for all of them.
+/// The same for SHA-1 and SHA-2; what it is for SHA-3.
 macro_rules! each {
-    ($of:expr, $hash:ident => $body:expr) => {
+    ($of:expr, $hash:ident => $body:expr, $sha3:expr) => {
         match $of {
             Running::Sha1($hash) => $body,
             Running::Sha224($hash) => $body,
@@ -33,10 +32,7 @@ macro_rules! each {
             Running::Sha512($hash) => $body,
             Running::Sha512_224($hash) => $body,
             Running::Sha512_256($hash) => $body,
-            Running::Sha3_224($hash) => $body,
-            Running::Sha3_256($hash) => $body,
-            Running::Sha3_384($hash) => $body,
-            Running::Sha3_512($hash) => $body,
+            Running::Sha3($hash) => $sha3,
         }
     };
 }
@@ -44,51 +40,35 @@ macro_rules! each {
 impl Running {
     pub(super) fn new(hash: M) -> Option<Self> {
         Some(match hash {
-            M::SHA_1 => Self::Sha1(Digest::new()),
-            M::SHA224 => Self::Sha224(Digest::new()),
-            M::SHA256 => Self::Sha256(Digest::new()),
-            M::SHA384 => Self::Sha384(Digest::new()),
-            M::SHA512 => Self::Sha512(Digest::new()),
-            M::SHA512_224 => Self::Sha512_224(Digest::new()),
-            M::SHA512_256 => Self::Sha512_256(Digest::new()),
-            M::SHA3_224 => Self::Sha3_224(Digest::new()),
-            M::SHA3_256 => Self::Sha3_256(Digest::new()),
-            M::SHA3_384 => Self::Sha3_384(Digest::new()),
-            M::SHA3_512 => Self::Sha3_512(Digest::new()),
-            _ => return None,
+            M::SHA_1 => Self::Sha1(sha1::Sha1::default()),
+            M::SHA224 => Self::Sha224(sha2::Sha224::default()),
+            M::SHA256 => Self::Sha256(sha2::Sha256::default()),
+            M::SHA384 => Self::Sha384(sha2::Sha384::default()),
+            M::SHA512 => Self::Sha512(sha2::Sha512::default()),
+            M::SHA512_224 => Self::Sha512_224(sha2::Sha512_224::default()),
+            M::SHA512_256 => Self::Sha512_256(sha2::Sha512_256::default()),
+            other => Self::Sha3(Sha3::new(other)?),
         })
     }
 
     pub(super) fn update(&mut self, data: &[u8]) {
-        each!(self, hash => Update::update(hash, data));
+        each!(self, hash => Update::update(hash, data), hash.update(data));
     }
 
     /// The digest into the front of `out`; gives its length, and begins anew. By reference: a move would leave a copy of the
     /// state behind (INV-1).
     pub(super) fn finish(&mut self, out: &mut [u8; 64]) -> usize {
-        each!(self, hash => finish(hash, out))
-    }
-
-    /// Bytes that it takes at a time.
-    fn block(&self) -> usize {
-        match self {
-            Self::Sha1(_) | Self::Sha224(_) | Self::Sha256(_) => 64,
-            Self::Sha384(_) | Self::Sha512(_) | Self::Sha512_224(_) | Self::Sha512_256(_) => 128,
-            Self::Sha3_224(_) => 144,
-            Self::Sha3_256(_) => 136,
-            Self::Sha3_384(_) => 104,
-            Self::Sha3_512(_) => 72,
-        }
+        each!(self, hash => write(hash, out), hash.finish(out))
     }
 }
 
-fn finish<H: FixedOutputReset>(hash: &mut H, out: &mut [u8; 64]) -> usize {
-    let mut digest = Output::<H>::default();
-    hash.finalize_into_reset(&mut digest);
-    let length = digest.len();
-    out[..length].copy_from_slice(&digest);
-    digest.as_mut_slice().zeroize();
-    length
+/// Bytes that a hash takes at a time (FIPS 180-4, 1; FIPS 202, 6.1: what is left of 200 bytes by twice the digest).
+fn block(hash: M) -> Option<usize> {
+    match hash {
+        M::SHA_1 | M::SHA224 | M::SHA256 => Some(64),
+        M::SHA384 | M::SHA512 | M::SHA512_224 | M::SHA512_256 => Some(128),
+        other => 200_usize.checked_sub(2 * digest_length(other)?),
+    }
 }
 
 /// An HMAC key: the hash states after both pads (RFC 2104).
@@ -102,7 +82,7 @@ impl Hmac {
         let _scrubbed = ScrubbedStack;
         let mut states = Box::new([Running::new(hash)?, Running::new(hash)?]);
         let mut padded = Zeroizing::new([0; MOST]);
-        let block = states[0].block();
+        let block = block(hash)?;
         if key.len() > block {
             let mut short = Zeroizing::new([0; 64]);
             let length = digest(hash, key, &mut short)?;
@@ -149,7 +129,7 @@ pub(crate) fn pbkdf2(hash: M, password: &[u8], salt: &[u8], iterations: u32, out
 /// With SHA-3, whose HMAC the crate does not take.
 fn slow_pbkdf2(hash: M, password: &[u8], salt: &[u8], iterations: u32, out: &mut [u8]) -> Option<()> {
     let (hmac, mut last) = (Hmac::new(hash, password)?, Zeroizing::new([0; 64]));
-    let length = hsmd_proto::mechanism::digest_length(hash)?;
+    let length = digest_length(hash)?;
     for (number, target) in (1_u32..).zip(out.chunks_mut(length)) {
         hmac.compute(&[salt, &number.to_be_bytes()], &mut last)?;
         target.copy_from_slice(&last[..target.len()]);
