@@ -27,18 +27,9 @@ use zeroize::Zeroizing;
 /// Clients of AWS may still speak TLS 1.2 and no newer.
 pub(crate) const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 
-/// The cryptography: aws-lc, with the hybrid of X25519 and ML-KEM first, because what is recorded today must not be read later.
+/// The cryptography: aws-lc.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
-    Arc::new(CryptoProvider {
-        kx_groups: vec![
-            kx_group::X25519MLKEM768,
-            kx_group::X25519,
-            kx_group::SECP256R1,
-            kx_group::SECP384R1,
-        ],
-        ..default_provider()
-    })
+    Arc::new(hsmd_tls::with_groups(rustls::crypto::aws_lc_rs::default_provider()))
 }
 
 /// What takes handshakes on a listener.

@@ -3,7 +3,6 @@
 
 use super::agent::{Failure, Request};
 use super::record::Trouble;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::TLS13;
@@ -68,7 +67,7 @@ fn configuration(request: &Request) -> Result<Arc<ClientConfig>, String> {
     }
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(request.certificate.as_bytes()).collect();
     let key = PrivateKeyDer::from_pem_slice(request.key.expose().as_bytes()).map_err(text)?;
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let config = ClientConfig::builder_with_provider(crate::tls::provider())
         .with_protocol_versions(&[&TLS13])
         .and_then(|builder| {
             builder

@@ -5,8 +5,7 @@ use crate::config::{ConfigError, Remote};
 use crate::pem::{self, Block};
 use hsmd_proto::wipe::WipingVec;
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
@@ -41,16 +40,7 @@ pub(crate) fn load(remote: &Remote) -> Result<Arc<ClientConfig>, ConfigError> {
     let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| ConfigError::Key)?;
     let identity = CertifiedKey::new(chain, key);
     identity.keys_match().map_err(|_| ConfigError::Key)?;
-    let provider = Arc::new(CryptoProvider {
-        // As the daemon has them, the hybrid with ML-KEM first: what is recorded today must not be read later.
-        kx_groups: vec![
-            kx_group::X25519MLKEM768,
-            kx_group::X25519,
-            kx_group::SECP256R1,
-            kx_group::SECP384R1,
-        ],
-        ..aws_lc_rs::default_provider()
-    });
+    let provider = Arc::new(hsmd_tls::with_groups(aws_lc_rs::default_provider()));
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(|_| ConfigError::Certificate)?;

@@ -7,8 +7,10 @@
 //! "Known limits").
 
 mod buffer;
+mod groups;
 mod session;
 #[cfg(test)]
 mod tests;
 
+pub use groups::with_groups;
 pub use session::{Read, Session, Side, TlsError};

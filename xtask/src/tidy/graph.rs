@@ -35,7 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("hsmd-import", &[]),
     ("hsmd-pkcs11", &["hsmd-proto", "hsmd-tls", "hsmd-crypto"]),
-    ("hsmd-aws", &["hsmd-control"]),
+    ("hsmd-aws", &["hsmd-control", "hsmd-tls"]),
     ("hsmd-tests", &["hsmd-proto", "hsmd-control"]),
     (
         "hsmd-benches",
