@@ -7,7 +7,6 @@ use crate::token::{Token, words};
 use aes_kw::{KeyInit as _, KwpAes256};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use der::{Decode as _, Header, Reader as _, SliceReader};
 use zeroize::Zeroizing;
 
 /// What is copied of every object; beside that, [`of_class`].
@@ -77,7 +76,8 @@ fn one(token: &Token, handle: ObjectHandle, transport: &mut Option<Transport>) -
         let key = wrapped(token, handle, transport)
             .map_err(|why| Error::Token(format!("{}: it does not leave its token: {why}", object.origin)))?;
         match class {
-            Class::PrivateKey => object.material = Material::Pkcs8(without_padding(key)),
+            // With the zeros that SoftHSM2 (2.6) fills in behind the encoding: C_UnwrapKey of hsmd cuts them off.
+            Class::PrivateKey => object.material = Material::Pkcs8(key),
             _ => object.set(Attribute::Value(key.to_vec())),
         }
     }
@@ -116,23 +116,6 @@ fn wrapped(
     Ok(opened)
 }
 
-/// SoftHSM2 (2.6.1) fills the encoding of a private key up to eight bytes with zeros before it wraps it, and the wrapping keeps them:
-/// what is behind the outer SEQUENCE is cut off.
-fn without_padding(mut key: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
-    let whole = SliceReader::new(&key).and_then(|mut reader| {
-        let header = Header::decode(&mut reader)?;
-        reader.position() + header.length()
-    });
-    let whole = whole.ok().and_then(|length| usize::try_from(length).ok());
-    if let Some(length) = whole.filter(|length| {
-        key.get(*length..)
-            .is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
-    }) {
-        key.truncate(length);
-    }
-    key
-}
-
 fn wrapping_key(token: &Token) -> Result<Transport, cryptoki::error::Error> {
     let session = &token.session;
     let mut key = Zeroizing::new([0; 32]);
@@ -158,9 +141,6 @@ const fn of_class(class: Class) -> &'static [AttributeType] {
         Class::Certificate => &[
             A::CertificateType,
             A::Id,
-            A::Prime,
-            A::Base,
-            A::Value,
             A::Subject,
             A::Issuer,
             A::SerialNumber,
@@ -178,6 +158,9 @@ const fn of_class(class: Class) -> &'static [AttributeType] {
             A::PublicExponent,
             A::EcParams,
             A::EcPoint,
+            A::Prime,
+            A::Base,
+            A::Value,
         ],
         Class::PrivateKey => &[
             A::KeyType,
@@ -204,25 +187,5 @@ const fn of_class(class: Class) -> &'static [AttributeType] {
             A::Unwrap,
             A::Derive,
         ],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zeros_behind_an_encoding_are_cut_off_and_nothing_else_is() {
-        let cut = |bytes: &[u8]| without_padding(Zeroizing::new(bytes.to_vec())).to_vec();
-        assert_eq!(cut(&[0x30, 2, 5, 0, 0, 0, 0]), [0x30, 2, 5, 0]);
-        for kept in [
-            [0x30, 2, 5, 0].as_slice(),
-            &[0x30, 2, 5, 0, 0, 1],
-            &[0x30, 9, 5, 0],
-            &[0x30],
-            &[],
-        ] {
-            assert_eq!(cut(kept), kept);
-        }
     }
 }

@@ -137,3 +137,30 @@ fn content(shape: Shape, value: Secret) -> Result<Material, Rv> {
         Err(Rv::WRAPPED_KEY_INVALID)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::without_filling;
+
+    #[test]
+    fn up_to_seven_zeros_behind_an_encoding_are_cut_off_and_nothing_else_is() {
+        for zeros in 0..8 {
+            assert_eq!(
+                without_filling(&[&[0x30, 2, 5, 0][..], &vec![0; zeros]].concat()),
+                [0x30, 2, 5, 0]
+            );
+        }
+        let long = [&[0x30, 0x82, 1, 0][..], &[7; 256]].concat();
+        assert_eq!(without_filling(&[&long[..], &[0; 4]].concat()), long);
+        for kept in [
+            &[0x30, 2, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+            &[0x30, 2, 5, 0, 0, 1],
+            &[0x30, 9, 5, 0],
+            &[0x30, 0x84, 0, 0, 0, 0],
+            &[0x30],
+            &[],
+        ] {
+            assert_eq!(without_filling(kept), kept);
+        }
+    }
+}
