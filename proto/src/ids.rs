@@ -82,7 +82,7 @@ id128! {
 pub struct Hit {
     /// Its unique id.
     pub id: UniqueId,
-    /// CKA_PRIVATE: the handle of a private object ends with the login, that of a public one does not (PKCS#11 3.2, 5.6.9).
+    /// CKA_PRIVATE: the handle of a private object ends with the login, that of a public one does not (PKCS#11 3.2, 5.6.10).
     pub private: bool,
 }
 

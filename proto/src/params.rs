@@ -115,7 +115,7 @@ impl Params {
     }
 }
 
-/// CK_AES_CTR_PARAMS (6.13.6).
+/// CK_AES_CTR_PARAMS (6.11.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CtrParams {
     /// How many low bits of the block count up, 1 to 128.
@@ -124,7 +124,7 @@ pub struct CtrParams {
     pub block: [u8; 16],
 }
 
-/// CK_GCM_PARAMS (6.13.5).
+/// CK_GCM_PARAMS (6.13.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GcmParams {
     /// The initialisation vector, 1 to 256 bytes.
@@ -135,7 +135,7 @@ pub struct GcmParams {
     pub tag_bits: u32,
 }
 
-/// CK_RSA_PKCS_PSS_PARAMS (6.1.10).
+/// CK_RSA_PKCS_PSS_PARAMS (6.1.9).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PssParams {
     /// The hash.
@@ -146,7 +146,7 @@ pub struct PssParams {
     pub salt_length: u64,
 }
 
-/// CK_RSA_PKCS_OAEP_PARAMS (6.1.8).
+/// CK_RSA_PKCS_OAEP_PARAMS (6.1.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OaepParams {
     /// The hash.
@@ -157,7 +157,7 @@ pub struct OaepParams {
     pub label: Vec<u8>,
 }
 
-/// CK_ECDH1_DERIVE_PARAMS (6.3.18).
+/// CK_ECDH1_DERIVE_PARAMS (6.3.16).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EcdhParams {
     /// The key derivation function.
@@ -177,7 +177,7 @@ pub struct RsaAesParams {
     pub oaep: OaepParams,
 }
 
-/// CK_ECDH_AES_KEY_WRAP_PARAMS (6.3.25).
+/// CK_ECDH_AES_KEY_WRAP_PARAMS (6.3.23).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EcdhAesParams {
     /// The length in bits of the AES key that is agreed on for one wrap.
@@ -188,7 +188,7 @@ pub struct EcdhAesParams {
     pub shared_data: Vec<u8>,
 }
 
-/// CK_CCM_PARAMS (6.13.5).
+/// CK_CCM_PARAMS (6.13.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CcmParams {
     /// The length of the plain text in bytes, which CCM must know beforehand.
@@ -201,7 +201,7 @@ pub struct CcmParams {
     pub mac_length: u64,
 }
 
-/// CK_SALSA20_CHACHA20_POLY1305_PARAMS (6.66.2).
+/// CK_SALSA20_CHACHA20_POLY1305_PARAMS (6.61.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChaChaParams {
     /// The nonce, 12 bytes.
@@ -210,7 +210,7 @@ pub struct ChaChaParams {
     pub aad: Vec<u8>,
 }
 
-/// CK_HKDF_PARAMS (6.62.3), with the salt given as data or not at all.
+/// CK_HKDF_PARAMS (6.62.2), with the salt given as data or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HkdfParams {
     /// Whether the key goes through HKDF-Extract (RFC 5869, 2.2).
@@ -225,7 +225,7 @@ pub struct HkdfParams {
     pub info: Vec<u8>,
 }
 
-/// CK_PKCS5_PBKD2_PARAMS2 (6.40.4) without the password.
+/// CK_PKCS5_PBKD2_PARAMS2 (6.37.3) without the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pbkdf2Params {
     /// The hash of HMAC, the pseudo-random function, as a digest mechanism.

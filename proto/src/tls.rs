@@ -1,4 +1,4 @@
-//! The parameters of TLS 1.2's pseudo-random function (RFC 5246, 5; PKCS#11 3.2, 6.39): what it is asked for, and which labels belong to
+//! The parameters of TLS 1.2's pseudo-random function (RFC 5246, 5; PKCS#11 3.2, 6.40): what it is asked for, and which labels belong to
 //! whom. A key that exports under a label of the handshake would export the handshake's own keys (RFC 5705, 4;
 //! docs/decisions/0017).
 

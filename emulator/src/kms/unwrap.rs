@@ -1,5 +1,5 @@
 //! Brought material in the token: the pair that wraps it, and how it is opened with C_UnwrapKey. RSA_AES_KEY_WRAP is done in its
-//! two steps (PKCS#11 3.2, 6.1.26): an AES key under OAEP, the material under that AES key.
+//! two steps (PKCS#11 3.2, 6.1.19): an AES key under OAEP, the material under that AES key.
 
 use super::crypt::{oaep, oaep_hash};
 use super::key::{Kind, Usage};

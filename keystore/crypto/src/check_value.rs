@@ -1,4 +1,4 @@
-//! `CKA_CHECK_VALUE` (PKCS#11 3.2, 4.10.2): three bytes that tell keys apart without showing them.
+//! `CKA_CHECK_VALUE` (PKCS#11 3.2, 4.11): three bytes that tell keys apart without showing them.
 
 use crate::digest;
 use crate::engine::{Aes, Block8, Des3, Way};

@@ -90,7 +90,7 @@ pub enum Material {
     StatefulPublic {
         /// `CKK_HSS`, `CKK_XMSS` or `CKK_XMSSMT`.
         key_type: KeyType,
-        /// The key as PKCS#11 3.2 has it in `CKA_VALUE` (6.65.2, 6.66.2).
+        /// The key as PKCS#11 3.2 has it in `CKA_VALUE` (6.65.2, 6.66.2, 6.66.3).
         value: Vec<u8>,
     },
 }

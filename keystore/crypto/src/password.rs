@@ -1,4 +1,4 @@
-//! A key of a password: PBKDF2 (PKCS#11 3.2, 6.40). Whoever knows the password knows the key; what follows of that is the keystore's to
+//! A key of a password: PBKDF2 (PKCS#11 3.2, 6.37). Whoever knows the password knows the key; what follows of that is the keystore's to
 //! say. PINs are not here but in [`crate::pin`], under a function that is harder to guess against.
 
 use crate::engine::pbkdf2 as engine;

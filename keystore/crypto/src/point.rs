@@ -1,4 +1,4 @@
-//! `CKA_EC_POINT` and ECDH's public data (PKCS#11 3.2, 6.3.3 and 6.3.18): a DER OCTET STRING, or the raw point.
+//! `CKA_EC_POINT` and ECDH's public data (PKCS#11 3.2, 6.3.3 and 6.3.17): a DER OCTET STRING, or the raw point.
 
 use crate::engine::Ec;
 use hsmd_proto::meta::Curve;

@@ -100,7 +100,7 @@ fn every_function_gives_what_a_second_implementation_gives() {
     }
 }
 
-// PKCS#11 3.2, 6.3.18: what is too long loses its leading bytes.
+// PKCS#11 3.2, 6.3.17: what is too long loses its leading bytes.
 #[test]
 fn without_a_function_the_leading_bytes_are_cut() {
     for curve in [Curve::P256, Curve::P384, Curve::P521, Curve::Secp256k1] {

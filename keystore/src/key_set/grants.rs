@@ -1,4 +1,4 @@
-//! Keys with CKA_ALWAYS_AUTHENTICATE (PKCS#11 3.2, 4.9): the PIN, given once more, is a grant for one operation with one key. A
+//! Keys with CKA_ALWAYS_AUTHENTICATE (PKCS#11 3.2, 4.10): the PIN, given once more, is a grant for one operation with one key. A
 //! grant names login, key, operation and mechanism; the first request that redeems it decides for which data, and only its
 //! repetition after a lost reply redeems it again. Grants are in memory: they end with the daemon, as the operations do that wait
 //! for them, so that none is redeemed twice whatever happens.

@@ -58,7 +58,7 @@ impl KeySet {
         self.prove(caller, login.role, pin, attempt).map(drop)
     }
 
-    /// `C_Logout` (PKCS#11 3.2, 5.6.9): ends the login. Its record is gone when this returns.
+    /// `C_Logout` (PKCS#11 3.2, 5.6.10): ends the login. Its record is gone when this returns.
     pub fn logout(&self, login: &Login) {
         // Under the lock, so that nobody resolves the ticket from the record at the same time.
         let _opening = self.opening.lock();

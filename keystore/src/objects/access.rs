@@ -77,7 +77,7 @@ impl KeySet {
     }
 
     /// The key that a request names, if it may be used so: the module checked the same at Init, this is the authority. Not a key
-    /// that wants the PIN for each use: there is no operation that one could have been given for (PKCS#11 3.2, 4.9).
+    /// that wants the PIN for each use: there is no operation that one could have been given for (PKCS#11 3.2, 4.10).
     ///
     /// # Errors
     /// `invalid` when there is no such key; `CKR_USER_NOT_LOGGED_IN`; else as [`init::check`].

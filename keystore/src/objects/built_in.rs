@@ -1,4 +1,4 @@
-//! Objects that the token makes itself, for every policy the same (PKCS#11 3.2, 4.3, 4.12, 4.13): the profiles that it implements,
+//! Objects that the token makes itself, for every policy the same (PKCS#11 3.2, 4.3, 4.13, 4.14): the profiles that it implements,
 //! one object for each mechanism that the policy has, and a hardware feature of our own that names the policy. Nobody makes,
 //! changes, copies or destroys one. They are found only by who names their class, so that applications which list everything see
 //! what applications have made. There are no CKO_VALIDATION objects: no authority has validated this token.

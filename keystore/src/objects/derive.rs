@@ -179,7 +179,7 @@ struct Agreed {
 fn offered(base: &Object, row: &Row, params: &Params) -> Result<Agreed, Rv> {
     match params {
         Params::Ecdh(ecdh) => agreed(base, ecdh),
-        // A master secret has one length, and is a generic secret (6.39).
+        // A master secret has one length, and is a generic secret (6.40).
         Params::Tls(_) if row.params != ParamKind::Tls(TlsSecret::Exported) => Ok(Agreed {
             bytes: MASTER,
             limited: true,

@@ -292,7 +292,7 @@ pub(crate) fn describe(draft: &mut Draft, key_type: KeyType, material: &Material
     }
     if draft.shape.class() != ObjectClass::SECRET_KEY {
         let info = key.public_der().unwrap_or_default();
-        // One that the template names is this one; an empty one asks for it (PKCS#11 3.2, 4.8 and 4.9).
+        // One that the template names is this one; an empty one asks for it (PKCS#11 3.2, 4.9 and 4.10).
         match draft.attributes.value(A::PUBLIC_KEY_INFO) {
             None | Some([]) => draft.put(Attribute::bytes(A::PUBLIC_KEY_INFO, &info)),
             Some(named) if named == info => {}
@@ -361,7 +361,7 @@ pub(crate) fn put_curve(draft: &mut Draft, material: &Material) {
     draft.put(Attribute::bytes(A::EC_PARAMS, curve.oid_der()));
 }
 
-/// A check value that the template names must be right; an empty one asks for none (PKCS#11 3.2, 4.10.2).
+/// A check value that the template names must be right; an empty one asks for none (PKCS#11 3.2, 4.11).
 fn describe_check_value(draft: &mut Draft, check: Option<[u8; 3]>) -> Result<(), Rv> {
     let computed = check.as_ref().map_or(&[][..], |check| check.as_slice());
     match draft.attributes.value(A::CHECK_VALUE) {

@@ -119,7 +119,7 @@ fn stream(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8]) -> Result
         let used = chain_now.used;
         let (full, over) = ((used + chunk.len()) / BLOCK, (used + chunk.len()) % BLOCK);
         if (full + usize::from(over != 0)) as u128 > chain_now.left {
-            // The counter would repeat (PKCS#11 3.2, 6.13.6).
+            // The counter would repeat (PKCS#11 3.2, 6.11.2).
             return Err(operation.direction().length_error());
         }
         let params = CtrParams {
@@ -144,7 +144,7 @@ fn stream(asker: Asker<'_>, operation: &mut KeyOperation, data: &[u8]) -> Result
     Ok(result)
 }
 
-/// How many counter blocks there are before the counter's bits overflow (PKCS#11 3.2, 6.13.6).
+/// How many counter blocks there are before the counter's bits overflow (PKCS#11 3.2, 6.11.2).
 pub(crate) fn counters_left(start: &CtrParams) -> u128 {
     let value = u128::from_be_bytes(start.block);
     match 1_u128.checked_shl(start.counter_bits) {

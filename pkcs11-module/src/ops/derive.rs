@@ -38,7 +38,7 @@ pub(crate) fn derive(
         ..
     } = admit(asker, Operation::Derive, mechanism, base, Rv::KEY_HANDLE_INVALID)?;
     if meta.always_authenticate {
-        // There is no operation that a context-specific login could be for (PKCS#11 3.2, 4.9).
+        // There is no operation that a context-specific login could be for (PKCS#11 3.2, 4.10).
         return Err(Rv::USER_NOT_LOGGED_IN);
     }
     let other = match (row.params, &mechanism.params) {

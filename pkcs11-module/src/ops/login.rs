@@ -18,7 +18,7 @@ use hsmd_proto::init::Operation;
 use hsmd_proto::wipe::WipingVec;
 use hsmd_proto::wire::{self, reply, request};
 
-/// C_Login (PKCS#11 3.2, 5.6.7).
+/// C_Login (PKCS#11 3.2, 5.6.8).
 pub(crate) fn login(
     instance: &Instance,
     session: CK_SESSION_HANDLE,
@@ -111,7 +111,7 @@ fn context_specific(instance: &Instance, session: &Session, pin_given: RawInput<
     let asker = Asker::session(instance, session);
     let granted = ask(asker.binding(), UserType::CONTEXT_SPECIFIC, pin, Some(&purpose));
     if granted.as_ref().is_err_and(|rv| *rv == Rv::PIN_LOCKED) {
-        // It also logs the user out (PKCS#11 3.2, 4.9).
+        // It also logs the user out (PKCS#11 3.2, 4.10).
         session.slot.logged_out();
     }
     operation.grant = Some(granted?.0.ok_or(Rv::DEVICE_ERROR)?);
@@ -154,7 +154,7 @@ const NAMES: [(&[u8], UserType, UserType); 6] = [
     (b"crypto-user", UserType::USER, UserType::CRYPTO_USER),
 ];
 
-/// C_LoginUser (PKCS#11 3.2, 5.6.8): who a name means, of those that log in as this type. Without a name it is C_Login.
+/// C_LoginUser (PKCS#11 3.2, 5.6.9): who a name means, of those that log in as this type. Without a name it is C_Login.
 pub(crate) fn login_user(
     instance: &Instance,
     session: CK_SESSION_HANDLE,
@@ -174,7 +174,7 @@ pub(crate) fn login_user(
     login(instance, session, who.0, pin)
 }
 
-/// C_Logout (PKCS#11 3.2, 5.6.9).
+/// C_Logout (PKCS#11 3.2, 5.6.10).
 pub(crate) fn logout(instance: &Instance, session: CK_SESSION_HANDLE) -> Result<(), Rv> {
     let session = instance.session(session)?;
     let _gate = lock(&session.slot.gate);

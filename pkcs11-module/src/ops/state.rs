@@ -24,7 +24,7 @@ use hsmd_proto::wipe::WipingVec;
 /// What a state has beside the data that was collected.
 const BESIDE: usize = 1 << 21;
 
-/// C_GetOperationState (PKCS#11 3.2, 5.6.5).
+/// C_GetOperationState (PKCS#11 3.2, 5.6.6).
 pub(crate) fn save(instance: &Instance, session: CK_SESSION_HANDLE, out: RawOut<'_>) -> Result<(), Rv> {
     let session = instance.session(session)?;
     let out = out.get()?;
@@ -115,7 +115,7 @@ fn one(running: &KeyOperation, family: Family) -> Result<SavedOperation, Rv> {
     })
 }
 
-/// C_SetOperationState (PKCS#11 3.2, 5.6.6). The operations that the session had end, unless the state is refused.
+/// C_SetOperationState (PKCS#11 3.2, 5.6.7). The operations that the session had end, unless the state is refused.
 pub(crate) fn restore(
     instance: &Instance,
     session: CK_SESSION_HANDLE,

@@ -260,7 +260,7 @@ fn unwrapped(
         return Err(Rv::WRAPPED_KEY_LEN_RANGE);
     }
     if admitted.meta.always_authenticate {
-        // There is no operation that a context-specific login could be for (PKCS#11 3.2, 4.9).
+        // There is no operation that a context-specific login could be for (PKCS#11 3.2, 4.10).
         return Err(Rv::USER_NOT_LOGGED_IN);
     }
     check_new(session, template)?;

@@ -134,7 +134,7 @@ pub(crate) struct Object {
     pub(crate) id: UniqueId,
     /// The session that a session object dies with.
     pub(crate) owner: Option<SessionHandle>,
-    /// CKA_PRIVATE, which no call changes: its handle ends with the login (PKCS#11 3.2, 5.6.9), a public object's does not,
+    /// CKA_PRIVATE, which no call changes: its handle ends with the login (PKCS#11 3.2, 5.6.10), a public object's does not,
     /// however little is known of it.
     pub(crate) private: bool,
     view: RwLock<Option<Arc<View>>>,

@@ -1,4 +1,4 @@
-//! Saved operations: the bytes that C_GetOperationState gives and C_SetOperationState takes (PKCS#11 3.2, 5.6.5 and 5.6.6).
+//! Saved operations: the bytes that C_GetOperationState gives and C_SetOperationState takes (PKCS#11 3.2, 5.6.6 and 5.6.7).
 //! What the bytes hold is what the application gave or was given: data, chaining values, hash states. No key, and nothing that
 //! a key was mixed into; a digest that absorbed a sensitive key is a sealed blob of the daemon.
 //!

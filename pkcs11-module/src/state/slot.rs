@@ -154,7 +154,7 @@ impl Slot {
         }
     }
 
-    /// The login is gone: private objects lose their handles for good (PKCS#11 3.2, 5.6.9).
+    /// The login is gone: private objects lose their handles for good (PKCS#11 3.2, 5.6.10).
     pub(crate) fn logged_out(&self) -> Option<Arc<Login>> {
         let mut state = write(&self.login);
         let login = state.current.take();

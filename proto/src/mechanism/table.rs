@@ -69,7 +69,7 @@ const fn ecdsa(mechanism: M, hash: Option<M>) -> Row {
         params: ParamKind::None,
         hash,
         multi_part,
-        section: "6.3.12",
+        section: if hash.is_some() { "6.3.13" } else { "6.3.12" },
     }
 }
 
@@ -132,7 +132,7 @@ const fn generic(mechanism: M, family: Family, operations: Op, params: ParamKind
         params,
         hash: None,
         multi_part: MultiPart::No,
-        ..hmac(mechanism, M::SHA256, SECRET, "6.7.3")
+        ..hmac(mechanism, M::SHA256, SECRET, "6.8.3")
     }
 }
 
@@ -228,13 +228,13 @@ const CLASSIC: &[Row] = &[
         SIGN.with(RECOVER).with(CRYPT),
         ParamKind::None,
         None,
-        "6.1.9",
+        "6.1.12",
     ),
     Row {
         mechanism: M::EC_KEY_PAIR_GEN,
         family: Family::EcKeyPairGen,
         operations: Op::GENERATE_KEY_PAIR.with(Op::EC_NAMED),
-        section: "6.3.10",
+        section: "6.3.9",
         ..ecdsa(M::ECDSA, None)
     },
     ecdsa(M::ECDSA, None),
@@ -253,7 +253,7 @@ const CLASSIC: &[Row] = &[
         key_types: &[K::EC, K::EC_MONTGOMERY],
         operations: Op::DERIVE.with(Op::EC_NAMED),
         params: ParamKind::Ecdh,
-        section: "6.3.19",
+        section: "6.3.17",
         ..ecdsa(M::ECDSA, None)
     },
     // All curves of this build that are of type CKK_EC have the cofactor 1.
@@ -262,7 +262,7 @@ const CLASSIC: &[Row] = &[
         family: Family::Ecdh,
         operations: Op::DERIVE.with(Op::EC_NAMED),
         params: ParamKind::Ecdh,
-        section: "6.3.20",
+        section: "6.3.18",
         ..ecdsa(M::ECDSA, None)
     },
     Row {
@@ -272,7 +272,7 @@ const CLASSIC: &[Row] = &[
         min: 255,
         max: 255,
         operations: Op::GENERATE_KEY_PAIR.with(Op::EC_NAMED),
-        section: "6.3.11",
+        section: "6.3.10",
         ..ecdsa(M::ECDSA, None)
     },
     Row {
@@ -283,7 +283,7 @@ const CLASSIC: &[Row] = &[
         max: 255,
         params: ParamKind::Eddsa,
         multi_part: MultiPart::Collect,
-        section: "6.3.16",
+        section: "6.3.14",
         ..ecdsa(M::ECDSA, None)
     },
     Row {
@@ -293,7 +293,7 @@ const CLASSIC: &[Row] = &[
         min: 255,
         max: 255,
         operations: Op::GENERATE_KEY_PAIR.with(Op::EC_NAMED),
-        section: "6.3.12",
+        section: "6.3.11",
         ..ecdsa(M::ECDSA, None)
     },
     aes(
@@ -302,7 +302,7 @@ const CLASSIC: &[Row] = &[
         Op::GENERATE,
         ParamKind::None,
         MultiPart::No,
-        "6.13.3",
+        "6.10.3",
     ),
     aes(
         M::AES_ECB,
@@ -310,7 +310,7 @@ const CLASSIC: &[Row] = &[
         CRYPT,
         ParamKind::None,
         MultiPart::Blocks,
-        "6.13.4",
+        "6.10.4",
     ),
     aes(
         M::AES_CBC,
@@ -318,7 +318,7 @@ const CLASSIC: &[Row] = &[
         CRYPT,
         ParamKind::Iv(16),
         MultiPart::Blocks,
-        "6.13.4",
+        "6.10.5",
     ),
     aes(
         M::AES_CBC_PAD,
@@ -326,7 +326,7 @@ const CLASSIC: &[Row] = &[
         CRYPT.with(WRAP),
         ParamKind::Iv(16),
         MultiPart::Blocks,
-        "6.13.4",
+        "6.10.6",
     ),
     aes(
         M::AES_CTR,
@@ -334,7 +334,7 @@ const CLASSIC: &[Row] = &[
         CRYPT,
         ParamKind::Ctr,
         MultiPart::Blocks,
-        "6.13.6",
+        "6.11.3",
     ),
     aes(
         M::AES_GCM,
@@ -342,7 +342,7 @@ const CLASSIC: &[Row] = &[
         CRYPT.with(WRAP),
         ParamKind::Gcm,
         MultiPart::Collect,
-        "6.13.5",
+        "6.13.2",
     ),
     aes(
         M::AES_CCM,
@@ -350,7 +350,7 @@ const CLASSIC: &[Row] = &[
         CRYPT,
         ParamKind::Ccm,
         MultiPart::Collect,
-        "6.13.5",
+        "6.13.4",
     ),
     aes(
         M::AES_KEY_WRAP,
@@ -358,7 +358,7 @@ const CLASSIC: &[Row] = &[
         CRYPT.with(WRAP),
         ParamKind::OptionalIv(8),
         MultiPart::No,
-        "6.13.9",
+        "6.16.3",
     ),
     aes(
         M::AES_KEY_WRAP_KWP,
@@ -366,7 +366,7 @@ const CLASSIC: &[Row] = &[
         CRYPT.with(WRAP),
         ParamKind::OptionalIv(4),
         MultiPart::No,
-        "6.13.9",
+        "6.16.3",
     ),
     // The older name of the same thing, as SoftHSM has it.
     aes(
@@ -375,7 +375,7 @@ const CLASSIC: &[Row] = &[
         CRYPT.with(WRAP),
         ParamKind::OptionalIv(4),
         MultiPart::No,
-        "6.13.9",
+        "6.16.3",
     ),
     aes(
         M::AES_CMAC,
@@ -383,7 +383,7 @@ const CLASSIC: &[Row] = &[
         SIGN,
         ParamKind::None,
         MultiPart::Collect,
-        "6.13.8",
+        "6.14.4",
     ),
     aes(
         M::AES_CMAC_GENERAL,
@@ -391,14 +391,14 @@ const CLASSIC: &[Row] = &[
         SIGN,
         ParamKind::MacLength,
         MultiPart::Collect,
-        "6.13.8",
+        "6.14.3",
     ),
     chacha(
         M::CHACHA20_KEY_GEN,
         Family::ChaChaKeyGen,
         Op::GENERATE,
         ParamKind::None,
-        "6.63.2",
+        "6.58.4",
     ),
     Row {
         multi_part: MultiPart::Collect,
@@ -407,7 +407,7 @@ const CLASSIC: &[Row] = &[
             Family::ChaChaPoly,
             CRYPT,
             ParamKind::ChaCha,
-            "6.66.3",
+            "6.61.2",
         )
     },
     generic(
@@ -420,7 +420,7 @@ const CLASSIC: &[Row] = &[
         mechanism: M::HKDF_KEY_GEN,
         family: Family::HkdfKeyGen,
         key_types: &[K::HKDF],
-        section: "6.62.4",
+        section: "6.62.5",
         ..generic(
             M::GENERIC_SECRET_KEY_GEN,
             Family::GenericSecretKeyGen,
@@ -430,145 +430,145 @@ const CLASSIC: &[Row] = &[
     },
     Row {
         key_types: &[K::GENERIC_SECRET, K::HKDF],
-        section: "6.62.5",
+        section: "6.62.3",
         ..generic(M::HKDF_DERIVE, Family::Hkdf, Op::DERIVE, ParamKind::Hkdf)
     },
-    hmac(M::SHA_1_HMAC, M::SHA_1, &[K::GENERIC_SECRET, K::SHA_1_HMAC], "6.19.4"),
+    hmac(M::SHA_1_HMAC, M::SHA_1, &[K::GENERIC_SECRET, K::SHA_1_HMAC], "6.20.4"),
     general(
         M::SHA_1_HMAC_GENERAL,
         M::SHA_1,
         &[K::GENERIC_SECRET, K::SHA_1_HMAC],
-        "6.19.3",
+        "6.20.3",
     ),
     hmac(
         M::SHA224_HMAC,
         M::SHA224,
         &[K::GENERIC_SECRET, K::SHA224_HMAC],
-        "6.20.4",
+        "6.21.4",
     ),
     general(
         M::SHA224_HMAC_GENERAL,
         M::SHA224,
         &[K::GENERIC_SECRET, K::SHA224_HMAC],
-        "6.20.3",
+        "6.21.3",
     ),
     hmac(
         M::SHA256_HMAC,
         M::SHA256,
         &[K::GENERIC_SECRET, K::SHA256_HMAC],
-        "6.21.4",
+        "6.22.4",
     ),
     general(
         M::SHA256_HMAC_GENERAL,
         M::SHA256,
         &[K::GENERIC_SECRET, K::SHA256_HMAC],
-        "6.21.3",
+        "6.22.3",
     ),
     hmac(
         M::SHA384_HMAC,
         M::SHA384,
         &[K::GENERIC_SECRET, K::SHA384_HMAC],
-        "6.22.4",
+        "6.23.4",
     ),
     general(
         M::SHA384_HMAC_GENERAL,
         M::SHA384,
         &[K::GENERIC_SECRET, K::SHA384_HMAC],
-        "6.22.3",
+        "6.23.3",
     ),
     hmac(
         M::SHA512_HMAC,
         M::SHA512,
         &[K::GENERIC_SECRET, K::SHA512_HMAC],
-        "6.23.4",
+        "6.24.4",
     ),
     general(
         M::SHA512_HMAC_GENERAL,
         M::SHA512,
         &[K::GENERIC_SECRET, K::SHA512_HMAC],
-        "6.23.3",
+        "6.24.3",
     ),
     hmac(
         M::SHA512_224_HMAC,
         M::SHA512_224,
         &[K::GENERIC_SECRET, K::SHA512_224_HMAC],
-        "6.24.4",
+        "6.25.4",
     ),
     general(
         M::SHA512_224_HMAC_GENERAL,
         M::SHA512_224,
         &[K::GENERIC_SECRET, K::SHA512_224_HMAC],
-        "6.24.3",
+        "6.25.3",
     ),
     hmac(
         M::SHA512_256_HMAC,
         M::SHA512_256,
         &[K::GENERIC_SECRET, K::SHA512_256_HMAC],
-        "6.25.4",
+        "6.26.4",
     ),
     general(
         M::SHA512_256_HMAC_GENERAL,
         M::SHA512_256,
         &[K::GENERIC_SECRET, K::SHA512_256_HMAC],
-        "6.25.3",
+        "6.26.3",
     ),
     hmac(
         M::SHA3_224_HMAC,
         M::SHA3_224,
         &[K::GENERIC_SECRET, K::SHA3_224_HMAC],
-        "6.27.4",
+        "6.28.4",
     ),
     general(
         M::SHA3_224_HMAC_GENERAL,
         M::SHA3_224,
         &[K::GENERIC_SECRET, K::SHA3_224_HMAC],
-        "6.27.3",
+        "6.28.3",
     ),
     hmac(
         M::SHA3_256_HMAC,
         M::SHA3_256,
         &[K::GENERIC_SECRET, K::SHA3_256_HMAC],
-        "6.28.4",
+        "6.29.4",
     ),
     general(
         M::SHA3_256_HMAC_GENERAL,
         M::SHA3_256,
         &[K::GENERIC_SECRET, K::SHA3_256_HMAC],
-        "6.28.3",
+        "6.29.3",
     ),
     hmac(
         M::SHA3_384_HMAC,
         M::SHA3_384,
         &[K::GENERIC_SECRET, K::SHA3_384_HMAC],
-        "6.29.4",
+        "6.30.4",
     ),
     general(
         M::SHA3_384_HMAC_GENERAL,
         M::SHA3_384,
         &[K::GENERIC_SECRET, K::SHA3_384_HMAC],
-        "6.29.3",
+        "6.30.3",
     ),
     hmac(
         M::SHA3_512_HMAC,
         M::SHA3_512,
         &[K::GENERIC_SECRET, K::SHA3_512_HMAC],
-        "6.30.4",
+        "6.31.4",
     ),
     general(
         M::SHA3_512_HMAC_GENERAL,
         M::SHA3_512,
         &[K::GENERIC_SECRET, K::SHA3_512_HMAC],
-        "6.30.3",
+        "6.31.3",
     ),
-    digest(M::SHA_1, "6.19.2"),
-    digest(M::SHA224, "6.20.2"),
-    digest(M::SHA256, "6.21.2"),
-    digest(M::SHA384, "6.22.2"),
-    digest(M::SHA512, "6.23.2"),
-    digest(M::SHA512_224, "6.24.2"),
-    digest(M::SHA512_256, "6.25.2"),
-    digest(M::SHA3_224, "6.27.2"),
-    digest(M::SHA3_256, "6.28.2"),
-    digest(M::SHA3_384, "6.29.2"),
-    digest(M::SHA3_512, "6.30.2"),
+    digest(M::SHA_1, "6.20.2"),
+    digest(M::SHA224, "6.21.2"),
+    digest(M::SHA256, "6.22.2"),
+    digest(M::SHA384, "6.23.2"),
+    digest(M::SHA512, "6.24.2"),
+    digest(M::SHA512_224, "6.25.2"),
+    digest(M::SHA512_256, "6.26.2"),
+    digest(M::SHA3_224, "6.28.2"),
+    digest(M::SHA3_256, "6.29.2"),
+    digest(M::SHA3_384, "6.30.2"),
+    digest(M::SHA3_512, "6.31.2"),
 ];

@@ -142,7 +142,7 @@ fn a_digest_ends_with_its_keys_and_its_login() {
     assert_eq!(ended, Err(Rv(CKR_OPERATION_NOT_INITIALIZED)));
 }
 
-/// PKCS#11 3.2, 5.6.5: the saved state holds no key; it goes on in another application, while the daemon is killed in between.
+/// PKCS#11 3.2, 5.6.6: the saved state holds no key; it goes on in another application, while the daemon is killed in between.
 #[test]
 fn a_sealed_digest_is_saved_and_goes_on_after_a_restart() {
     let mut daemon = Daemon::start();

@@ -1,4 +1,4 @@
-//! CKA_ALWAYS_AUTHENTICATE (PKCS#11 3.2, 4.9): the PIN once more for each use of a private key, through C. That the daemon
+//! CKA_ALWAYS_AUTHENTICATE (PKCS#11 3.2, 4.10): the PIN once more for each use of a private key, through C. That the daemon
 //! redeems a grant once, for one operation on one text, is tested in `keystore`.
 
 use super::*;
@@ -143,7 +143,7 @@ fn each_of_many_messages_asks_for_the_pin() {
     assert_eq!(sign(), Err(Rv(CKR_USER_NOT_LOGGED_IN)));
 }
 
-/// INV-8: tries at a single key count as others do, and the one that locks the role also logs out (PKCS#11 3.2, 4.9).
+/// INV-8: tries at a single key count as others do, and the one that locks the role also logs out (PKCS#11 3.2, 4.10).
 #[test]
 fn wrong_pins_for_a_use_lock_the_role() {
     let daemon = Daemon::start();

@@ -261,7 +261,7 @@ fn dual_functions_do_two_things_at_once() {
     }
 }
 
-/// PKCS#11 3.2, 5.6.5 and 5.6.6: saved on one session, restored on another one of another application, while the daemon is
+/// PKCS#11 3.2, 5.6.6 and 5.6.7: saved on one session, restored on another one of another application, while the daemon is
 /// killed and started in between.
 #[test]
 fn saved_operations_go_on_in_another_application_after_a_restart() {

@@ -56,7 +56,7 @@ impl Application {
     }
 }
 
-/// PKCS#11 3.2, 5.6.8.
+/// PKCS#11 3.2, 5.6.9.
 #[test]
 fn names_are_those_of_the_roles() {
     let daemon = Daemon::start();

@@ -105,7 +105,7 @@ fn keys_of_triple_des_are_three_keys() {
         .expect("C_GenerateKey");
     let value = module.get(session, made, CKA_VALUE).expect("CKA_VALUE");
     assert!(value.len() == 24 && value.iter().all(|byte| byte.count_ones() % 2 == 1));
-    // The check value is the start of an encrypted block of zeros (PKCS#11 3.2, 4.10.2).
+    // The check value is the start of an encrypted block of zeros (PKCS#11 3.2, 4.11).
     let zeros = module.encrypt(session, &Mechanism::Plain(CKM_DES3_ECB), made, &[0; 8]);
     let check = module.get(session, made, CKA_CHECK_VALUE).expect("CKA_CHECK_VALUE");
     assert_eq!(zeros.expect("C_Encrypt")[..3], check[..]);

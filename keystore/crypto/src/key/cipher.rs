@@ -1,5 +1,5 @@
-//! AES modes (PKCS#11 3.2, 6.13): ECB, CBC, CBC with padding, CTR, GCM, CCM; the others have files of their own ([`super::cts`],
-//! [`super::xts`], [`super::keywrap`]); and ChaCha20 with Poly1305 (6.66).
+//! AES modes (PKCS#11 3.2, 6.10 to 6.13): ECB, CBC, CBC with padding, CTR, GCM, CCM; the others have files of their own ([`super::cts`],
+//! [`super::xts`], [`super::keywrap`]); and ChaCha20 with Poly1305 (6.61).
 
 use super::symmetric::Symmetric;
 use super::{append, cts, des3, keywrap, padding, xts};

@@ -1,4 +1,4 @@
-//! Triple DES (PKCS#11 3.2, 6.17 and 6.18): ECB, CBC, CBC with padding, CMAC; and which bytes are a key. For old software only:
+//! Triple DES (PKCS#11 3.2, 6.18 and 6.19): ECB, CBC, CBC with padding, CMAC; and which bytes are a key. For old software only:
 //! that the policy is `legacy` is the keystore's to see to.
 
 use super::symmetric::Symmetric;

@@ -27,7 +27,7 @@ impl Dh {
         }
     }
 
-    /// The secret shared with the other side, as long as the prime, or its last `length` bytes (PKCS #3; PKCS#11 3.2, 6.4).
+    /// The secret shared with the other side, as long as the prime, or its last `length` bytes (PKCS #3; PKCS#11 3.2, 6.4.10).
     pub(crate) fn agree(&self, other: &[u8], length: Option<usize>) -> Result<Secret, OpError> {
         let other = valid(self.group, other).ok_or(OpError::Parameter)?;
         let mut shared = Secret::zeroed(self.group.bits() / 8);

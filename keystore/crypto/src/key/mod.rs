@@ -358,7 +358,7 @@ impl Key {
         }
     }
 
-    /// ECDH (PKCS#11 3.2, 6.3.19). With CKD_NULL the x coordinate of the shared point, as long as a field element, or its
+    /// ECDH (PKCS#11 3.2, 6.3.17). With CKD_NULL the x coordinate of the shared point, as long as a field element, or its
     /// last `length` bytes; with another derivation function `length` bytes, or as many as its hash has.
     ///
     /// # Errors
@@ -372,7 +372,7 @@ impl Key {
         }
     }
 
-    /// Finite-field Diffie-Hellman (PKCS#11 3.2, 6.4): the shared number, as long as the prime, or its last `length` bytes.
+    /// Finite-field Diffie-Hellman (PKCS#11 3.2, 6.4.10): the shared number, as long as the prime, or its last `length` bytes.
     ///
     /// # Errors
     /// `Parameter` for a value that is none of the group; `DataLength` for more bytes than there are.
@@ -383,7 +383,7 @@ impl Key {
         }
     }
 
-    /// HKDF (PKCS#11 3.2, 6.62.5): `length` bytes.
+    /// HKDF (PKCS#11 3.2, 6.62.3): `length` bytes.
     ///
     /// # Errors
     /// `KeyType`; `Parameter` for a hash that this build does not have; `DataLength` for more bytes than HKDF gives.
@@ -406,7 +406,7 @@ impl Key {
         }
     }
 
-    /// TLS 1.2's pseudo-random function (PKCS#11 3.2, 6.39): `length` bytes.
+    /// TLS 1.2's pseudo-random function (PKCS#11 3.2, 6.40): `length` bytes.
     ///
     /// # Errors
     /// `KeyType`; `Parameter` for a hash that this build does not have; `DataLength` for none or too many bytes.

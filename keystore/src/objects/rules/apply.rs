@@ -118,7 +118,7 @@ pub(crate) fn complete(plan: Plan, template: &Template) -> Result<Draft, Rv> {
     Ok(draft)
 }
 
-/// What no single row says: a key that asks for the PIN each time is a private object (PKCS#11 3.2, 4.9).
+/// What no single row says: a key that asks for the PIN each time is a private object (PKCS#11 3.2, 4.10).
 fn hangs_together(attributes: &Template) -> Result<(), Rv> {
     let on = |attribute| attributes.value(attribute) == Some(&[1]);
     if on(A::ALWAYS_AUTHENTICATE) && !on(A::PRIVATE) {

@@ -62,7 +62,7 @@ pub(crate) static RULES: &[Rule] = &[
     computed(A::COPYABLE, S::BUILT_IN),
     computed(A::DESTROYABLE, S::BUILT_IN),
     computed(A::UNIQUE_ID, S::ALL),
-    // 4.3 hardware features, 4.12 mechanisms, 4.13 profiles
+    // 4.3 hardware features, 4.13 mechanisms, 4.14 profiles
     computed(A::HW_FEATURE_TYPE, S::FEATURE),
     computed(A::HSMD_POLICY, S::FEATURE),
     computed(A::MECHANISM_TYPE, S::MECHANISM),
@@ -134,7 +134,7 @@ pub(crate) static RULES: &[Rule] = &[
     fixed(A::OWNER, S::ATTRIBUTE_CERTIFICATE, W::CREATE, Default::Computed).required(W::CREATE),
     free(A::AC_ISSUER, S::ATTRIBUTE_CERTIFICATE, Default::Empty),
     free(A::ATTR_TYPES, S::ATTRIBUTE_CERTIFICATE, Default::Empty),
-    // 4.16 trust objects: what the application's user trusts a certificate for
+    // 4.7 trust objects: what the application's user trusts a certificate for
     fixed(A::ISSUER, S::TRUST, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::SERIAL_NUMBER, S::TRUST, W::CREATE, Default::Computed).required(W::CREATE),
     fixed(A::HASH_OF_CERTIFICATE, S::TRUST, W::CREATE, Default::Empty),
@@ -145,7 +145,7 @@ pub(crate) static RULES: &[Rule] = &[
     free(A::TRUST_IPSEC_IKE, S::TRUST, Default::Number(0)),
     free(A::TRUST_TIME_STAMPING, S::TRUST, Default::Number(0)),
     free(A::TRUST_OCSP_SIGNING, S::TRUST, Default::Number(0)),
-    // 4.7 keys
+    // 4.8 keys
     fixed(A::KEY_TYPE, S::KEYS, W::MAKE, Default::Computed).required(W::CREATE.or(W::UNWRAP).or(W::DERIVE)),
     free(A::ID, S::CERTIFICATE.or(S::KEYS), Default::Empty),
     computed(A::HSMD_ORIGIN, S::KEYS),
@@ -166,7 +166,7 @@ pub(crate) static RULES: &[Rule] = &[
     computed(A::KEY_GEN_MECHANISM, S::KEYS),
     fixed(A::ALLOWED_MECHANISMS, S::KEYS, W::MAKE, Default::Absent),
     fixed(A::DERIVE_TEMPLATE, KEYS_WITH_VALUE, W::MAKE, Default::Absent),
-    // 4.8 public keys, 4.9 private keys, 4.10 secret keys: what they are used for
+    // 4.9 public keys, 4.10 private keys, 4.11 secret keys: what they are used for
     free(
         A::ENCRYPT,
         S::PUBLIC.or(S::SECRET),
@@ -320,7 +320,7 @@ pub(crate) static RULES: &[Rule] = &[
         W::CREATE,
         Default::Computed,
     ),
-    // 6.7, 6.13, 6.20 to 6.23 generic secrets, AES, HMAC keys
+    // 6.8, 6.10, 6.18, 6.20 to 6.36, 6.58 generic secrets, AES, HMAC keys
     fixed(A::VALUE, S::SECRET, W::CREATE, Default::Computed).required(W::CREATE),
     // All keys of ChaCha20 have the same length, and those of Triple DES.
     fixed(

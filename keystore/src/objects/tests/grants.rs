@@ -121,12 +121,12 @@ fn a_wrong_pin_is_counted_and_grants_nothing() {
     assert_eq!(bench.sign_with(Some(first), &ecdsa, &key, DATA), Ok(()));
     let last = bench.keys.grant(&bench.user, purpose, b"wrong pin", operation());
     assert_eq!(last.map(|_| ()), Err(Rv::PIN_INCORRECT));
-    // The tenth has locked the role, and logged everybody out (PKCS#11 3.2, 4.9).
+    // The tenth has locked the role, and logged everybody out (PKCS#11 3.2, 4.10).
     assert!(bench.granted(Operation::Sign, &ecdsa, &key).is_err());
     assert!(bench.sign_with(Some(first), &ecdsa, &key, DATA).is_err());
 }
 
-/// PKCS#11 3.2, 4.9: there is no operation in progress that the PIN could be given for.
+/// PKCS#11 3.2, 4.10: there is no operation in progress that the PIN could be given for.
 #[test]
 fn keys_that_want_the_pin_for_each_use_neither_unwrap_nor_derive() {
     let bench = bench(Policy::Standard);

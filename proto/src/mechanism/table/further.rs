@@ -49,28 +49,28 @@ const fn ecdh_aes(mechanism: M, section: &'static str) -> Row {
 }
 
 /// A row of TLS 1.2's pseudo-random function.
-const fn tls(mechanism: M, secret: TlsSecret) -> Row {
+const fn tls(mechanism: M, secret: TlsSecret, section: &'static str) -> Row {
     Row {
-        section: "6.39",
+        section,
         ..generic(mechanism, Family::Tls, Op::DERIVE, ParamKind::Tls(secret))
     }
 }
 
-const fn tls_mac(mechanism: M) -> Row {
+const fn tls_mac(mechanism: M, section: &'static str) -> Row {
     Row {
-        section: "6.39",
+        section,
         multi_part: MultiPart::Collect,
         ..generic(mechanism, Family::TlsMac, SIGN, ParamKind::TlsMac)
     }
 }
 
 /// A row of finite-field Diffie-Hellman in the groups of [`crate::dh`].
-const fn dh(mechanism: M, family: Family, operations: Op, params: ParamKind) -> Row {
+const fn dh(mechanism: M, family: Family, operations: Op, params: ParamKind, section: &'static str) -> Row {
     Row {
         key_types: &[K::DH],
         min: 2048,
         max: 8192,
-        ..rsa(mechanism, family, operations, params, None, "6.4")
+        ..rsa(mechanism, family, operations, params, None, section)
     }
 }
 
@@ -98,22 +98,33 @@ pub(super) const ROWS: &[Row] = &[
         Family::DhKeyPairGen,
         Op::GENERATE_KEY_PAIR,
         ParamKind::None,
+        "6.4.8",
     ),
-    dh(M::DH_PKCS_DERIVE, Family::Dh, Op::DERIVE, ParamKind::PeerValue),
-    kbkdf(M::SP800_108_COUNTER_KDF, KbkdfMode::Counter, "6.42.5"),
-    kbkdf(M::SP800_108_FEEDBACK_KDF, KbkdfMode::Feedback, "6.42.6"),
-    kbkdf(M::SP800_108_DOUBLE_PIPELINE_KDF, KbkdfMode::DoublePipeline, "6.42.7"),
-    tls(M::TLS12_MASTER_KEY_DERIVE_DH, TlsSecret::Master),
-    tls(M::TLS12_EXTENDED_MASTER_KEY_DERIVE_DH, TlsSecret::ExtendedMaster),
-    tls(M::TLS12_KDF, TlsSecret::Exported),
-    tls(M::TLS_KDF, TlsSecret::Exported),
-    tls_mac(M::TLS12_MAC),
-    tls_mac(M::TLS_MAC),
-    derives(M::SHAKE_128_KEY_DERIVATION, Family::Shake, ParamKind::None, "6.32"),
-    derives(M::SHAKE_256_KEY_DERIVATION, Family::Shake, ParamKind::None, "6.32"),
+    dh(
+        M::DH_PKCS_DERIVE,
+        Family::Dh,
+        Op::DERIVE,
+        ParamKind::PeerValue,
+        "6.4.10",
+    ),
+    kbkdf(M::SP800_108_COUNTER_KDF, KbkdfMode::Counter, "6.42.3"),
+    kbkdf(M::SP800_108_FEEDBACK_KDF, KbkdfMode::Feedback, "6.42.4"),
+    kbkdf(M::SP800_108_DOUBLE_PIPELINE_KDF, KbkdfMode::DoublePipeline, "6.42.5"),
+    tls(M::TLS12_MASTER_KEY_DERIVE_DH, TlsSecret::Master, "6.40.5"),
+    tls(
+        M::TLS12_EXTENDED_MASTER_KEY_DERIVE_DH,
+        TlsSecret::ExtendedMaster,
+        "6.40.5",
+    ),
+    tls(M::TLS12_KDF, TlsSecret::Exported, "6.40.9"),
+    tls(M::TLS_KDF, TlsSecret::Exported, "6.40.8"),
+    tls_mac(M::TLS12_MAC, "6.40.9"),
+    tls_mac(M::TLS_MAC, "6.40.3"),
+    derives(M::SHAKE_128_KEY_DERIVATION, Family::Shake, ParamKind::None, "6.32.2"),
+    derives(M::SHAKE_256_KEY_DERIVATION, Family::Shake, ParamKind::None, "6.32.2"),
     Row {
         key_types: &[K::GENERIC_SECRET, K::AES, K::HKDF],
-        section: "6.40.5",
+        section: "6.37.4",
         ..generic(M::PKCS5_PBKD2, Family::Pbkdf2, Op::GENERATE, ParamKind::Pbkdf2)
     },
     derives(
@@ -136,10 +147,10 @@ pub(super) const ROWS: &[Row] = &[
     ),
     derives(M::XOR_BASE_AND_DATA, Family::Xor, ParamKind::Data, "6.43.6"),
     derives(M::EXTRACT_KEY_FROM_KEY, Family::Extract, ParamKind::Bit, "6.43.7"),
-    ecdh_aes(M::ECDH_AES_KEY_WRAP, "6.3.22"),
+    ecdh_aes(M::ECDH_AES_KEY_WRAP, "6.3.20"),
     // All curves of this build that are of type CKK_EC have the cofactor 1.
-    ecdh_aes(M::ECDH_COF_AES_KEY_WRAP, "6.3.23"),
-    collected(M::AES_CTS, Family::AesCts, CRYPT, ParamKind::Iv(16), "6.12.2"),
+    ecdh_aes(M::ECDH_COF_AES_KEY_WRAP, "6.3.21"),
+    collected(M::AES_CTS, Family::AesCts, CRYPT, ParamKind::Iv(16), "6.12"),
     collected(M::AES_GMAC, Family::AesGmac, SIGN, ParamKind::Gcm, "6.13.6"),
     Row {
         multi_part: MultiPart::No,
@@ -159,18 +170,18 @@ pub(super) const ROWS: &[Row] = &[
             Family::Des3KeyGen,
             Op::GENERATE,
             ParamKind::None,
-            "6.17.3",
+            "6.18",
         )
     },
-    des3(M::DES3_ECB, Family::Des3Ecb, CRYPT, ParamKind::None, "6.17.4"),
-    des3(M::DES3_CBC, Family::Des3Cbc, CRYPT, ParamKind::Iv(8), "6.17.4"),
-    des3(M::DES3_CBC_PAD, Family::Des3CbcPad, CRYPT, ParamKind::Iv(8), "6.17.4"),
-    des3(M::DES3_CMAC, Family::Des3Cmac, SIGN, ParamKind::None, "6.18.4"),
+    des3(M::DES3_ECB, Family::Des3Ecb, CRYPT, ParamKind::None, "6.18"),
+    des3(M::DES3_CBC, Family::Des3Cbc, CRYPT, ParamKind::Iv(8), "6.18.6"),
+    des3(M::DES3_CBC_PAD, Family::Des3CbcPad, CRYPT, ParamKind::Iv(8), "6.18.6"),
+    des3(M::DES3_CMAC, Family::Des3Cmac, SIGN, ParamKind::None, "6.19.4"),
     des3(
         M::DES3_CMAC_GENERAL,
         Family::Des3Cmac,
         SIGN,
         ParamKind::MacLength,
-        "6.18.3",
+        "6.19.3",
     ),
 ];

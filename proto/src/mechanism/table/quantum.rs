@@ -21,7 +21,12 @@ const fn ml_dsa(mechanism: M, family: Family, params: ParamKind, hash: Option<M>
         params,
         hash,
         multi_part,
-        section: "6.67",
+        section: match (family, hash) {
+            (Family::MlDsaKeyPairGen, _) => "6.67.4",
+            (Family::MlDsa, _) => "6.67.5",
+            (_, None) => "6.67.6",
+            (_, Some(_)) => "6.67.7",
+        },
     }
 }
 
@@ -32,7 +37,10 @@ const fn ml_kem(mechanism: M, family: Family, operations: Op) -> Row {
         min: 800,
         max: 1568,
         operations,
-        section: "6.68",
+        section: match family {
+            Family::MlKemKeyPairGen => "6.68.4",
+            _ => "6.68.5",
+        },
         ..ml_dsa(mechanism, family, ParamKind::None, None, MultiPart::No)
     }
 }
@@ -51,7 +59,12 @@ const fn slh_dsa(mechanism: M, row: Row, family: Family) -> Row {
         key_types: SLH_DSA,
         min: 32,
         max: 64,
-        section: "6.69",
+        section: match (family, row.hash) {
+            (Family::SlhDsaKeyPairGen, _) => "6.69.4",
+            (Family::SlhDsa, _) => "6.69.5",
+            (_, None) => "6.69.6",
+            (_, Some(_)) => "6.69.7",
+        },
         ..row
     }
 }
@@ -145,7 +158,7 @@ pub(super) const ROWS: &[Row] = &[
     hash_slh_dsa(M::HASH_SLH_DSA_SHA3_256, M::SHA3_256),
     hash_slh_dsa(M::HASH_SLH_DSA_SHA3_384, M::SHA3_384),
     hash_slh_dsa(M::HASH_SLH_DSA_SHA3_512, M::SHA3_512),
-    stateful(M::HSS, &[K::HSS], "6.65.6"),
+    stateful(M::HSS, &[K::HSS], "6.65.5"),
     stateful(M::XMSS, &[K::XMSS], "6.66.8"),
     stateful(M::XMSSMT, &[K::XMSSMT], "6.66.8"),
 ];
