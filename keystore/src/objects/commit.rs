@@ -208,7 +208,10 @@ impl KeySet {
     /// The object that an earlier try of the same create made.
     fn earlier(&self, root: &Root, psk: Option<&Psk>, object: &Object) -> Result<Arc<Object>, Rv> {
         let path = record_path(root, object.id);
-        let record = self.core().store.get(&path).ok_or(Rv::FUNCTION_FAILED)?;
+        // The store has it, and this node's memory not yet: in a fleet the earlier try was another node's.
+        let Some(record) = self.core().store.get(&path) else {
+            return Err(self.core().sharing.contended());
+        };
         match read(self.core(), root, &path, &record, psk) {
             Some(Stored::Live(found)) if found.request == object.request => {
                 self.objects().apply(Arc::clone(&found));

@@ -35,8 +35,6 @@ pub struct Followed {
     pub changes: Vec<FleetChange>,
     /// Documents of the control plane, or key sets, came or went by another node's hand.
     pub control: bool,
-    /// Something changed that an application may see.
-    pub visible: bool,
 }
 
 impl Peers {
@@ -91,11 +89,7 @@ impl<T: Fn(Followed)> Follower<T> {
             if !self.catch_up(&keystore, &mut step) {
                 return;
             }
-            let sharing = &keystore.core().sharing;
-            if step.visible {
-                sharing.saw(position);
-            }
-            sharing.reached(position);
+            keystore.core().sharing.reached(position);
             drop(keystore);
             if position > told {
                 told = position;
@@ -131,7 +125,9 @@ fn take(keystore: &Keystore, changes: &Changes, step: &mut Followed) {
     let sharing: &Sharing = &core.sharing;
     let foreign = changes.foreign || sharing.is_orphan(&changes.operation);
     let beats = |change: &Change| records::name(change.path.as_str()).is_some();
-    step.visible |= !changes.changes.iter().all(beats);
+    if !changes.changes.iter().all(beats) {
+        sharing.saw(core.store.position_of(changes.revision));
+    }
     let mut documents = Vec::new();
     for change in &changes.changes {
         let record = change.value.clone().map(|value| Record {

@@ -76,7 +76,7 @@ pub(crate) struct Sharing {
     moved: Condvar,
     /// The same as `followed`, for those who only look.
     reached: AtomicU64,
-    /// The newest position at which something happened that an application may see: beats are not.
+    /// The newest position at which something happened that an application may see (beats are not), ahead of the caches.
     seen: AtomicU64,
     /// Somebody follows.
     follows: std::sync::atomic::AtomicBool,
@@ -107,6 +107,10 @@ impl Sharing {
             return commit(store, batch);
         }
         let (operation, barrier) = (batch.operation, is_barrier(&batch));
+        let visible = batch
+            .writes
+            .iter()
+            .any(|write| records::name(write.path.as_str()).is_none());
         #[cfg(feature = "planted")]
         if crate::planted::makes(crate::planted::Mistake::EarlyAcknowledgement) && !barrier {
             return crate::planted::commit_later(store, batch);
@@ -121,7 +125,11 @@ impl Sharing {
         }
         match done {
             Ok(Committed::Done(revision)) => {
-                wrote(store.position_of(revision));
+                let position = store.position_of(revision);
+                wrote(position);
+                if visible {
+                    self.saw(position);
+                }
                 if barrier {
                     raise(store, revision);
                 }
@@ -163,12 +171,13 @@ impl Sharing {
         self.moved.notify_all();
     }
 
-    /// What an application that is answered now has seen, in numbers that are the same on all nodes.
+    /// What an application that is answered now may have seen, in numbers that are the same on all nodes.
     pub(crate) fn seen(&self) -> u64 {
         self.seen.load(Ordering::Acquire)
     }
 
-    /// Something has changed that applications may see, and everything up to here is applied.
+    /// Something that applications may see is about to be in the caches. Said before it is: an answer that shows it then says so, and no
+    /// other node shows less to whoever had that answer.
     fn saw(&self, position: u64) {
         self.seen.fetch_max(position, Ordering::AcqRel);
     }
