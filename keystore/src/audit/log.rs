@@ -193,6 +193,7 @@ impl Audit {
         } else {
             Some(event)
         };
+        let counted = event.is_none();
         if let Some(event) = event {
             if inbox.events.len() < NOTED {
                 inbox.events.push(event.record);
@@ -200,8 +201,12 @@ impl Audit {
                 inbox.lost += 1;
             }
         }
+        // The chainer gathers from the first one on: waking it for each of the others would cost more than the act itself.
+        let rings = counted || inbox.events.len() == 1 || inbox.events.len() == THRESHOLD;
         drop(inbox);
-        self.shared.bell.notify_one();
+        if rings {
+            self.shared.bell.notify_one();
+        }
     }
 
     /// Records the use of a key. Uses alike between two rounds of the chainer are one entry with their number.
