@@ -64,13 +64,7 @@ pub(super) fn prepare<'a>(row: &str, bed: &'a Bed<'a>) -> Option<Result<Call<'a>
         ),
         "sp800-108" => derive(bed, counter_kdf()),
         "tls12-kdf" => derive(bed, tls_kdf()),
-        "concatenate" => derive(
-            bed,
-            words(
-                CKM_CONCATENATE_BASE_AND_DATA,
-                &[Word::Bytes(&[7; 16]), Word::Number(16)],
-            ),
-        ),
+        "concatenate" => concatenate(bed),
         "pbkdf2-10000" => pbkdf2(bed),
         _ => return None,
     })
@@ -261,8 +255,8 @@ fn template(length: CK_ULONG) -> [Attribute; 4] {
 }
 
 /// A session key, and its destruction.
-fn derived<'a>(bed: &'a Bed<'a>, base: Object, mechanism: Mechanism) -> Call<'a> {
-    let template = template(32);
+fn derived<'a>(bed: &'a Bed<'a>, base: Object, mechanism: Mechanism, length: CK_ULONG) -> Call<'a> {
+    let template = template(length);
     Box::new(move || {
         let made = bed.module.derive(bed.session, &mechanism, base, &template)?;
         bed.module.destroy(bed.session, made)
@@ -270,7 +264,14 @@ fn derived<'a>(bed: &'a Bed<'a>, base: Object, mechanism: Mechanism) -> Call<'a>
 }
 
 fn derive<'a>(bed: &'a Bed<'a>, mechanism: Mechanism) -> Result<Call<'a>, Rv> {
-    Ok(derived(bed, secret(bed, GENERIC)?, mechanism))
+    Ok(derived(bed, secret(bed, GENERIC)?, mechanism, 32))
+}
+
+/// All 48 bytes: less would be a part of a sensitive key.
+fn concatenate<'a>(bed: &'a Bed<'a>) -> Result<Call<'a>, Rv> {
+    let data = [Word::Bytes(&[7; 16]), Word::Number(16)];
+    let mechanism = words(CKM_CONCATENATE_BASE_AND_DATA, &data);
+    Ok(derived(bed, secret(bed, GENERIC)?, mechanism, 48))
 }
 
 fn x25519<'a>(bed: &'a Bed<'a>) -> Result<Call<'a>, Rv> {
@@ -278,7 +279,7 @@ fn x25519<'a>(bed: &'a Bed<'a>) -> Result<Call<'a>, Rv> {
     let (public, private) = pair(bed, CKM_EC_MONTGOMERY_KEY_PAIR_GEN, &curve, [CKA_DERIVE, CKA_DERIVE])?;
     let point = bed.module.get(bed.session, public, CKA_EC_POINT)?;
     let public = point.get(2..).unwrap_or_default().to_vec();
-    Ok(derived(bed, private, Mechanism::Ecdh { public }))
+    Ok(derived(bed, private, Mechanism::Ecdh { public }, 32))
 }
 
 fn dh<'a>(bed: &'a Bed<'a>) -> Result<Call<'a>, Rv> {
@@ -288,7 +289,7 @@ fn dh<'a>(bed: &'a Bed<'a>) -> Result<Call<'a>, Rv> {
     ];
     let (public, private) = pair(bed, CKM_DH_PKCS_KEY_PAIR_GEN, &group, [CKA_DERIVE, CKA_DERIVE])?;
     let value = bed.module.get(bed.session, public, CKA_VALUE)?;
-    Ok(derived(bed, private, Mechanism::Bytes(CKM_DH_PKCS_DERIVE, value)))
+    Ok(derived(bed, private, Mechanism::Bytes(CKM_DH_PKCS_DERIVE, value), 32))
 }
 
 /// A session key out of a ciphertext, and its destruction.
