@@ -7,6 +7,7 @@ use aes::Aes256;
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeDecrypt as _, KeyIvInit as _};
 use cryptoki::object::{Attribute, AttributeType, CertificateType, KeyType, ObjectClass};
+use cryptoki::types::Date;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -419,8 +420,17 @@ fn counted(attribute: AttributeType, bytes: &[u8]) -> Option<Attribute> {
         AttributeType::EcPoint => A::EcPoint(bytes),
         AttributeType::Prime => A::Prime(bytes),
         AttributeType::Base => A::Base(bytes),
+        AttributeType::StartDate => A::StartDate(date(&bytes)?),
+        AttributeType::EndDate => A::EndDate(date(&bytes)?),
         _ => return None,
     })
+}
+
+/// `CK_DATE`: four digits, two and two.
+fn date(bytes: &[u8]) -> Option<Date> {
+    let (year, rest) = bytes.split_first_chunk()?;
+    let (month, day) = rest.split_first_chunk()?;
+    Some(Date::new(*year, *month, day.try_into().ok()?))
 }
 
 #[cfg(test)]
@@ -440,6 +450,13 @@ mod tests {
 
     fn counted_bytes(bytes: &[u8]) -> Vec<u8> {
         [(bytes.len() as u64).to_be_bytes().as_slice(), bytes].concat()
+    }
+
+    #[test]
+    fn dates_come_along() {
+        let ends = counted(AttributeType::EndDate, b"20270131");
+        assert!(matches!(ends, Some(Attribute::EndDate(date)) if date == Date::new(*b"2027", *b"01", *b"31")));
+        assert!(counted(AttributeType::StartDate, b"2027013").is_none());
     }
 
     #[test]
