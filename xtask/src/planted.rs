@@ -51,6 +51,8 @@ fn folder(workspace: &Workspace) -> PathBuf {
 fn build_planted(workspace: &Workspace) -> Result<(), String> {
     let mut command = workspace.cargo();
     command.args(["build", "--workspace", "--lib", "--bins", "--features", "hsmd/planted"]);
+    // A target that needs what tests need: without one, dependencies have other features, and are compiled anew.
+    command.args(["--bench", "provider"]);
     let built = steps::run(command.args(ci::PROFILE)).and_then(|()| put_aside(workspace));
     ci::build(workspace)?;
     built
