@@ -1,7 +1,7 @@
 //! The bed: the network, the three etcd, the three daemons of one fleet, and the faults done to them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -111,15 +111,19 @@ impl Bed {
         ctl("client assign app web");
         let config = ctl("client config app web --client-version 5.3");
         fs::write(file("ca.pem"), config["config_cred"].as_str().expect("authorities")).expect("a file");
-        for turn in 0..listen.len() {
-            let mut servers = listen.to_vec();
-            servers.rotate_left(turn);
+        let write = |to: PathBuf, servers: &[String]| {
             let text = format!(
                 "servers = {servers:?}\nca = {:?}\ncertificate = {certificate:?}\nkey = {:?}\ndeadline_ms = 20000\n",
                 file("ca.pem"),
                 file("appKey.pem")
             );
-            fs::write(self.client_file(turn), text).expect("a client file");
+            fs::write(to, text).expect("a client file");
+        };
+        for turn in 0..listen.len() {
+            let mut servers = listen.to_vec();
+            servers.rotate_left(turn);
+            write(self.client_file(turn), &servers);
+            write(self.lone_file(turn), &servers[..1]);
         }
     }
 
@@ -129,11 +133,26 @@ impl Bed {
         self.nodes[0].folder().join(format!("all-{node}.toml"))
     }
 
+    /// The client file that knows this daemon alone.
+    fn lone_file(&self, node: usize) -> PathBuf {
+        self.nodes[0].folder().join(format!("only-{node}.toml"))
+    }
+
     /// A copy of the module that begins with this daemon; an application on [`APPLICATIONS`] may load it.
     #[must_use]
     pub fn module_copy(&self, node: usize) -> PathBuf {
+        self.copy_with(&self.client_file(node))
+    }
+
+    /// A copy of the module that knows this daemon alone.
+    #[must_use]
+    pub fn lone_module(&self, node: usize) -> PathBuf {
+        self.copy_with(&self.lone_file(node))
+    }
+
+    fn copy_with(&self, file: &Path) -> PathBuf {
         let module = binaries().join("libhsmd_pkcs11.so");
-        Module::copy(&module, &self.client_file(node), self.nodes[0].folder()).1
+        Module::copy(&module, file, self.nodes[0].folder()).1
     }
 
     /// How each daemon stands, as one of them sees it; empty if it does not say, or answers no requests itself.

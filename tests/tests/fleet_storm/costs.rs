@@ -8,6 +8,7 @@ use std::time::Duration;
 use hsmd_tests::faults::TABLE;
 use hsmd_tests::history::{Call, End, Moment, Op};
 
+use super::WORKERS;
 use super::verdict::{AFTER, Window, leniency};
 
 /// The fault that explains a call, by its place: the last one that began before it was answered, if it was not over long before.
@@ -101,7 +102,7 @@ const fn name(op: &Op) -> &'static str {
 
 /// How long after etcd had returned an application had the first answer to a signature, and to a change: of the application that
 /// waited longest, of those that ask for such. `None`: one never had any.
-fn back(calls: &[Call], returned: Moment) -> [Option<Moment>; 2] {
+fn back(calls: &[&Call], returned: Moment) -> [Option<Moment>; 2] {
     [false, true].map(|change| {
         let mut first: BTreeMap<usize, Option<Moment>> = BTreeMap::new();
         for call in calls {
@@ -129,14 +130,16 @@ pub(crate) fn costs(calls: &[Call], windows: &[Window]) -> (String, Vec<String>)
     let mut dear = Vec::new();
     let mut outside = Cost::default();
     let mut inside: Vec<Cost> = windows.iter().map(|_| Cost::default()).collect();
-    for call in calls.iter().filter(|call| !matches!(call.op, Op::Held(_))) {
+    // What a witness waits for is its one node.
+    let calls: Vec<&Call> = calls.iter().filter(|call| call.process < WORKERS).collect();
+    for call in &calls {
         let cost = explains(windows, call).map_or(&mut outside, |window| &mut inside[window]);
         cost.add(call);
     }
     for (window, cost) in windows.iter().zip(&mut inside) {
         cost.all_serve = window.whole.saturating_sub(window.undone);
         cost.etcd = window.returned - window.undone;
-        cost.back = window.row.back.map(|_| back(calls, window.returned));
+        cost.back = window.row.back.map(|_| back(&calls, window.returned));
         let line = format!("{}: {}", window.row.what, cost.text());
         let _ = writeln!(text, "  {line}");
         if cost.breaks(window) {

@@ -22,7 +22,9 @@ use hsmd_tests::wait;
 
 use verdict::{Verdict, Window};
 
-const WORKERS: usize = 8;
+pub(crate) const WORKERS: usize = 8;
+/// Processes that know one node alone: the judge hears what each node by itself goes on doing.
+const WITNESSES: usize = 3;
 /// From one fault to the next.
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -84,11 +86,15 @@ impl Storm {
             notes: Vec::new(),
             windows: Vec::new(),
         };
-        for number in 0..WORKERS {
+        for number in 0..WORKERS + WITNESSES {
             let notes = storm.bed.nodes[0].folder().join(format!("notes-{number}"));
             let program = PathBuf::from(env!("CARGO_BIN_EXE_hsmd-test-child"));
             let mut worker = storm.bed.network.command(APPLICATIONS, &program);
-            worker.arg("fleet").arg(storm.bed.module_copy(number % 3)).arg(&notes);
+            let module = match number.checked_sub(WORKERS) {
+                None => storm.bed.module_copy(number % 3),
+                Some(node) => storm.bed.lone_module(node),
+            };
+            worker.arg("fleet").arg(module).arg(&notes);
             worker.arg(storm.stop_file()).arg(number.to_string()).arg(PIN);
             storm
                 .workers

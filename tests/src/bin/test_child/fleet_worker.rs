@@ -1,6 +1,7 @@
 //! One of the processes of the fleet's storm: makes keys, finds those of all others, signs with them, labels and destroys them, and
 //! notes each call with the moments before and after it. It logs in once, and never looks which node it is at. Some only find and
-//! sign: a change waits for etcd, and whoever waits would not notice that a node without etcd goes on signing.
+//! sign: a change waits for etcd, and whoever waits would not notice that a node without etcd goes on signing. Witnesses know one node
+//! alone: whoever has heard of a newer state elsewhere is not served by a node that is behind, so that nobody else would notice either.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,6 +22,8 @@ use hsmd_tests::wait;
 const PACE: Duration = Duration::from_millis(8);
 /// Workers from this number on change nothing.
 const USERS: usize = 5;
+/// Those from this number on know one node alone. It may be gone; what they note is what it did.
+const WITNESSES: usize = 8;
 /// About so many keys live at a time, over all processes.
 const LIVE: usize = 24;
 
@@ -46,8 +49,8 @@ struct Worker {
 /// Works until the file `stop` exists.
 pub(crate) fn run(module: &Path, notes: &Path, stop: &Path, number: &str, pin: &str) {
     let module = Module::load(module);
-    let session = log_in(&module, pin);
     let number: usize = number.parse().expect("a number");
+    let session = log_in(&module, pin).expect("a login");
     let mut worker = Worker {
         module,
         session,
@@ -64,23 +67,46 @@ pub(crate) fn run(module: &Path, notes: &Path, stop: &Path, number: &str, pin: &
         publics: BTreeMap::new(),
     };
     while !stop.exists() {
-        worker.step();
+        let served = if number < WITNESSES {
+            worker.step();
+            true
+        } else {
+            worker.witness()
+        };
         std::thread::park_timeout(PACE);
+        if !served {
+            // Whatever it had there may be gone: it begins again.
+            let _ = worker.module.finalize();
+            let again = wait::until(wait::PATIENCE, || {
+                stop.exists()
+                    .then_some(None)
+                    .or_else(|| log_in(&worker.module, pin).ok().map(Some))
+            });
+            let Some(session) = again.expect("the node is back") else {
+                return;
+            };
+            worker.session = session;
+        }
     }
-    worker.module.finalize().expect("C_Finalize");
+    let ended = worker.module.finalize();
+    assert!(number >= WITNESSES || ended.is_ok(), "C_Finalize: {ended:?}");
 }
 
-fn log_in(module: &Module, pin: &str) -> Session {
-    module.initialize().expect("C_Initialize");
-    let slot = wait::until(wait::PATIENCE, || {
+fn log_in(module: &Module, pin: &str) -> Result<Session, Rv> {
+    module.initialize()?;
+    let logged_in = wait::until(wait::PATIENCE, || {
         let slots = module.slots(true).ok()?;
         slots
             .into_iter()
             .find(|slot| module.token_info(*slot).is_ok_and(|info| info.label == LABEL))
-    });
-    let session = module.open_session(slot.expect("a slot")).expect("C_OpenSession");
-    module.login(session, CKU_USER, pin).expect("C_Login");
-    session
+    })
+    .ok_or(Rv(CKR_TOKEN_NOT_PRESENT))
+    .and_then(|slot| module.open_session(slot))
+    .and_then(|session| module.login(session, CKU_USER, pin).map(|()| session));
+    if logged_in.is_err() {
+        let _ = module.finalize();
+    }
+    logged_in
 }
 
 /// What a code says of the object.
@@ -107,6 +133,23 @@ impl Worker {
             _ if self.keys.is_empty() => self.create(),
             _ => self.sign(),
         }
+    }
+
+    /// Signs, and notes only what was done: what its one node refuses, or is not there to do, says nothing. False: it did not answer well.
+    fn witness(&mut self) -> bool {
+        let Some(index) = self.any().filter(|_| self.random.below(20) >= 3) else {
+            let shown = self.read_all();
+            return shown.map(|(keys, _)| self.keys = keys).is_ok();
+        };
+        let Known { id, private } = &self.keys[index];
+        let (asked, ecdsa) = (asked_line(now(), id, &Op::Use), Mechanism::Plain(CKM_ECDSA));
+        let signed = self.module.sign(self.session, &ecdsa, *private, &[7; 32]);
+        match end_of(&signed, true) {
+            End::Done => self.note(&(asked + &told_line(now(), &End::Done))),
+            End::Absent => drop(self.keys.remove(index)),
+            _ => return false,
+        }
+        true
     }
 
     fn note(&mut self, line: &str) {
