@@ -329,7 +329,11 @@ fn perform(
                 node.keystore.audit().note(Event::new(act).result(Outcome::Rv(rv)));
             }
             writer.clear();
-            failure(rv)
+            // That something is not there any more has been seen, too.
+            wire::Reply {
+                revision: node.keystore.revision(),
+                ..failure(rv)
+            }
         }
     })
 }
